@@ -1,1 +1,152 @@
-//! (under construction)
+//! The hypercalls: what rumpvm asks of the machine it runs on, and nothing else.
+//!
+//! A home of rumpvm is a type that implements [`Platform`]. Six calls are enough to start: both
+//! directions of the direct map, CPU number, console, panic and [`Platform::tlb_invalidate`]; what only
+//! several CPUs, sleeping or tests need has a default. Memory is pushed in by the host
+//! (`Vm::add_memory`), threads are the host's, and there is no allocator call.
+//!
+//! The trait [`Seam`] is the part that locks and atomics use. Its calls are associated functions, so a
+//! lock need not carry a pointer to its machine; a home finds "this CPU" as its hardware does.
+#![no_std]
+
+mod cpuset;
+mod file;
+
+pub use cpuset::{CpuId, CpuSet, MAX_CPUS};
+pub use file::{File, FileId, IoError};
+
+use core::ptr::NonNull;
+use core::sync::atomic::AtomicU32;
+
+use rumpvm_arch::{Format, Frame, PhysAddr, VirtRange};
+
+/// Something that the component is about to do and that other CPUs may see.
+///
+/// An explorer stops here and lets another CPU go first; every other home ignores it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Point {
+    /// Load of the atomic at this address.
+    Load(usize),
+    /// Store to the atomic at this address.
+    Store(usize),
+    /// Read-modify-write of the atomic at this address.
+    Rmw(usize),
+    /// A full fence.
+    Fence,
+    /// The lock at this address is about to be taken.
+    Lock(usize),
+    /// The lock at this address has been released.
+    Unlock(usize),
+    /// Store to the page-table entry at this address.
+    TableStore(usize),
+    /// An allocation.
+    Allocate,
+}
+
+/// What can run out, and can therefore be made to fail in a test.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Scarce {
+    /// A physical frame.
+    Frame,
+    /// A small record on the heap.
+    Heap,
+}
+
+/// What locks, atomics and waits need of a home.
+pub trait Seam: Sized + Send + Sync + 'static {
+    /// Number of the CPU that runs the caller, below [`MAX_CPUS`].
+    fn cpu_id() -> CpuId;
+
+    /// The caller looked at `word` (an address) and must wait until another CPU changes it. Returns
+    /// after a while, or at once when it has changed; the caller looks again. Flush requests to this
+    /// CPU must be served in the meantime, or two CPUs that wait for each other's flush never end.
+    fn relax(word: usize) {
+        let _ = word;
+        core::hint::spin_loop();
+    }
+
+    /// Masks interrupts on this CPU and returns the state to go back to. A home whose CPUs are not
+    /// interrupted does nothing.
+    fn intr_save() -> usize {
+        0
+    }
+
+    /// Goes back to the interrupt state that [`Seam::intr_save`] returned.
+    fn intr_restore(state: usize) {
+        let _ = state;
+    }
+
+    /// Blocks the calling thread while `*word == expected`, as a futex does: the comparison and the
+    /// decision to sleep are one step for [`Seam::wakeup`]. May return early. Never called with a
+    /// spin lock held.
+    fn sleep(word: &AtomicU32, expected: u32) {
+        let _ = expected;
+        Self::relax(word as *const AtomicU32 as usize);
+    }
+
+    /// Wakes every thread that sleeps on `word`.
+    fn wakeup(word: &AtomicU32) {
+        let _ = word;
+    }
+
+    /// A scheduling point; see [`Point`].
+    #[inline(always)]
+    fn point(at: Point) {
+        let _ = at;
+    }
+
+    /// Whether to pretend that `what` has run out.
+    #[inline(always)]
+    fn fails(what: Scarce) -> bool {
+        let _ = what;
+        false
+    }
+}
+
+/// A machine that rumpvm can run on.
+pub trait Platform: Seam {
+    /// Format of its page tables.
+    type Format: Format;
+
+    /// Where the kernel sees physical address `at`. Every frame given by `add_memory` must stay mapped
+    /// there, readable and writable, as long as the machine lives.
+    fn phys_to_virt(&self, at: PhysAddr) -> NonNull<u8>;
+
+    /// The physical address behind a pointer that [`Platform::phys_to_virt`] returned.
+    fn virt_to_phys(&self, at: NonNull<u8>) -> PhysAddr;
+
+    /// Number of CPUs that may ever run the component; at most [`MAX_CPUS`].
+    fn cpu_count(&self) -> usize {
+        1
+    }
+
+    /// Makes this CPU translate user addresses through the table in `root`, or through none. Drops
+    /// whatever translations the CPU holds of the space it leaves.
+    fn tlb_activate(&self, root: Option<Frame>);
+
+    /// Drops this CPU's translations for `range` of the active space, those of the tables above the
+    /// pages included.
+    fn tlb_invalidate(&self, range: VirtRange);
+
+    /// Asks each CPU in `targets` to call `Vm::tlb_interrupt` soon. Never names the calling CPU.
+    fn tlb_ipi(&self, targets: &CpuSet) {
+        let _ = targets;
+    }
+
+    /// `frame` has been freed: whoever still translates to it is broken. Strict machines remember.
+    #[inline(always)]
+    fn frame_freed(&self, frame: Frame) {
+        let _ = frame;
+    }
+
+    /// Nanoseconds since some fixed moment.
+    fn uptime_ns(&self) -> u64 {
+        0
+    }
+
+    /// Writes a diagnostic.
+    fn console_write(&self, text: &str);
+
+    /// An invariant of the component broke. Must not return.
+    fn panic(&self, story: &str) -> !;
+}
