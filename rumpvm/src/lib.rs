@@ -1,1 +1,9 @@
-//! (under construction)
+//! rumpvm: a virtual-memory subsystem that can be linked.
+#![no_std]
+
+extern crate alloc;
+
+mod error;
+pub mod sync;
+
+pub use error::NoMemory;
