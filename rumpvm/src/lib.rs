@@ -4,6 +4,8 @@
 extern crate alloc;
 
 mod error;
+pub mod phys;
+pub mod stats;
 pub mod sync;
 
 pub use error::NoMemory;
