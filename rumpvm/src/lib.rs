@@ -5,6 +5,8 @@ extern crate alloc;
 
 mod error;
 pub mod phys;
+pub mod pmap;
+pub mod radix;
 pub mod stats;
 pub mod sync;
 

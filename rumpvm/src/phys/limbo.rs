@@ -6,7 +6,6 @@
 use rumpvm_arch::Frame;
 use rumpvm_platform::Platform;
 
-use super::page::PageKind;
 use super::{NO_FRAME, Phys};
 use crate::sync::Atomic;
 use crate::sync::epoch::GENERATIONS;
@@ -36,7 +35,7 @@ impl<P: Platform> Phys<P> {
     /// Gives up `frame`, whose last link is gone; it is freed when no reader can look at it any more.
     pub fn retire(&self, frame: Frame) {
         let page = self.page(frame);
-        page.set_kind(PageKind::Limbo);
+        page.set_limbo();
         let limbo = self.limbo.mine();
         let now = self.epoch.now();
         let bag = (now % GENERATIONS as u64) as usize;

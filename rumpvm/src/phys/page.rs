@@ -124,6 +124,12 @@ impl<P: Platform> Page<P> {
         self.state.store(kind as u32, Ordering::Release);
     }
 
+    /// Moves an unlinked node or table to limbo. It stays stray for whoever still finds it.
+    #[inline]
+    pub(crate) fn set_limbo(&self) {
+        self.state.store(PageKind::Limbo as u32 | STRAY, Ordering::Release);
+    }
+
     /// Forgets all that the last owner left.
     #[inline]
     pub(crate) fn reset(&self, kind: PageKind) {
