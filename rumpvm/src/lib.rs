@@ -3,7 +3,9 @@
 
 extern crate alloc;
 
+pub mod amap;
 mod error;
+pub mod object;
 pub mod phys;
 pub mod pmap;
 pub mod radix;

@@ -8,7 +8,7 @@ use core::ptr;
 use rumpvm_arch::{Frame, PAGE_SIZE};
 use rumpvm_platform::Platform;
 
-use super::{Fresh, Phys};
+use super::{Busy, Fresh, Phys};
 use crate::sync::Atomic;
 
 /// What freed memory is filled with in debug builds: no valid pointer, no small number.
@@ -70,10 +70,16 @@ impl<P: Platform> Phys<P> {
         unsafe { ptr::write_bytes(self.start(frame).add(offset), 0, BYTES - offset) };
     }
 
-    /// Lets `fill` write the bytes of a fresh frame.
-    pub fn fill<R>(&self, fresh: &Fresh, fill: impl FnOnce(&mut [u8]) -> R) -> R {
-        // SAFETY: nobody else knows the frame, and the borrow ends with the call.
-        fill(unsafe { core::slice::from_raw_parts_mut(self.start(fresh.frame()), BYTES) })
+    /// Lets `work` use the bytes of a page that the caller has busy, to fill it or to write it out.
+    pub fn fill_busy<R>(
+        &self,
+        frame: Frame,
+        _busy: &Busy<'_, P>,
+        work: impl FnOnce(&mut [u8]) -> R,
+    ) -> R {
+        // SAFETY: a busy page is in transit: the component leaves its contents to the caller. If it is
+        // mapped, user code may store to it meanwhile, and sees or makes what a disk would: torn data.
+        work(unsafe { core::slice::from_raw_parts_mut(self.start(frame), BYTES) })
     }
 
     /// The slots of a node, or the entries of a table that stores them in 8 bytes.

@@ -1,0 +1,97 @@
+//! The amap: a space's private pages, by virtual page number (D3).
+//!
+//! One tree serves a whole space, because a private page belongs to an address, not to an entry: clipping
+//! and merging entries then never touches pages, and fork shares all of it by one reference to the root.
+//! Entries without private pages simply have no slots.
+//!
+//! A1. A slot is filled or replaced with both its leaf's lock and the lock of the page table that serves
+//!     the same address held, and after the space's generation was looked at under them.
+//! A2. A page may be stored to through this amap only if every node on its path, and the page, has one
+//!     reference.
+
+use rumpvm_arch::VirtRange;
+use rumpvm_platform::Platform;
+
+use crate::NoMemory;
+use crate::phys::Phys;
+use crate::radix::{Leaf, Radix, Slot, Spares};
+use crate::sync::{Atomic, Ordering, Pin};
+
+/// The private pages of one space.
+pub struct Amap<P: Platform> {
+    slots: Radix<P>,
+    /// A fork has shared it at some time, so clearing a part may have to copy nodes.
+    was_shared: Atomic<u32, P>,
+}
+
+impl<P: Platform> Default for Amap<P> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<P: Platform> Amap<P> {
+    /// No pages.
+    pub fn new() -> Self {
+        Self { slots: Radix::new(), was_shared: Atomic::new(0) }
+    }
+
+    /// What is at virtual page `page`. Takes no lock.
+    #[inline]
+    pub fn get(&self, phys: &Phys<P>, pin: &Pin<'_, P>, page: u64) -> Slot {
+        self.slots.get(phys, pin, page)
+    }
+
+    /// The leaf of virtual page `page`, this amap's alone, locked.
+    #[inline]
+    pub fn leaf_mut<'p>(
+        &self,
+        phys: &'p Phys<P>,
+        pin: &'p Pin<'_, P>,
+        page: u64,
+    ) -> Result<Leaf<'p, P>, NoMemory> {
+        self.slots.leaf_mut(phys, pin, page)
+    }
+
+    /// The same pages for a child: neither side may store to them any more without a copy. The space's
+    /// generation must move on before any page table is shared (A1).
+    pub fn fork(&self, phys: &Phys<P>) -> Self {
+        self.was_shared.store(1, Ordering::Release);
+        Self { slots: self.slots.share(phys), was_shared: Atomic::new(1) }
+    }
+
+    /// Sets aside what clearing a range may need, so that it cannot fail.
+    pub fn spares<'p>(&self, phys: &'p Phys<P>) -> Result<Spares<'p, P>, NoMemory> {
+        if self.was_shared.load(Ordering::Acquire) == 0 {
+            return Ok(Radix::no_spares(phys));
+        }
+        Radix::spares(phys)
+    }
+
+    /// Gives up the pages of `range`, of which none may be mapped any more.
+    pub fn clear(&self, phys: &Phys<P>, range: VirtRange, spares: &mut Spares<'_, P>) {
+        self.slots.clear(phys, (range.start.page(), range.end.page()), spares);
+    }
+
+    /// Takes the page of virtual page `page` out, with the slot's reference. The path must be ours alone,
+    /// as [`Amap::leaf_mut`] makes it, and the page unmapped.
+    pub fn take(&self, phys: &Phys<P>, pin: &Pin<'_, P>, page: u64) -> Option<rumpvm_arch::Frame> {
+        self.slots.take(phys, pin, page)
+    }
+
+    /// Calls `f` with every page of `range`, in order, until it returns false.
+    pub fn for_each(
+        &self,
+        phys: &Phys<P>,
+        pin: &Pin<'_, P>,
+        range: VirtRange,
+        f: impl FnMut(u64, rumpvm_arch::Frame) -> bool,
+    ) {
+        self.slots.for_each(phys, pin, (range.start.page(), range.end.page()), f);
+    }
+
+    /// The tree itself, for checks.
+    pub fn slots(&self) -> &Radix<P> {
+        &self.slots
+    }
+}

@@ -1,0 +1,36 @@
+//! Shared anonymous memory: `MAP_SHARED | MAP_ANONYMOUS`, memfd, System V segments.
+
+use rumpvm_platform::Platform;
+
+use super::{Object, Resident};
+use crate::NoMemory;
+use crate::pmap::Mmu;
+use crate::radix::Slot;
+use crate::stats::Event;
+use crate::sync::Pin;
+
+impl<P: Platform> Object<P> {
+    /// The page at `index`, zero-filled if it is touched for the first time.
+    pub(super) fn resident_memory<'p>(
+        &self,
+        mmu: &'p Mmu<P>,
+        pin: &'p Pin<'_, P>,
+        index: u64,
+    ) -> Result<Resident<'p, P>, NoMemory> {
+        let mut leaf = self.pages.leaf_mut(&mmu.phys, pin, index)?;
+        if let Slot::Page(frame) = leaf.get(index) {
+            if mmu.phys.page(frame).is_busy() {
+                return Ok(Resident::Busy(frame));
+            }
+            return Ok(Resident::Page(frame, Some(leaf)));
+        }
+        // Under the leaf's lock: whoever shrinks the object stores the size first and then empties leaves.
+        if index >= self.page_count() {
+            return Ok(Resident::BeyondEnd);
+        }
+        let fresh = mmu.phys.alloc_zeroed()?;
+        mmu.phys.counters.count(Event::FaultZeroFill);
+        let frame = self.install(mmu, &mut leaf, index, fresh);
+        Ok(Resident::Page(frame, Some(leaf)))
+    }
+}

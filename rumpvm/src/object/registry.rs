@@ -1,0 +1,141 @@
+//! The registry: which objects there are, and that one file is one object.
+//!
+//! Locks: its own sleep lock, held for a search; not while an object is written out.
+//! Sleep: `open_file` waits for an object that is just leaving; `release` writes.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use rumpvm_arch::{Frame, PAGE_SIZE};
+use rumpvm_platform::{File, FileId, Platform};
+
+use super::pager::PagerError;
+use super::{LEAVING, LIVE, Object, Pager};
+use crate::NoMemory;
+use crate::pmap::Mmu;
+use crate::sync::{Hold, Mutex, Ordering, try_reserve};
+
+/// All objects of a machine.
+pub struct Registry<P: Platform> {
+    list: Mutex<List<P>, P>,
+}
+
+struct List<P: Platform> {
+    /// In order of the file's identity; objects without a file by number, behind all files.
+    objects: Vec<Hold<Object<P>, P>>,
+    next_id: u64,
+}
+
+/// Volume number that no file has, for objects that are none.
+const NO_VOLUME: u64 = u64::MAX;
+
+fn key<P: Platform>(object: &Object<P>) -> FileId {
+    object.file_id().unwrap_or(FileId { device: NO_VOLUME, inode: object.id() })
+}
+
+impl<P: Platform> Default for Registry<P> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<P: Platform> Registry<P> {
+    /// No objects.
+    pub fn new() -> Self {
+        Self { list: Mutex::new(List { objects: Vec::new(), next_id: 1 }) }
+    }
+
+    /// The object of `file`, with one more user. Every open of one file gives the same object.
+    pub fn open_file(&self, file: Arc<dyn File>) -> Result<Hold<Object<P>, P>, NoMemory> {
+        let id = file.id();
+        loop {
+            let mut list = self.list.lock();
+            let at = match list.objects.binary_search_by_key(&id, |object| key(object)) {
+                Err(at) => {
+                    let size = file.length();
+                    return list.insert(at, Pager::File(file), size);
+                }
+                Ok(at) => at,
+            };
+            let object = list.objects[at].clone();
+            if object.state.load(Ordering::Acquire) == LIVE {
+                object.add_user();
+                // What was written through the file since may have made it longer.
+                object.size.store(object.size().max(file.length()), Ordering::Release);
+                return Ok(object);
+            }
+            drop(list);
+            object.state.sleep_while(LEAVING);
+        }
+    }
+
+    /// New anonymous memory of `bytes` bytes that spaces can share.
+    pub fn memory(&self, bytes: u64) -> Result<Hold<Object<P>, P>, NoMemory> {
+        let mut list = self.list.lock();
+        let at = list.objects.len();
+        list.insert(at, Pager::Memory, bytes)
+    }
+
+    /// The `frames` frames of a device from `first` on, which were not given to the component as memory.
+    pub fn device(&self, first: Frame, frames: u32) -> Result<Hold<Object<P>, P>, NoMemory> {
+        let mut list = self.list.lock();
+        let at = list.objects.len();
+        list.insert(at, Pager::Device { first }, u64::from(frames) * PAGE_SIZE)
+    }
+
+    /// One user of `object` leaves. The last one has dirty pages written and all pages freed; if writing
+    /// fails the object stays, with its pages, for the next `open_file` of that file. Sleeps.
+    pub fn release(&self, mmu: &Mmu<P>, object: &Hold<Object<P>, P>) -> Result<(), PagerError> {
+        let users = &object.users;
+        loop {
+            let before = users.load(Ordering::Acquire);
+            if before > 1 {
+                if users.compare_exchange(before, before - 1, Ordering::AcqRel).is_ok() {
+                    return Ok(());
+                }
+                continue;
+            }
+            // The last one leaves under the lock, so that `open_file` cannot come in between.
+            let list = self.list.lock();
+            if users.compare_exchange(1, 0, Ordering::AcqRel).is_ok() {
+                object.state.store(LEAVING, Ordering::Release);
+                drop(list);
+                break;
+            }
+        }
+        let written = object.write_back(mmu, (0, u64::MAX));
+        if written.is_ok() {
+            object.forget_pages(mmu);
+            let mut list = self.list.lock();
+            if let Ok(at) = list.objects.binary_search_by_key(&key(object), |object| key(object)) {
+                list.objects.remove(at);
+            }
+        }
+        object.state.store(LIVE, Ordering::Release);
+        object.state.wake_sleepers();
+        written
+    }
+
+    /// Calls `f` with every object.
+    pub fn for_each(&self, mut f: impl FnMut(&Hold<Object<P>, P>)) {
+        for object in &self.list.lock().objects {
+            f(object);
+        }
+    }
+}
+
+impl<P: Platform> List<P> {
+    fn insert(
+        &mut self,
+        at: usize,
+        pager: Pager,
+        size: u64,
+    ) -> Result<Hold<Object<P>, P>, NoMemory> {
+        try_reserve::<_, P>(&mut self.objects, 1)?;
+        let object = Object::try_new(self.next_id, pager, size);
+        let object = object?;
+        self.next_id += 1;
+        self.objects.insert(at, object.clone());
+        Ok(object)
+    }
+}
