@@ -4,12 +4,19 @@
 extern crate alloc;
 
 pub mod amap;
+pub mod check;
 mod error;
+pub mod fault;
+pub mod map;
 pub mod object;
 pub mod phys;
 pub mod pmap;
+pub mod process;
 pub mod radix;
+pub mod space;
 pub mod stats;
 pub mod sync;
+mod vm;
 
-pub use error::NoMemory;
+pub use error::{CallError, FaultError, NoMemory, Signal};
+pub use vm::Vm;

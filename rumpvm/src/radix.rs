@@ -232,24 +232,44 @@ impl<P: Platform> Radix<P> {
         }
     }
 
-    /// Calls `f` with every node reachable from the root: frame, height, first index. For checks.
-    pub fn for_each_node(&self, phys: &Phys<P>, mut f: impl FnMut(Frame, u32, u64)) {
+    /// Follows every reference of the tree, for checks: calls `named` with each frame that the root or a
+    /// slot names, and descends into a node if `enter`, given its frame and the number of its slots that
+    /// are not empty, says so.
+    pub fn for_each_reference(
+        &self,
+        phys: &Phys<P>,
+        enter: &mut dyn FnMut(Frame, u32) -> bool,
+        named: &mut dyn FnMut(Frame),
+    ) {
         fn walk<P: Platform>(
             phys: &Phys<P>,
             node: Link,
-            base: u64,
-            f: &mut impl FnMut(Frame, u32, u64),
+            enter: &mut dyn FnMut(Frame, u32) -> bool,
+            named: &mut dyn FnMut(Frame),
         ) {
-            f(node.frame, node.height, base);
-            for (slot, word) in phys.words(node.frame).iter().enumerate() {
-                if let Some(child) = node.child(word.load(Ordering::Acquire)) {
-                    walk(phys, child, base + slot as u64 * span(node.height), f);
+            named(node.frame);
+            let slots = phys.words(node.frame);
+            let live = slots.iter().filter(|word| word.load(Ordering::Acquire) != 0).count();
+            if !enter(node.frame, live as u32) {
+                return;
+            }
+            for word in slots {
+                let word = word.load(Ordering::Acquire);
+                match (node.child(word), Slot::decode(word)) {
+                    (Some(child), _) => walk(phys, child, enter, named),
+                    (None, Slot::Page(frame)) => named(frame),
+                    (None, Slot::Empty) => {}
                 }
             }
         }
         if let Some(root) = Link::root(self.root.load(Ordering::Acquire)) {
-            walk(phys, root, 0, &mut f);
+            walk(phys, root, enter, named);
         }
+    }
+
+    /// Whether every node on the way to `index` has one reference only. For checks.
+    pub fn is_sole(&self, phys: &Phys<P>, index: u64) -> bool {
+        self.find(phys, index).is_some_and(|(_, sole)| sole)
     }
 
     /// Frames that [`Radix::clear`] may need on a tree that was ever shared.

@@ -6,7 +6,6 @@ use super::{Object, Resident};
 use crate::NoMemory;
 use crate::pmap::Mmu;
 use crate::radix::Slot;
-use crate::stats::Event;
 use crate::sync::Pin;
 
 impl<P: Platform> Object<P> {
@@ -29,7 +28,6 @@ impl<P: Platform> Object<P> {
             return Ok(Resident::BeyondEnd);
         }
         let fresh = mmu.phys.alloc_zeroed()?;
-        mmu.phys.counters.count(Event::FaultZeroFill);
         let frame = self.install(mmu, &mut leaf, index, fresh);
         Ok(Resident::Page(frame, Some(leaf)))
     }

@@ -221,9 +221,3 @@ impl<P: Platform> Object<P> {
         result.map(|()| pages)
     }
 }
-
-impl<P: Platform> Drop for Object<P> {
-    fn drop(&mut self) {
-        debug_assert_eq!(self.users.get(), 0, "object {} is dropped while in use", self.id);
-    }
-}

@@ -235,6 +235,11 @@ impl<P: Platform> Phys<P> {
         depot + cached + self.buddy.lock().free_frames()
     }
 
+    /// Frames that were added, in use or not.
+    pub fn total_frames(&self) -> u64 {
+        self.records.frames()
+    }
+
     fn used_frames(&self) -> u64 {
         self.records.frames().saturating_sub(self.free_frames())
     }

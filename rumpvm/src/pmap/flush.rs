@@ -184,6 +184,7 @@ struct Mailbox<S> {
 struct Requests {
     ranges: Ranges,
     drain: bool,
+    leave: bool,
     /// Number of the newest request.
     posted: u64,
 }
@@ -204,7 +205,12 @@ fn members<P: Platform>(words: &[Atomic<u64, P>; CpuSet::WORDS]) -> CpuSet {
 impl<P: Platform> Shootdown<P> {
     pub(super) fn try_new(cpus: usize) -> Result<Self, NoMemory> {
         let mailboxes = PerCpu::try_new(cpus, |_| Mailbox {
-            requests: Spin::new(Requests { ranges: Ranges::new(), drain: false, posted: 0 }),
+            requests: Spin::new(Requests {
+                ranges: Ranges::new(),
+                drain: false,
+                leave: false,
+                posted: 0,
+            }),
             done: Atomic::new(0),
         })?;
         let empty = || core::array::from_fn(|_| Atomic::new(0));
@@ -237,12 +243,14 @@ impl<P: Platform> Shootdown<P> {
 }
 
 impl<P: Platform> Mmu<P> {
-    /// Carries out what other CPUs asked of this one. Takes this CPU's mailbox lock; does not wait.
-    pub fn tlb_interrupt(&self) {
+    /// Carries out what other CPUs asked of this one. Takes this CPU's mailbox lock; does not wait. `leave`
+    /// is called if somebody asks this CPU to give up the space that it translates through.
+    pub fn tlb_interrupt(&self, leave: impl FnOnce()) {
         let mailbox = self.shootdown.mailboxes.mine();
         let mut requests = mailbox.requests.lock();
         let ranges = core::mem::replace(&mut requests.ranges, Ranges::new());
         let drain = core::mem::take(&mut requests.drain);
+        let leaves = core::mem::take(&mut requests.leave);
         let posted = requests.posted;
         drop(requests);
         for range in ranges.iter() {
@@ -250,6 +258,9 @@ impl<P: Platform> Mmu<P> {
         }
         if drain {
             self.phys.drain();
+        }
+        if leaves {
+            leave();
         }
         if mailbox.done.get() < posted {
             mailbox.done.store(posted, Ordering::Release);
@@ -266,6 +277,11 @@ impl<P: Platform> Mmu<P> {
         self.phys.collect();
         self.ask(members(&self.shootdown.serving), |requests| requests.drain = true);
         self.phys.drain();
+    }
+
+    /// Asks the other CPUs that translate through `pmap`, which ends, to give it up; waits until they have.
+    pub fn evict(&self, pmap: &Pmap<P>) {
+        self.ask(pmap.active(), |requests| requests.leave = true);
     }
 
     fn flush(&self, ranges: &Ranges, mut targets: CpuSet) {

@@ -180,6 +180,21 @@ impl<P: Platform> Leaf<'_, P> {
         Ok(())
     }
 
+    /// Notes `access` in the entry at `at`, as the CPU would; false if the entry does not allow it.
+    pub fn note(&mut self, at: VirtAddr, access: Access) -> bool {
+        let slot = index::<P::Format>(1, at);
+        let entry = table::load(self.mmu, self.frame, slot);
+        let store = access == Access::Write;
+        if !entry.is_present() || (store && !(self.writable && entry.is_writable())) {
+            return false;
+        }
+        let bits = if store { Pte::A | Pte::D } else { Pte::A };
+        if entry.0 & bits != bits {
+            table::set_bits(self.mmu, self.frame, slot, bits);
+        }
+        true
+    }
+
     /// Removes what is mapped at `at`.
     pub fn remove(&mut self, at: VirtAddr, debt: &mut Debt<P>) -> Option<Pte> {
         let slot = index::<P::Format>(1, at);

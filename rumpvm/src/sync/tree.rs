@@ -370,6 +370,18 @@ impl<V: Ranged, S: Seam> Edit<'_, V, S> {
         Ok(())
     }
 
+    /// Calls `f` with every value of the version under way that overlaps `lo..hi`, in order, until it
+    /// breaks.
+    pub fn visit<R>(
+        &self,
+        lo: u64,
+        hi: u64,
+        mut f: impl FnMut(&V) -> ControlFlow<R>,
+    ) -> ControlFlow<R> {
+        // SAFETY: the working version is alive and does not change during this call, which borrows `self`.
+        unsafe { visit_node(self.root, lo, hi, &mut f) }
+    }
+
     /// Number of values that the tree will have.
     pub fn len(&self) -> u64 {
         self.count

@@ -1,0 +1,30 @@
+//! Processes: states and the family tree.
+
+use alloc::format;
+
+use rumpvm_platform::Platform;
+
+use super::{Broken, ensure};
+use crate::process::State;
+use crate::vm::Vm;
+
+pub(super) fn check<P: Platform>(vm: &Vm<P>) -> Result<(), Broken> {
+    let mut broken = Ok(());
+    vm.processes.for_each(|process| {
+        if broken.is_ok() {
+            broken = (|| {
+                let pid = process.pid().0;
+                let has_space = process.space().is_some();
+                match process.state() {
+                    State::Running => ensure!(has_space, "process {pid} runs without a space"),
+                    State::Zombie(_) => ensure!(!has_space, "zombie {pid} has a space"),
+                    State::Reaped => {
+                        return Err(Broken(format!("process {pid} is reaped and in the table")));
+                    }
+                }
+                Ok(())
+            })();
+        }
+    });
+    broken
+}

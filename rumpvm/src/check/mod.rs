@@ -1,0 +1,82 @@
+//! Every invariant of DESIGN, walked from the top: what should be, counted again and compared.
+//!
+//! For quiet moments: no CPU is inside the component, no thread sleeps in it. It takes the locks that it
+//! needs one at a time, allocates freely, and changes nothing.
+//!
+//! | file | invariants of DESIGN |
+//! |---|---|
+//! | [`spaces`](self) | areas, 1 (entries name what the map says), 2 (live counts of tables) |
+//! | `trees` | live counts and references of amap and object nodes |
+//! | `frames` | 3 (reverse map), 4 (a frame is in one place), 5 (free frames are unused) |
+//! | `family` | 9 (processes and their states) |
+//!
+//! 6 shows as a lock that is held, a page that is busy, or a frame that nobody names. 10 to 12 are not
+//! states; the hosted machine and the tests look after them.
+
+mod family;
+mod frames;
+mod spaces;
+mod trees;
+
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use core::fmt;
+
+use rumpvm_arch::Frame;
+use rumpvm_platform::Platform;
+
+use crate::vm::Vm;
+
+/// An invariant does not hold: which, and where.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Broken(String);
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl core::error::Error for Broken {}
+
+macro_rules! ensure {
+    ($holds:expr, $($story:tt)+) => {
+        if !$holds {
+            return Err($crate::check::Broken(alloc::format!($($story)+)));
+        }
+    };
+}
+use ensure;
+
+/// What the walk has found of one frame.
+#[derive(Clone, Copy, Default)]
+struct Seen {
+    /// Slots, roots or upper entries that name it.
+    named: u32,
+    /// Leaf entries that map it.
+    mapped: u64,
+}
+
+/// What the walk has found so far.
+struct Findings {
+    frames: BTreeMap<u32, Seen>,
+    tables: BTreeMap<u32, Seen>,
+    nodes: BTreeMap<u32, Seen>,
+}
+
+impl Findings {
+    fn frame(&mut self, frame: Frame) -> &mut Seen {
+        self.frames.entry(frame.0).or_default()
+    }
+}
+
+/// Checks everything.
+pub(crate) fn check<P: Platform>(vm: &Vm<P>) -> Result<(), Broken> {
+    let mut found =
+        Findings { frames: BTreeMap::new(), tables: BTreeMap::new(), nodes: BTreeMap::new() };
+    ensure!(!vm.mmu.phys.epoch.is_pinned(), "a CPU is inside the component");
+    trees::check(vm, &mut found)?;
+    spaces::check(vm, &mut found)?;
+    frames::check(vm, &found)?;
+    family::check(vm)
+}

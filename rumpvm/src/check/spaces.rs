@@ -1,0 +1,181 @@
+//! Spaces: areas, and every page-table entry against what map, amap and object say.
+
+use alloc::format;
+use core::ops::ControlFlow;
+
+use rumpvm_arch::{Format, Frame, PAGE_SIZE, Prot, Pte, VirtAddr, entries, span};
+use rumpvm_platform::Platform;
+
+use super::{Broken, Findings, ensure};
+use crate::map::{Area, AreaFlags};
+use crate::phys::PageKind;
+use crate::pmap::Pmap;
+use crate::radix::Slot;
+use crate::space::Space;
+use crate::sync::Ordering;
+use crate::vm::Vm;
+
+pub(super) fn check<P: Platform>(vm: &Vm<P>, found: &mut Findings) -> Result<(), Broken> {
+    for space in vm.spaces.lock().iter() {
+        let name = |broken: Broken| Broken(format!("space {}: {broken}", space.id()));
+        ensure!(space.users() > 0, "space {} is listed without a user", space.id());
+        ensure!(!space.is_locked(), "space {}: the map is locked", space.id());
+        areas(vm, space).map_err(name)?;
+        private_pages(vm, space).map_err(name)?;
+        let levels = P::Format::LEVELS;
+        let root = space.pmap().root();
+        found.tables.entry(root.0).or_default().named += 1;
+        table(vm, space, found, (root, levels, VirtAddr(0), true)).map_err(name)?;
+    }
+    for (frame, seen) in &found.tables {
+        let page = vm.mmu.phys.page(Frame(*frame));
+        let refs = page.refs.load(Ordering::Relaxed);
+        ensure!(refs == seen.named, "table {frame:#x} is named {} times: {page:?}", seen.named);
+    }
+    Ok(())
+}
+
+/// V1 and V3 of `map`, and its counters.
+fn areas<P: Platform>(vm: &Vm<P>, space: &Space<P>) -> Result<(), Broken> {
+    let (mut end, mut count, mut mapped, mut locked) = (VirtAddr(0), 0, 0, 0);
+    let walked = space.areas(vm, |area| match area_is_sound::<P>(area, end) {
+        Ok(()) => {
+            end = area.range.end;
+            count += 1;
+            mapped += area.range.length();
+            if area.flags.contains(AreaFlags::LOCKED) {
+                locked += area.range.length();
+            }
+            ControlFlow::Continue(())
+        }
+        Err(broken) => ControlFlow::Break(broken),
+    });
+    if let ControlFlow::Break(broken) = walked {
+        return Err(broken);
+    }
+    ensure!(count == space.area_count(), "{count} areas, counted {}", space.area_count());
+    let counted = space.counted();
+    ensure!(counted == (mapped, locked), "{mapped} mapped, {locked} locked, counted {counted:?}");
+    Ok(())
+}
+
+fn area_is_sound<P: Platform>(area: &Area<P>, floor: VirtAddr) -> Result<(), Broken> {
+    let range = area.range;
+    ensure!(!range.is_empty() && range.start >= floor, "area {range} is not behind {floor}");
+    ensure!(range.end <= P::Format::USER_END, "area {range} leaves user memory");
+    let aligned = range.start.is_page_aligned() && range.end.is_page_aligned();
+    ensure!(aligned && area.offset.is_multiple_of(PAGE_SIZE), "area {range} is not aligned");
+    ensure!(area.max_prot.contains(area.prot), "area {range} has more rights than it may");
+    match &area.object {
+        Some(object) => ensure!(object.users() > 0, "area {range} maps an object without users"),
+        None => ensure!(!area.is_shared(), "area {range} is shared and has no object"),
+    }
+    Ok(())
+}
+
+/// A private page lies in a private area.
+fn private_pages<P: Platform>(vm: &Vm<P>, space: &Space<P>) -> Result<(), Broken> {
+    let pin = vm.mmu.phys.epoch.pin();
+    let everything = rumpvm_arch::VirtRange::new(VirtAddr(0), VirtAddr(u64::MAX));
+    let mut stray = None;
+    space.amap().for_each(&vm.mmu.phys, &pin, everything, |page, frame| {
+        let at = VirtAddr::of_page(page);
+        let area = space.areas.get(&pin, at.0);
+        let fits = area.is_some_and(|area| !area.is_shared())
+            && vm.mmu.phys.page(frame).kind() == PageKind::Anon;
+        if !fits {
+            stray = Some((at, frame));
+        }
+        fits
+    });
+    ensure!(stray.is_none(), "private page {stray:?} is in no private area, or no private page");
+    Ok(())
+}
+
+/// A table and all below it; `writable` says whether every entry above lets stores pass.
+fn table<P: Platform>(
+    vm: &Vm<P>,
+    space: &Space<P>,
+    found: &mut Findings,
+    (frame, level, base, writable): (Frame, usize, VirtAddr, bool),
+) -> Result<(), Broken> {
+    let page = vm.mmu.phys.page(frame);
+    ensure!(page.kind() == PageKind::Table && !page.is_stray(), "table at {base}: {page:?}");
+    let mut live = 0;
+    let mut broken = Ok(());
+    let sharers = page.refs.load(Ordering::Relaxed);
+    ensure!(sharers == 1 || !writable, "shared table at {base} can be stored through");
+    let first_visit = found.tables.get(&frame.0).is_none_or(|seen| seen.mapped == 0);
+    found.tables.entry(frame.0).or_default().mapped = 1;
+    Pmap::for_each_entry(&vm.mmu, frame, level, |slot, entry| {
+        live += 1;
+        if broken.is_err() {
+            return;
+        }
+        let at = base + slot as u64 * span::<P::Format>(level);
+        broken = if !entry.is_present() {
+            Err(Broken(format!("the entry for {at} is litter: {entry:?}")))
+        } else if level > 1 {
+            found.tables.entry(entry.frame().0).or_default().named += 1;
+            let passes = level == P::Format::LEVELS && !P::Format::ROOT_HAS_RIGHTS;
+            let writable = writable && (passes || entry.is_writable());
+            table(vm, space, found, (entry.frame(), level - 1, at, writable))
+        } else {
+            if first_visit {
+                found.frame(entry.frame()).mapped += 1;
+            }
+            let place = (frame, slot);
+            leaf_entry(vm, space, at, entry, writable, place)
+        };
+    });
+    broken?;
+    let counted = page.live.load(Ordering::Relaxed);
+    ensure!(counted == live, "table at {base} has {live} entries, counted {counted}");
+    debug_assert!(live as usize <= entries::<P::Format>(level));
+    Ok(())
+}
+
+/// Invariant 1 for one entry.
+fn leaf_entry<P: Platform>(
+    vm: &Vm<P>,
+    space: &Space<P>,
+    at: VirtAddr,
+    entry: Pte,
+    writable: bool,
+    (table, slot): (Frame, usize),
+) -> Result<(), Broken> {
+    let phys = &vm.mmu.phys;
+    let pin = phys.epoch.pin();
+    let Some(area) = space.areas.get(&pin, at.0) else {
+        return Err(Broken(format!("{at} is mapped to {entry:?} outside every area")));
+    };
+    let frame = entry.frame();
+    let private = match space.amap().get(phys, &pin, at.page()) {
+        Slot::Page(frame) if !area.is_shared() => Some(frame),
+        _ => None,
+    };
+    let expected = match (private, &area.object) {
+        (Some(frame), _) => Some(frame),
+        (None, Some(object)) => match object.device() {
+            Some(first) => Some(Frame(first.0 + area.object_index(at.page()) as u32)),
+            None => match object.pages().get(phys, &pin, area.object_index(at.page())) {
+                Slot::Page(frame) => Some(frame),
+                Slot::Empty => None,
+            },
+        },
+        (None, None) => Some(phys.zero_page()),
+    };
+    ensure!(expected == Some(frame), "{at} is mapped to {entry:?}, the map says {expected:?}");
+    let has = entry.prot::<P::Format>();
+    let store = writable && has.contains(Prot::WRITE);
+    let own = private.is_none_or(|frame| phys.page(frame).refs.load(Ordering::Relaxed) == 1);
+    let sole = space.amap().slots().is_sole(phys, at.page()) && own && private.is_some();
+    let may_store = area.prot.contains(Prot::WRITE) && (area.is_shared() || sole);
+    ensure!(!store || may_store, "{at} can be stored to: {entry:?} in {:?}", area.prot);
+    let fetch = P::Format::HAS_NX && has.contains(Prot::EXEC);
+    ensure!(!fetch || area.prot.contains(Prot::EXEC), "{at} can be executed: {entry:?}");
+    ensure!(!area.prot.is_empty(), "{at} is mapped to {entry:?} without any right to it");
+    let known = !vm.mmu.is_tracked(frame) || vm.mmu.is_mapped_at(frame, table, slot);
+    ensure!(known, "{at} is mapped to {entry:?}, which the reverse map does not know");
+    Ok(())
+}

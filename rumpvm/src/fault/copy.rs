@@ -1,0 +1,80 @@
+//! Copying between the kernel and a space: bad addresses are errors, not crashes.
+//!
+//! Bytes move through the direct map with the leaf table locked, so the page cannot go while they do, and
+//! no exception table is needed. What the access would have noted in the entry is noted.
+
+use rumpvm_arch::{Access, Format, PAGE_SIZE, VirtAddr};
+use rumpvm_platform::Platform;
+
+use crate::error::FaultError;
+use crate::map::{Map, Store};
+
+impl<P: Platform> Map<P> {
+    /// Copies bytes of this space, from `from` on, into the kernel. On error a prefix has been copied.
+    /// Sleeps as a fault does.
+    pub fn copy_in(
+        &self,
+        store: &Store<P>,
+        from: VirtAddr,
+        into: &mut [u8],
+    ) -> Result<(), FaultError> {
+        let mut done = 0;
+        while done < into.len() {
+            let at = address::<P>(from, done)?;
+            let length = (PAGE_SIZE - at.page_offset()).min((into.len() - done) as u64) as usize;
+            let part = &mut into[done..done + length];
+            self.with_page(store, at, Access::Read, |frame| {
+                store.mmu.phys.read(frame, at.page_offset(), part);
+            })?;
+            done += length;
+        }
+        Ok(())
+    }
+
+    /// Copies `from` to this space, from `to` on. On error a prefix has been copied. Sleeps as a fault
+    /// does.
+    pub fn copy_out(&self, store: &Store<P>, to: VirtAddr, from: &[u8]) -> Result<(), FaultError> {
+        let mut done = 0;
+        while done < from.len() {
+            let at = address::<P>(to, done)?;
+            let length = (PAGE_SIZE - at.page_offset()).min((from.len() - done) as u64) as usize;
+            let part = &from[done..done + length];
+            self.with_page(store, at, Access::Write, |frame| {
+                store.mmu.phys.write(frame, at.page_offset(), part);
+            })?;
+            done += length;
+        }
+        Ok(())
+    }
+
+    /// Calls `work` with the frame at `at` while it stays mapped with the right to `access`.
+    fn with_page(
+        &self,
+        store: &Store<P>,
+        at: VirtAddr,
+        access: Access,
+        mut work: impl FnMut(rumpvm_arch::Frame),
+    ) -> Result<(), FaultError> {
+        loop {
+            {
+                let pin = store.mmu.phys.epoch.pin();
+                if let Some(mut leaf) = self.pmap.find_leaf(&store.mmu, &pin, at)
+                    && leaf.note(at, access)
+                {
+                    work(leaf.get(at).frame());
+                    return Ok(());
+                }
+            }
+            super::fault(store, self, at, access)?;
+        }
+    }
+}
+
+/// `start` plus `offset`, if it is an address of user memory.
+fn address<P: Platform>(start: VirtAddr, offset: usize) -> Result<VirtAddr, FaultError> {
+    let at = VirtAddr(start.0.saturating_add(offset as u64));
+    if at >= P::Format::USER_END {
+        return Err(FaultError::Unmapped { at });
+    }
+    Ok(at)
+}

@@ -1,0 +1,105 @@
+//! Areas: what BSD calls map entries. A value, not a place: a change makes new ones.
+
+use bitflags::bitflags;
+
+use rumpvm_arch::{Prot, VirtRange};
+use rumpvm_platform::Platform;
+
+use crate::object::Object;
+use crate::sync::{Hold, Ranged};
+
+bitflags! {
+    /// What else is to be known of an area.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+    pub struct AreaFlags: u32 {
+        /// Stores go to the object; otherwise the first store to a page copies it.
+        const SHARED = 1 << 0;
+        /// A fault just below extends it downwards.
+        const GROWSDOWN = 1 << 1;
+        /// Its pages are faulted in at once and stay.
+        const LOCKED = 1 << 2;
+        /// Not counted against memory when it is made.
+        const NORESERVE = 1 << 3;
+        /// A child does not get it.
+        const DONTFORK = 1 << 4;
+        /// Left out of dumps.
+        const DONTDUMP = 1 << 5;
+        /// Accesses will come in no order: map nothing around a fault.
+        const RANDOM = 1 << 6;
+        /// Accesses will come in order.
+        const SEQUENTIAL = 1 << 7;
+        /// Superpages are wanted.
+        const HUGEPAGE = 1 << 8;
+        /// Superpages are not wanted.
+        const NOHUGEPAGE = 1 << 9;
+        /// Equal pages may be merged.
+        const MERGEABLE = 1 << 10;
+        /// The heap that brk(2) moves.
+        const HEAP = 1 << 11;
+    }
+}
+
+/// A range of addresses that means one thing.
+pub struct Area<P: Platform> {
+    /// Which addresses.
+    pub range: VirtRange,
+    /// What may be done there.
+    pub prot: Prot,
+    /// What mprotect(2) may allow.
+    pub max_prot: Prot,
+    /// The rest.
+    pub flags: AreaFlags,
+    /// Where the pages come from that are not private yet; none for anonymous memory.
+    pub object: Option<Hold<Object<P>, P>>,
+    /// Byte of the object at `range.start`; a multiple of the page size.
+    pub offset: u64,
+}
+
+impl<P: Platform> Area<P> {
+    /// Whether stores go to the object.
+    pub fn is_shared(&self) -> bool {
+        self.flags.contains(AreaFlags::SHARED)
+    }
+
+    /// Index in the object of virtual page `page`.
+    #[inline]
+    pub(crate) fn object_index(&self, page: u64) -> u64 {
+        page - self.range.start.page() + self.offset / rumpvm_arch::PAGE_SIZE
+    }
+
+    /// The part of it in `range`, which must overlap it.
+    pub(crate) fn part(&self, range: VirtRange) -> Self {
+        let range = self.range.clip(range);
+        Self {
+            range,
+            offset: self.offset + (range.start - self.range.start),
+            object: self.object.clone(),
+            ..*self
+        }
+    }
+
+    /// Whether `next`, which begins where this one ends, means the same.
+    pub(crate) fn continues_in(&self, next: &Self) -> bool {
+        let same_object = match (&self.object, &next.object) {
+            (None, None) => true,
+            (Some(a), Some(b)) => a.is(b) && self.offset + self.range.length() == next.offset,
+            _ => false,
+        };
+        self.range.end == next.range.start
+            && same_object
+            && self.prot == next.prot
+            && self.max_prot == next.max_prot
+            && self.flags == next.flags
+            && !self.flags.contains(AreaFlags::GROWSDOWN)
+    }
+}
+
+impl<P: Platform> Ranged for Area<P> {
+    fn start(&self) -> u64 {
+        self.range.start.0
+    }
+
+    fn end(&self) -> u64 {
+        self.range.end.0
+    }
+}

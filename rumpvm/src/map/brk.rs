@@ -1,0 +1,71 @@
+//! brk(2): the end of the heap, as the kernel's call has it: the answer is always where the end is now.
+
+use rumpvm_arch::{Format, PAGE_SIZE, Prot, VirtAddr, VirtRange};
+use rumpvm_platform::Platform;
+
+use super::mmap::check_memory;
+use super::{Area, AreaFlags, Map, State, Store};
+use crate::error::CallError;
+use crate::sync::Pin;
+
+impl<P: Platform> Map<P> {
+    /// Fixes the start of the heap, which is then empty. For whoever loads a program.
+    pub fn set_brk_base(&self, at: VirtAddr) {
+        self.state.lock().heap = VirtRange::new(at, at);
+    }
+
+    /// Where the heap begins.
+    pub fn brk_base(&self) -> VirtAddr {
+        self.state.lock().heap.start
+    }
+
+    /// Moves the end of the heap to `at` if that is possible; returns where it is then.
+    ///
+    /// Takes the map's lock. Does not sleep otherwise.
+    pub fn brk(&self, store: &Store<P>, at: VirtAddr) -> VirtAddr {
+        let mut state = self.state.lock();
+        if at >= state.heap.start && self.move_end(store, &mut state, at).is_ok() {
+            state.heap.end = at;
+        }
+        state.heap.end
+    }
+
+    fn move_end(&self, store: &Store<P>, state: &mut State, at: VirtAddr) -> Result<(), CallError> {
+        let heap = state.heap;
+        if at - heap.start > state.limits.data {
+            return Err(CallError::NoMemory);
+        }
+        let from = heap.end.page_up().ok_or(CallError::NoMemory)?;
+        let to = at.page_up().ok_or(CallError::NoMemory)?;
+        if to == from {
+            return Ok(());
+        }
+        let gone = if to < from {
+            self.unmap(store, state, VirtRange::new(to, from))?
+        } else {
+            let range = VirtRange::new(from, to);
+            if to > P::Format::USER_END || !self.is_clear(&store.mmu.phys.epoch.pin(), range) {
+                return Err(CallError::NoMemory);
+            }
+            let area = Area {
+                range,
+                prot: Prot::RW,
+                max_prot: Prot::ALL,
+                flags: AreaFlags::HEAP,
+                object: None,
+                offset: 0,
+            };
+            check_memory(store, state, &area)?;
+            self.put(store, state, area)?
+        };
+        // The heap has no object.
+        gone.settle(store);
+        Ok(())
+    }
+
+    /// Whether `range` is free, with a page to spare behind it: the heap keeps off its neighbour.
+    fn is_clear(&self, pin: &Pin<'_, P>, range: VirtRange) -> bool {
+        let end = VirtAddr(range.end.0.saturating_add(PAGE_SIZE));
+        self.is_free(pin, VirtRange::new(range.start, end))
+    }
+}

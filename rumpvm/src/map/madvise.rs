@@ -1,0 +1,215 @@
+//! madvise(2): how memory will be used, and what may be thrown away.
+
+use alloc::vec::Vec;
+use core::ops::ControlFlow;
+
+use rumpvm_arch::{Prot, VirtAddr, VirtRange};
+use rumpvm_platform::Platform;
+
+use super::change::Gone;
+use super::{AreaFlags, Map, State, Store, whole_pages};
+use crate::error::CallError;
+use crate::sync::try_push;
+
+/// What one value of `advice` asks for.
+#[derive(Clone, Copy)]
+enum Advice {
+    /// Clear the first flags, set the second ones.
+    Mark(AreaFlags, AreaFlags),
+    /// Drop private pages; the next access sees zeros, or the file.
+    DontNeed {
+        /// Anonymous private memory only.
+        anonymous: bool,
+    },
+    /// Bring the pages in.
+    WillNeed,
+    /// Bring the pages in, and say if that is impossible.
+    Populate {
+        /// Ready to be stored to.
+        store: bool,
+    },
+    /// Nothing that would show.
+    Nothing,
+}
+
+/// Values of `asm-generic/mman-common.h`.
+fn decode(advice: i32) -> Result<Advice, CallError> {
+    let order = AreaFlags::RANDOM | AreaFlags::SEQUENTIAL;
+    let huge = AreaFlags::HUGEPAGE | AreaFlags::NOHUGEPAGE;
+    let none = AreaFlags::empty();
+    Ok(match advice {
+        0 => Advice::Mark(order, none),
+        1 => Advice::Mark(order, AreaFlags::RANDOM),
+        2 => Advice::Mark(order, AreaFlags::SEQUENTIAL),
+        3 => Advice::WillNeed,
+        4 => Advice::DontNeed { anonymous: false },
+        // The pages may go at any time until they are stored to again: at once is such a time.
+        8 => Advice::DontNeed { anonymous: true },
+        10 => Advice::Mark(none, AreaFlags::DONTFORK),
+        11 => Advice::Mark(AreaFlags::DONTFORK, none),
+        12 => Advice::Mark(none, AreaFlags::MERGEABLE),
+        13 => Advice::Mark(AreaFlags::MERGEABLE, none),
+        14 => Advice::Mark(huge, AreaFlags::HUGEPAGE),
+        15 => Advice::Mark(huge, AreaFlags::NOHUGEPAGE),
+        16 => Advice::Mark(none, AreaFlags::DONTDUMP),
+        17 => Advice::Mark(AreaFlags::DONTDUMP, none),
+        20 | 21 => Advice::Nothing,
+        22 => Advice::Populate { store: false },
+        23 => Advice::Populate { store: true },
+        _ => return Err(CallError::Invalid),
+    })
+}
+
+impl<P: Platform> Map<P> {
+    /// Takes advice on `length` bytes from `at`. Holes are skipped, what is mapped is advised, and the
+    /// answer is then [`CallError::Unmapped`].
+    ///
+    /// Takes the map's lock. Sleeps when pages are asked for.
+    pub fn madvise(
+        &self,
+        store: &Store<P>,
+        at: VirtAddr,
+        length: u64,
+        advice: i32,
+    ) -> Result<(), CallError> {
+        let advice = decode(advice)?;
+        let range = whole_pages::<P>(at, length).map_err(|_| CallError::Invalid)?;
+        if range.is_empty() {
+            return Ok(());
+        }
+        let mut state = self.state.lock();
+        let (parts, complete) = self.mapped_parts(store, range)?;
+        let mut gone = Gone::none();
+        let mut outcome = Ok(());
+        for part in parts {
+            outcome = match advice {
+                Advice::Mark(clear, set) => {
+                    self.mark(store, &mut state, part, clear, set, &mut gone)
+                }
+                Advice::DontNeed { anonymous } => self.dont_need(store, part, anonymous),
+                Advice::WillNeed | Advice::Populate { .. } | Advice::Nothing => Ok(()),
+            };
+            if outcome.is_err() {
+                break;
+            }
+        }
+        drop(state);
+        gone.settle(store);
+        outcome?;
+        match advice {
+            Advice::WillNeed => self.will_need(store, range),
+            Advice::Populate { store: write } => self.populate_all(store, range, write)?,
+            Advice::Mark(..) | Advice::DontNeed { .. } | Advice::Nothing => {}
+        }
+        if complete { Ok(()) } else { Err(CallError::Unmapped) }
+    }
+
+    /// The parts of `range` that are mapped, one for each area, and whether that is all of it.
+    fn mapped_parts(
+        &self,
+        store: &Store<P>,
+        range: VirtRange,
+    ) -> Result<(Vec<VirtRange>, bool), CallError> {
+        let pin = store.mmu.phys.epoch.pin();
+        let mut parts = Vec::new();
+        let mut pages = 0;
+        let walked = self.areas.visit(&pin, range.start.0, range.end.0, |area| {
+            let part = area.range.clip(range);
+            pages += part.pages();
+            match try_push::<_, P>(&mut parts, part) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(error) => ControlFlow::Break(error),
+            }
+        });
+        match walked {
+            ControlFlow::Break(error) => Err(error.into()),
+            ControlFlow::Continue(()) => Ok((parts, pages == range.pages())),
+        }
+    }
+
+    fn mark(
+        &self,
+        store: &Store<P>,
+        state: &mut State,
+        part: VirtRange,
+        clear: AreaFlags,
+        set: AreaFlags,
+        gone: &mut Gone<P>,
+    ) -> Result<(), CallError> {
+        let more = self.rewrite(store, state, part, |area| {
+            area.flags.remove(clear);
+            area.flags.insert(set);
+        })?;
+        *gone = core::mem::replace(gone, Gone::none()).and(more);
+        Ok(())
+    }
+
+    /// Drops the private pages of `part`, which lies in one area, and its translations.
+    fn dont_need(
+        &self,
+        store: &Store<P>,
+        part: VirtRange,
+        anonymous: bool,
+    ) -> Result<(), CallError> {
+        let pin = store.mmu.phys.epoch.pin();
+        if let Some(area) = self.areas.get(&pin, part.start.0) {
+            let unfit = anonymous && (area.is_shared() || area.object.is_some());
+            if area.flags.contains(AreaFlags::LOCKED) || unfit {
+                return Err(CallError::Invalid);
+            }
+        }
+        drop(pin);
+        let spares = self.amap.spares(&store.mmu.phys)?;
+        let frozen = self.generation.freeze();
+        self.drop_pages(store, part, spares);
+        drop(frozen);
+        Ok(())
+    }
+
+    /// Reads in what a file has in `range`; failures show when the pages are used.
+    fn will_need(&self, store: &Store<P>, range: VirtRange) {
+        let mut page = range.start.page();
+        while page < range.end.page() {
+            let pin = store.mmu.phys.epoch.pin();
+            let Some(area) = self.areas.at_or_after(&pin, VirtAddr::of_page(page).0) else {
+                return;
+            };
+            page = page.max(area.range.start.page());
+            if page >= range.end.page() {
+                return;
+            }
+            let Some(object) = area.object.clone() else {
+                page = area.range.end.page();
+                continue;
+            };
+            let index = area.object_index(page);
+            let needed = !object.is_resident(&store.mmu, &pin, index);
+            drop(pin);
+            if needed && object.page_in(&store.mmu, index).is_err() {
+                return;
+            }
+            page += 1;
+        }
+    }
+
+    fn populate_all(
+        &self,
+        store: &Store<P>,
+        range: VirtRange,
+        write: bool,
+    ) -> Result<(), CallError> {
+        let wanted = if write { Prot::WRITE } else { Prot::READ };
+        let access = if write { rumpvm_arch::Access::Write } else { rumpvm_arch::Access::Read };
+        let mut at = range.start;
+        while at < range.end {
+            crate::fault::fault(store, self, at, access).map_err(|error| match error {
+                crate::FaultError::Unmapped { .. } => CallError::Unmapped,
+                crate::FaultError::Denied { .. } if !wanted.is_empty() => CallError::Invalid,
+                crate::FaultError::NoMemory { .. } => CallError::NoMemory,
+                _ => CallError::BadAddress,
+            })?;
+            at = at + rumpvm_arch::PAGE_SIZE;
+        }
+        Ok(())
+    }
+}

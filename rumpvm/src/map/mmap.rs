@@ -1,0 +1,273 @@
+//! mmap(2): make a mapping.
+
+use alloc::vec::Vec;
+
+use bitflags::bitflags;
+
+use rumpvm_arch::{Format, PAGE_SIZE, Prot, VirtAddr, VirtRange};
+use rumpvm_platform::Platform;
+
+use super::change::Gone;
+use super::{Area, AreaFlags, Map, Overcommit, State, Store};
+use crate::error::CallError;
+use crate::object::Object;
+use crate::sync::{Hold, try_push};
+
+bitflags! {
+    /// Flags of mmap(2), with Linux's values.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+    pub struct MapFlags: u32 {
+        /// Stores are seen by all who map the object.
+        const SHARED = 0x01;
+        /// Stores are one's own. Together with `SHARED`: `MAP_SHARED_VALIDATE`, shared, and unknown flags
+        /// are refused.
+        const PRIVATE = 0x02;
+        /// Exactly at the hint, replacing what is there.
+        const FIXED = 0x10;
+        /// No object: zero-filled.
+        const ANONYMOUS = 0x20;
+        /// Below 2 GiB.
+        const BIT32 = 0x40;
+        /// A stack: faults below extend it.
+        const GROWSDOWN = 0x100;
+        /// Accepted and ignored.
+        const DENYWRITE = 0x800;
+        /// Accepted and ignored.
+        const EXECUTABLE = 0x1000;
+        /// Lock the pages in memory.
+        const LOCKED = 0x2000;
+        /// Do not count it against memory.
+        const NORESERVE = 0x4000;
+        /// Fault the pages in at once.
+        const POPULATE = 0x8000;
+        /// With `POPULATE`: only pages that are in memory.
+        const NONBLOCK = 0x1_0000;
+        /// A hint that it will be a stack; ignored, as on Linux.
+        const STACK = 0x2_0000;
+        /// Superpages of a hugetlb file system.
+        const HUGETLB = 0x4_0000;
+        /// Persistent memory; refused for what we map, as on Linux.
+        const SYNC = 0x8_0000;
+        /// Exactly at the hint, or not at all.
+        const FIXED_NOREPLACE = 0x10_0000;
+        /// Set by tools for memory that is known to be uninitialized; ignored.
+        const UNINITIALIZED = 0x400_0000;
+    }
+}
+
+/// What is to be mapped.
+pub enum Backing<'o, P: Platform> {
+    /// Zero-filled memory.
+    Anonymous,
+    /// An object, from a byte offset on.
+    Object(&'o Hold<Object<P>, P>),
+}
+
+/// A request after validation.
+struct Request {
+    length: u64,
+    hint: VirtAddr,
+    fixed: bool,
+    no_replace: bool,
+    area: AreaFlags,
+}
+
+impl<P: Platform> Map<P> {
+    /// Maps `length` bytes of `backing` from byte `offset` on and returns where; see mmap(2). Anonymous
+    /// shared memory becomes an object of its own.
+    ///
+    /// Takes the map's lock. Sleeps when what it replaces was the last mapping of a file, and with
+    /// `POPULATE` or `LOCKED` for pages; a page that cannot be brought in then is no error.
+    #[expect(clippy::too_many_arguments, reason = "the arguments of mmap(2)")]
+    pub fn mmap(
+        &self,
+        store: &Store<P>,
+        hint: VirtAddr,
+        length: u64,
+        prot: Prot,
+        flags: MapFlags,
+        backing: Backing<'_, P>,
+        offset: u64,
+    ) -> Result<VirtAddr, CallError> {
+        let request = decode(hint, length, flags, &backing, offset)?;
+        let made = match backing {
+            Backing::Anonymous if request.area.contains(AreaFlags::SHARED) => {
+                Some(store.objects.memory(request.length)?)
+            }
+            _ => None,
+        };
+        let (object, offset) = match (&made, &backing) {
+            (Some(made), _) => (Some(made), 0),
+            (None, Backing::Object(object)) => (Some(*object), offset),
+            (None, Backing::Anonymous) => (None, 0),
+        };
+        let mapped = self.map_validated(store, &request, prot, object, offset);
+        if let Some(made) = &made {
+            // The area, if it was made, is the user now.
+            store.objects.release(&store.mmu, made)?;
+        }
+        let range = mapped?;
+        if flags.intersects(MapFlags::POPULATE | MapFlags::LOCKED)
+            && !flags.contains(MapFlags::NONBLOCK)
+        {
+            self.populate(store, range);
+        }
+        Ok(range.start)
+    }
+
+    fn map_validated(
+        &self,
+        store: &Store<P>,
+        request: &Request,
+        prot: Prot,
+        object: Option<&Hold<Object<P>, P>>,
+        offset: u64,
+    ) -> Result<VirtRange, CallError> {
+        let mut state = self.state.lock();
+        let range = self.choose(store, &state, request)?;
+        let area = Area {
+            range,
+            prot,
+            max_prot: Prot::ALL,
+            flags: request.area,
+            object: object.cloned(),
+            offset,
+        };
+        check_memory(store, &state, &area)?;
+        let gone = self.put(store, &mut state, area)?;
+        drop(state);
+        gone.settle(store);
+        Ok(range)
+    }
+
+    /// Where the mapping goes.
+    fn choose(
+        &self,
+        store: &Store<P>,
+        state: &State,
+        request: &Request,
+    ) -> Result<VirtRange, CallError> {
+        let pin = store.mmu.phys.epoch.pin();
+        if !request.fixed {
+            return self.place(state, &pin, request.hint, request.length);
+        }
+        if !request.hint.is_page_aligned() {
+            return Err(CallError::Invalid);
+        }
+        let range =
+            VirtRange::of_length(request.hint, request.length).ok_or(CallError::NoMemory)?;
+        if range.end > P::Format::USER_END {
+            return Err(CallError::NoMemory);
+        }
+        if range.start.0 < state.limits.lowest {
+            return Err(CallError::NotPermitted);
+        }
+        let next = self.areas.at_or_after(&pin, range.start.0);
+        if request.no_replace && next.is_some_and(|area| area.range.start < range.end) {
+            return Err(CallError::Exists);
+        }
+        Ok(range)
+    }
+
+    /// Puts `area` where it says, in place of whatever is there.
+    pub(super) fn put(
+        &self,
+        store: &Store<P>,
+        state: &mut State,
+        area: Area<P>,
+    ) -> Result<Gone<P>, CallError> {
+        let range = area.range;
+        let limits = state.limits;
+        let spares = self.amap.spares(&store.mmu.phys)?;
+        let mut new = Vec::new();
+        try_push::<_, P>(&mut new, area)?;
+        let before = state.mapped;
+        let mut change = self.change(state);
+        change.replace(range, new)?;
+        if change.mapped() > limits.address_space && change.mapped() > before {
+            return Err(CallError::NoMemory);
+        }
+        if change.locked() > limits.locked {
+            return Err(CallError::Again);
+        }
+        // What was there before must be gone when the first fault on the new area looks.
+        let frozen = self.generation.freeze();
+        let gone = change.commit(store);
+        self.drop_pages(store, range, spares);
+        drop(frozen);
+        Ok(gone)
+    }
+
+    /// Faults in every page of `range` as far as that is possible.
+    pub(super) fn populate(&self, store: &Store<P>, range: VirtRange) {
+        let mut at = range.start;
+        while at < range.end {
+            if crate::fault::touch(store, self, at).is_err() {
+                return;
+            }
+            at = at + PAGE_SIZE;
+        }
+    }
+}
+
+/// Checks everything that does not depend on the map.
+fn decode<P: Platform>(
+    hint: VirtAddr,
+    length: u64,
+    flags: MapFlags,
+    backing: &Backing<'_, P>,
+    offset: u64,
+) -> Result<Request, CallError> {
+    let kind = flags & (MapFlags::SHARED | MapFlags::PRIVATE);
+    let shared = kind.contains(MapFlags::SHARED);
+    if kind.is_empty() || length == 0 || !offset.is_multiple_of(PAGE_SIZE) {
+        return Err(CallError::Invalid);
+    }
+    let anonymous = matches!(backing, Backing::Anonymous);
+    if kind == MapFlags::SHARED | MapFlags::PRIVATE {
+        if anonymous {
+            return Err(CallError::Invalid);
+        }
+        if flags.contains(MapFlags::SYNC) || flags.bits() & !MapFlags::all().bits() != 0 {
+            return Err(CallError::Unsupported);
+        }
+    }
+    if flags.contains(MapFlags::HUGETLB) {
+        // No hugetlb pool is configured here.
+        return Err(CallError::NoMemory);
+    }
+    if flags.contains(MapFlags::GROWSDOWN) && (shared || !anonymous) {
+        return Err(CallError::Invalid);
+    }
+    let length = length.checked_add(PAGE_SIZE - 1).ok_or(CallError::NoMemory)? & !(PAGE_SIZE - 1);
+    if !anonymous && offset.checked_add(length).is_none_or(|end| end > i64::MAX as u64) {
+        return Err(CallError::Overflow);
+    }
+    let mut area = AreaFlags::empty();
+    for (flag, meaning) in [
+        (MapFlags::SHARED, AreaFlags::SHARED),
+        (MapFlags::GROWSDOWN, AreaFlags::GROWSDOWN),
+        (MapFlags::LOCKED, AreaFlags::LOCKED),
+        (MapFlags::NORESERVE, AreaFlags::NORESERVE),
+    ] {
+        area.set(meaning, flags.contains(flag));
+    }
+    let no_replace = flags.contains(MapFlags::FIXED_NOREPLACE);
+    let fixed = no_replace || flags.contains(MapFlags::FIXED);
+    Ok(Request { length, hint, fixed, no_replace, area })
+}
+
+/// Refuses what is larger than all memory, if the space's limits say so.
+pub(super) fn check_memory<P: Platform>(
+    store: &Store<P>,
+    state: &State,
+    area: &Area<P>,
+) -> Result<(), CallError> {
+    let counted = state.limits.overcommit == Overcommit::Heuristic
+        && area.prot.contains(Prot::WRITE)
+        && !area.flags.intersects(AreaFlags::NORESERVE | AreaFlags::SHARED);
+    if counted && area.range.pages() > store.mmu.phys.total_frames() {
+        return Err(CallError::NoMemory);
+    }
+    Ok(())
+}

@@ -1,0 +1,313 @@
+//! mremap(2): grow, shrink or move a mapping, pages and all.
+
+use alloc::vec::Vec;
+
+use bitflags::bitflags;
+
+use rumpvm_arch::{Format, PAGE_SIZE, VirtAddr, VirtRange};
+use rumpvm_platform::Platform;
+
+use super::change::Gone;
+use super::mmap::check_memory;
+use super::{Area, AreaFlags, Map, State, Store};
+use crate::error::CallError;
+use crate::pmap::Debt;
+use crate::radix::{Slot, put_page};
+use crate::sync::try_push;
+
+bitflags! {
+    /// Flags of mremap(2), with Linux's values.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+    pub struct RemapFlags: u32 {
+        /// It may move.
+        const MAYMOVE = 1;
+        /// It must move to the new address, replacing what is there.
+        const FIXED = 2;
+        /// The old range stays mapped, empty.
+        const DONTUNMAP = 4;
+    }
+}
+
+/// A request after validation.
+struct Request {
+    old: VirtRange,
+    new_length: u64,
+    flags: RemapFlags,
+    new_at: VirtAddr,
+}
+
+impl<P: Platform> Map<P> {
+    /// Makes the `old_length` bytes mapped at `old` be `new_length` bytes, here or, if `flags` allow it,
+    /// elsewhere; returns where. With `FIXED`, at `new_at`. An `old_length` of 0 maps a shared object once
+    /// more. See mremap(2).
+    ///
+    /// Takes the map's lock. Sleeps when what it replaces was the last mapping of a file, and to bring in
+    /// the pages that a locked mapping gains.
+    pub fn mremap(
+        &self,
+        store: &Store<P>,
+        old: VirtAddr,
+        old_length: u64,
+        new_length: u64,
+        flags: RemapFlags,
+        new_at: VirtAddr,
+    ) -> Result<VirtAddr, CallError> {
+        let request = decode::<P>(old, old_length, new_length, flags, new_at)?;
+        let mut state = self.state.lock();
+        let (moved, gone) = self.remap(store, &mut state, &request)?;
+        drop(state);
+        gone.settle(store);
+        let locked = {
+            let pin = store.mmu.phys.epoch.pin();
+            let area = self.areas.get(&pin, moved.start.0);
+            area.is_some_and(|area| area.flags.contains(AreaFlags::LOCKED))
+        };
+        if locked && moved.length() > request.old.length() {
+            let gained = moved.start + request.old.length();
+            self.populate(store, VirtRange::new(gained, moved.end));
+        }
+        Ok(moved.start)
+    }
+
+    fn remap(
+        &self,
+        store: &Store<P>,
+        state: &mut State,
+        request: &Request,
+    ) -> Result<(VirtRange, Gone<P>), CallError> {
+        let Request { old, new_length, flags, .. } = *request;
+        let pin = store.mmu.phys.epoch.pin();
+        let area = self.areas.get(&pin, old.start.0).ok_or(CallError::BadAddress)?;
+        let area = area.part(area.range);
+        drop(pin);
+        if old.is_empty() && !area.is_shared() {
+            return Err(CallError::Invalid);
+        }
+        let shrinks = new_length < old.length();
+        if !flags.contains(RemapFlags::FIXED)
+            && new_length <= old.length()
+            && !old.is_empty()
+            && !flags.contains(RemapFlags::DONTUNMAP)
+        {
+            let kept = VirtRange::new(old.start, old.start + new_length);
+            let gone = if shrinks {
+                self.unmap(store, state, VirtRange::new(kept.end, old.end))?
+            } else {
+                Gone::none()
+            };
+            return Ok((kept, gone));
+        }
+        if old.end > area.range.end {
+            return Err(CallError::BadAddress);
+        }
+        if new_length > old.length() {
+            self.check_growth(store, state, &area, new_length - old.length())?;
+            let grown = VirtRange::of_length(old.start, new_length).ok_or(CallError::Invalid)?;
+            if !flags.contains(RemapFlags::FIXED) && self.can_grow(store, &area, old, grown) {
+                let gained = VirtRange::new(old.end, grown.end);
+                let tail = extended(&area, gained);
+                let gone = self.put(store, state, tail)?;
+                return Ok((grown, gone));
+            }
+        }
+        if !flags.contains(RemapFlags::MAYMOVE) {
+            return Err(CallError::NoMemory);
+        }
+        self.relocate(store, state, request, &area)
+    }
+
+    /// Whether `old`, the tail of `area`, can become `grown` where it is.
+    fn can_grow(&self, store: &Store<P>, area: &Area<P>, old: VirtRange, grown: VirtRange) -> bool {
+        let pin = store.mmu.phys.epoch.pin();
+        !old.is_empty()
+            && old.end == area.range.end
+            && grown.end <= P::Format::USER_END
+            && self.is_free(&pin, VirtRange::new(old.end, grown.end))
+    }
+
+    fn check_growth(
+        &self,
+        store: &Store<P>,
+        state: &State,
+        area: &Area<P>,
+        more: u64,
+    ) -> Result<(), CallError> {
+        let limits = state.limits;
+        let locked = area.flags.contains(AreaFlags::LOCKED);
+        if locked && state.locked.saturating_add(more) > limits.locked {
+            return Err(CallError::Again);
+        }
+        if state.mapped.saturating_add(more) > limits.address_space {
+            return Err(CallError::NoMemory);
+        }
+        let mut probe = area.part(area.range);
+        probe.range.end = VirtAddr(probe.range.start.0.saturating_add(more));
+        check_memory(store, state, &probe)
+    }
+
+    /// Moves `request.old`, which lies in `area`, to a new place.
+    fn relocate(
+        &self,
+        store: &Store<P>,
+        state: &mut State,
+        request: &Request,
+        area: &Area<P>,
+    ) -> Result<(VirtRange, Gone<P>), CallError> {
+        let Request { new_length, flags, new_at, .. } = *request;
+        let mut gone = Gone::none();
+        let new = if flags.contains(RemapFlags::FIXED) {
+            let new = VirtRange::of_length(new_at, new_length).ok_or(CallError::Invalid)?;
+            // As on Linux, what is at the new place goes first, whatever comes after.
+            gone = self.unmap(store, state, new)?;
+            new
+        } else {
+            let pin = store.mmu.phys.epoch.pin();
+            self.place(state, &pin, VirtAddr(0), new_length)?
+        };
+        match self.move_to(store, state, request, area, new) {
+            Ok(more) => Ok((new, gone.and(more))),
+            Err(error) => {
+                gone.settle(store);
+                Err(error)
+            }
+        }
+    }
+
+    fn move_to(
+        &self,
+        store: &Store<P>,
+        state: &mut State,
+        request: &Request,
+        area: &Area<P>,
+        new: VirtRange,
+    ) -> Result<Gone<P>, CallError> {
+        let kept = request.old.length().min(new.length());
+        let old = VirtRange::new(request.old.start, request.old.start + kept);
+        let leaves = !request.flags.contains(RemapFlags::DONTUNMAP) && !request.old.is_empty();
+        let mut there = area.part(VirtRange::new(request.old.start, area.range.end));
+        there.range = new;
+        let mut spares = self.amap.spares(&store.mmu.phys)?;
+        // From here to the end no fault decides, so what is made ready stays so.
+        let frozen = self.generation.freeze();
+        let private = !area.is_shared();
+        let prepared = if private { self.prepare_move(store, old, new) } else { Ok(()) };
+        let committed = prepared.and_then(|()| {
+            let mut list = Vec::new();
+            try_push::<_, P>(&mut list, there)?;
+            let mut change = self.change(state);
+            if leaves {
+                change.replace(request.old, Vec::new())?;
+            }
+            change.replace(new, list)?;
+            Ok(change.commit(store))
+        });
+        if committed.is_err() {
+            self.amap.clear(&store.mmu.phys, new, &mut spares);
+            return committed;
+        }
+        let mut debt = Debt::new();
+        let pin = store.mmu.phys.epoch.pin();
+        self.pmap.cursor(&store.mmu, &pin, request.old).remove(&mut debt);
+        drop(pin);
+        debt.pay(&store.mmu, &self.pmap);
+        if private {
+            self.move_pages(store, old, new);
+        }
+        if leaves {
+            self.amap.clear(&store.mmu.phys, request.old, &mut spares);
+        }
+        drop(frozen);
+        committed
+    }
+
+    /// Makes a place for every private page of `old` in `new`, so that moving them cannot fail.
+    fn prepare_move(
+        &self,
+        store: &Store<P>,
+        old: VirtRange,
+        new: VirtRange,
+    ) -> Result<(), CallError> {
+        let phys = &store.mmu.phys;
+        let mut page = old.start.page();
+        while let Some(at) = self.next_private(store, page, old.end.page()) {
+            let pin = phys.epoch.pin();
+            self.amap.leaf_mut(phys, &pin, at)?;
+            self.amap.leaf_mut(phys, &pin, at - old.start.page() + new.start.page())?;
+            page = at + 1;
+        }
+        Ok(())
+    }
+
+    fn move_pages(&self, store: &Store<P>, old: VirtRange, new: VirtRange) {
+        let phys = &store.mmu.phys;
+        let mut page = old.start.page();
+        while let Some(at) = self.next_private(store, page, old.end.page()) {
+            let pin = phys.epoch.pin();
+            let to = at - old.start.page() + new.start.page();
+            let taken = self.amap.take(phys, &pin, at);
+            match (taken, self.amap.leaf_mut(phys, &pin, to)) {
+                (Some(frame), Ok(mut leaf)) => {
+                    if let Slot::Page(stale) = leaf.get(to) {
+                        put_page(phys, stale);
+                    }
+                    leaf.set(to, Slot::Page(frame));
+                }
+                (taken, _) => {
+                    phys.broken(format_args!("page {at:#x} has no place to move to: {taken:?}"));
+                }
+            }
+            page = at + 1;
+        }
+    }
+
+    fn next_private(&self, store: &Store<P>, from: u64, to: u64) -> Option<u64> {
+        let pin = store.mmu.phys.epoch.pin();
+        let mut found = None;
+        let range = VirtRange::new(VirtAddr::of_page(from), VirtAddr::of_page(to));
+        self.amap.for_each(&store.mmu.phys, &pin, range, |page, _| {
+            found = Some(page);
+            false
+        });
+        found
+    }
+}
+
+/// An area that goes on in `gained`, just behind `area`.
+fn extended<P: Platform>(area: &Area<P>, gained: VirtRange) -> Area<P> {
+    let mut tail = area.part(area.range);
+    tail.offset += gained.start - tail.range.start;
+    tail.range = gained;
+    tail
+}
+
+/// Checks everything that does not depend on the map.
+fn decode<P: Platform>(
+    old: VirtAddr,
+    old_length: u64,
+    new_length: u64,
+    flags: RemapFlags,
+    new_at: VirtAddr,
+) -> Result<Request, CallError> {
+    let places = flags.intersects(RemapFlags::FIXED | RemapFlags::DONTUNMAP);
+    if flags.bits() & !RemapFlags::all().bits() != 0
+        || (places && !flags.contains(RemapFlags::MAYMOVE))
+        || (flags.contains(RemapFlags::DONTUNMAP) && old_length != new_length)
+        || !old.is_page_aligned()
+    {
+        return Err(CallError::Invalid);
+    }
+    let round = |length: u64| length.checked_next_multiple_of(PAGE_SIZE).ok_or(CallError::Invalid);
+    let (old_length, new_length) = (round(old_length)?, round(new_length)?);
+    let end = P::Format::USER_END.0;
+    if new_length == 0 || new_length > end {
+        return Err(CallError::Invalid);
+    }
+    let old = VirtRange::of_length(old, old_length).ok_or(CallError::BadAddress)?;
+    if flags.contains(RemapFlags::FIXED) {
+        let new = VirtRange::of_length(new_at, new_length).ok_or(CallError::Invalid)?;
+        if !new_at.is_page_aligned() || new.end.0 > end || new.overlaps(old) {
+            return Err(CallError::Invalid);
+        }
+    }
+    Ok(Request { old, new_length, flags, new_at })
+}

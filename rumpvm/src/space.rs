@@ -1,0 +1,83 @@
+//! Spaces: a map and those who use it. Stage one ends with the last user, stage two with the last hold.
+//!
+//! A process is a user; so is whoever reaches into a space that is not its own, and gets in only while
+//! there is a user ([`Space::try_enter`]): the teardown that begins when the last one leaves is never
+//! overtaken (`invariant 8`).
+
+use core::ops::Deref;
+
+use rumpvm_platform::Platform;
+
+use crate::NoMemory;
+use crate::map::{Map, Store};
+use crate::sync::{Atomic, Hold, Ordering};
+
+/// The address space of one or more processes.
+pub struct Space<P: Platform> {
+    map: Map<P>,
+    users: Atomic<u64, P>,
+}
+
+impl<P: Platform> Space<P> {
+    /// An empty space with one user.
+    pub(crate) fn try_new(store: &Store<P>) -> Result<Hold<Self, P>, NoMemory> {
+        let map = Map::try_new(&store.mmu)?;
+        Self::with_map(store, map)
+    }
+
+    /// A copy of this space, with one user; see `Map::fork`.
+    pub(crate) fn fork(&self, store: &Store<P>) -> Result<Hold<Self, P>, NoMemory> {
+        let map = self.map.fork(store)?;
+        Self::with_map(store, map)
+    }
+
+    fn with_map(store: &Store<P>, map: Map<P>) -> Result<Hold<Self, P>, NoMemory> {
+        // The record first, so that a map is never lost when there is no memory for it.
+        match crate::sync::seam::admit::<P>() {
+            Ok(()) => Hold::try_new(Self { map, users: Atomic::new(1) }),
+            Err(error) => {
+                map.destroy(store);
+                Err(error)
+            }
+        }
+    }
+
+    /// Number that names this space in its machine.
+    pub fn id(&self) -> u64 {
+        self.map.pmap.id()
+    }
+
+    /// Those who use it. 0 once its teardown has begun.
+    pub fn users(&self) -> u64 {
+        self.users.load(Ordering::Acquire)
+    }
+
+    /// One more user, for somebody who is one.
+    pub(crate) fn add_user(&self) {
+        self.users.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Becomes a user if there is one still. Balanced by `Vm::leave_space`.
+    pub fn try_enter(&self) -> bool {
+        let mut users = self.users();
+        while users != 0 {
+            match self.users.compare_exchange(users, users + 1, Ordering::AcqRel) {
+                Ok(_) => return true,
+                Err(now) => users = now,
+            }
+        }
+        false
+    }
+
+    /// One user less; whether it was the last.
+    pub(crate) fn drop_user(&self) -> bool {
+        self.users.fetch_sub(1, Ordering::AcqRel) == 1
+    }
+}
+
+impl<P: Platform> Deref for Space<P> {
+    type Target = Map<P>;
+    fn deref(&self) -> &Map<P> {
+        &self.map
+    }
+}
