@@ -27,6 +27,8 @@ const NOWHERE: u32 = u32::MAX;
 
 thread_local! {
     static ID: Cell<u32> = const { Cell::new(NOWHERE) };
+    /// Calls of `intr_save` that have not been undone.
+    static MASKED: Cell<u32> = const { Cell::new(0) };
     static HERE: OnceCell<Here> = const { OnceCell::new() };
 }
 
@@ -52,6 +54,29 @@ pub(crate) fn cpu_id() -> CpuId {
 
 pub(crate) fn is_on_cpu() -> bool {
     ID.get() != NOWHERE
+}
+
+/// Masks interrupts. There are none here, so all it does is count; the count is what `may_switch` asks.
+#[inline]
+pub(crate) fn intr_save() -> usize {
+    MASKED.replace(MASKED.get() + 1) as usize
+}
+
+/// Undoes one [`intr_save`].
+#[inline]
+pub(crate) fn intr_restore() {
+    MASKED.set(MASKED.get() - 1);
+}
+
+/// Checks that a switch of threads is allowed here: no spin lock is held, and no value of this CPU is
+/// in use. Both mask interrupts, on every home.
+#[inline]
+pub(crate) fn may_switch(what: &str) {
+    let masked = MASKED.get();
+    assert!(
+        masked == 0 || thread::panicking(),
+        "{what} with interrupts masked {masked} times: a spin lock is held"
+    );
 }
 
 /// Calls `body` with this CPU.

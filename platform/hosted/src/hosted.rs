@@ -17,7 +17,7 @@ use rumpvm_arch::{Format, Frame, PhysAddr, VirtRange};
 use rumpvm_platform::{CpuId, CpuSet, MAX_CPUS, Platform, Scarce, Seam};
 
 use crate::cpu::{Attention, Mail, lock};
-use crate::here::{cpu_id, here, is_on_cpu};
+use crate::here::{self, cpu_id, here, is_on_cpu, may_switch};
 use crate::machine::{Machine, Upcalls};
 use crate::outcome::Group;
 use crate::sleepers::Sleeper;
@@ -115,6 +115,7 @@ impl<F: Format> Hosted<F> {
 
     /// Ends the caller's turn: the other threads of its CPU run first.
     pub fn yield_now(&self) {
+        may_switch("a thread yields");
         here(|here| {
             here.attend();
             here.scheduler.yield_now(here);
@@ -140,6 +141,11 @@ impl<F: Format> Hosted<F> {
     /// moment: no access and no flush under way.
     pub fn verify_tlbs(&self) -> Result<(), String> {
         verify::verify::<F>(&self.machine)
+    }
+
+    /// Whether the CPUs have stopped: a thread panicked, or the power is off.
+    pub fn is_stopped(&self) -> bool {
+        self.machine.outcome.has_stopped()
     }
 
     /// Makes the `nth` next allocation of `what` fail; zero calls it off.
@@ -180,7 +186,18 @@ impl<F: Format> Seam for Hosted<F> {
         here(|here| here.relax());
     }
 
+    #[inline]
+    fn intr_save() -> usize {
+        here::intr_save()
+    }
+
+    #[inline]
+    fn intr_restore(_state: usize) {
+        here::intr_restore();
+    }
+
     fn sleep(word: &AtomicU32, expected: u32) {
+        may_switch("a thread sleeps");
         here(|here| {
             here.attend();
             let current = here.scheduler.current();

@@ -54,6 +54,10 @@ impl Outcome {
         self.changed.notify_all();
     }
 
+    pub(crate) fn has_stopped(&self) -> bool {
+        lock(&self.casualty).is_some()
+    }
+
     /// Panics if the machine has stopped.
     pub(crate) fn assert_alive(&self) {
         if let Some(casualty) = &*lock(&self.casualty) {

@@ -16,6 +16,7 @@ use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, Yielder};
 
 use crate::cpu::{Birth, Slot};
+use crate::here::may_switch;
 use crate::outcome::{Group, Payload};
 
 /// Why a thread gives its CPU away.
@@ -63,7 +64,10 @@ impl Thread {
         let coroutine = Coroutine::with_stack(stack, move |yielder, ()| {
             own.yielder.set(yielder);
             own.displaced.set(false);
-            let ending = catch_unwind(AssertUnwindSafe(body));
+            let ending = catch_unwind(AssertUnwindSafe(|| {
+                body();
+                may_switch("a thread ends");
+            }));
             own.on_resume.take();
             ending
         });

@@ -187,6 +187,31 @@ fn a_sleep_in_a_destructor_during_a_panic_does_not_hang() {
 }
 
 #[test]
+fn a_thread_that_sleeps_yields_or_ends_with_a_spin_lock_stops_the_machine() {
+    type Case = (fn(&Pc), &'static str);
+    let cases: [Case; 3] = [
+        (|_| Pc::sleep(&AtomicU32::new(1), 0), "a thread sleeps"),
+        (|pc| pc.yield_now(), "a thread yields"),
+        (|_| (), "a thread ends"),
+    ];
+    for (case, what) in cases {
+        let (pc, _power) = pc(1);
+        let machine = pc.clone();
+        let story = panic_of(|| {
+            pc.run(None, move || {
+                let first = Pc::intr_save();
+                let second = Pc::intr_save();
+                Pc::intr_restore(second);
+                let _ = first;
+                case(&machine);
+            })
+        });
+        assert!(story.contains(what) && story.contains("spin lock"), "{story}");
+        assert!(pc.is_stopped());
+    }
+}
+
+#[test]
 fn a_machine_switched_off_says_so_to_whoever_asks_for_more() {
     let (pc, power) = pc(1);
     drop(power);
