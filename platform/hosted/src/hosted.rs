@@ -13,7 +13,7 @@ use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, Weak};
 use std::thread::{self, JoinHandle};
 
-use rumpvm_arch::{Format, Frame, PhysAddr, VirtRange};
+use rumpvm_arch::{Format, Frame, PhysAddr, VirtRange, X86_64};
 use rumpvm_platform::{CpuId, CpuSet, MAX_CPUS, Platform, Scarce, Seam};
 
 use crate::cpu::{Attention, Mail, lock};
@@ -27,7 +27,7 @@ use crate::{scheduler, verify};
 /// A handle to a pretend machine whose page tables have format `F`.
 ///
 /// Clones are the same machine. Its CPUs run as long as the [`Power`] that came with it is kept.
-pub struct Hosted<F: Format> {
+pub struct Hosted<F: Format = X86_64> {
     machine: Arc<Machine>,
     format: PhantomData<fn() -> F>,
 }
@@ -143,6 +143,11 @@ impl<F: Format> Hosted<F> {
         verify::verify::<F>(&self.machine)
     }
 
+    /// Whether the caller runs on a CPU, of this machine or another.
+    pub fn is_on_cpu() -> bool {
+        is_on_cpu()
+    }
+
     /// Whether the CPUs have stopped: a thread panicked, or the power is off.
     pub fn is_stopped(&self) -> bool {
         self.machine.outcome.has_stopped()
@@ -182,8 +187,13 @@ impl<F: Format> Seam for Hosted<F> {
         cpu_id()
     }
 
+    /// Works off the machine too: a thread of the host that only reads statistics may meet a lock.
     fn relax(_word: usize) {
-        here(|here| here.relax());
+        if is_on_cpu() {
+            here(|here| here.relax());
+        } else {
+            thread::yield_now();
+        }
     }
 
     #[inline]

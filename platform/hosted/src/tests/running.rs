@@ -222,7 +222,7 @@ fn a_machine_switched_off_says_so_to_whoever_asks_for_more() {
 #[test]
 fn seam_calls_off_the_machine_are_refused_clearly() {
     assert!(panic_of(Pc::cpu_id).contains("not on a CPU"));
-    assert!(panic_of(|| Pc::relax(0)).contains("not on a CPU"));
+    assert!(panic_of(|| Pc::wakeup(&AtomicU32::new(0))).contains("not on a CPU"));
 }
 
 #[test]
