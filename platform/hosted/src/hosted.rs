@@ -118,7 +118,10 @@ impl<F: Format> Hosted<F> {
         may_switch("a thread yields");
         here(|here| {
             here.attend();
-            here.scheduler.yield_now(here);
+            if !here.scheduler.yield_now(here) {
+                // Whoever yields waits for something; if not on this CPU, then on another one.
+                thread::yield_now();
+            }
         });
     }
 

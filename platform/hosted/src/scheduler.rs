@@ -182,15 +182,17 @@ impl Scheduler {
         self.current().expect("only a thread can wait: the idle loop must not sleep").suspend(ask);
     }
 
-    /// Lets the others of this CPU run, if there are any.
-    pub(crate) fn yield_now(&self, here: &Here) {
+    /// Lets the others of this CPU run; says whether there were any.
+    pub(crate) fn yield_now(&self, here: &Here) -> bool {
         self.spent.set(0);
         let has_mail = here.cpu().attention().has(Attention::MAIL);
         let is_wanted = has_mail || !self.runnable.borrow().is_empty();
         // `panicking` is a fact of the host thread; another thread here must not inherit it.
-        if is_wanted && self.in_thread() && !thread::panicking() {
+        let may_go = is_wanted && self.in_thread() && !thread::panicking();
+        if may_go {
             self.suspend(Ask::Yield);
         }
+        may_go
     }
 
     /// The running thread has made `accesses`; its turn may be over.

@@ -8,6 +8,7 @@
 //!     only by the thread itself.
 
 use std::cell::{Cell, RefCell};
+use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::rc::Rc;
@@ -66,9 +67,11 @@ impl Thread {
             own.displaced.set(false);
             let ending = catch_unwind(AssertUnwindSafe(|| {
                 body();
+                own.on_resume.take();
                 may_switch("a thread ends");
             }));
-            own.on_resume.take();
+            // After a panic the hook is leaked, like all that threads of a stopped machine hold.
+            mem::forget(own.on_resume.take());
             ending
         });
         Self { coroutine, context }
