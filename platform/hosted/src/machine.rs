@@ -1,0 +1,105 @@
+//! The machine as its CPUs share it.
+//!
+//! Flow:  births -> the least loaded CPU; a panic -> `Outcome`, then a stop to every CPU.
+//! Locks: none of its own.
+//! Owns:  the parts. Handles and CPUs own the machine together; `Power` owns the CPUs' host threads.
+
+use std::io;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Instant;
+
+use rumpvm_arch::Access;
+use rumpvm_platform::CpuId;
+
+use crate::arena::Arena;
+use crate::cpu::{Attention, Birth, Census, Cpu};
+use crate::freed::Freed;
+use crate::outcome::{Group, Outcome, Payload};
+use crate::scarcity::Scarcity;
+use crate::sleepers::Sleepers;
+use crate::walk::Walker;
+
+/// What a CPU calls in the component, for want of interrupts.
+pub trait Upcalls: Send + Sync {
+    /// Serves the flush requests of the calling CPU. Called between accesses, from `Seam::relax` and
+    /// from idle CPUs; never nested, and it must not sleep.
+    fn tlb_interrupt(&self);
+
+    /// The calling CPU has nothing to run: does a little work and says whether there may be more. Must
+    /// not sleep. Every thread's resume hook runs when the CPU takes it up again.
+    fn idle(&self) -> bool;
+}
+
+pub(crate) struct Machine {
+    pub(crate) arena: Arena,
+    pub(crate) freed: Freed,
+    pub(crate) cpus: Box<[Cpu]>,
+    pub(crate) census: Census,
+    pub(crate) sleepers: Sleepers,
+    pub(crate) outcome: Outcome,
+    pub(crate) scarcity: Scarcity,
+    /// Weak, because the component owns a handle to the machine.
+    pub(crate) upcalls: OnceLock<Weak<dyn Upcalls>>,
+    pub(crate) powered_on: Instant,
+}
+
+impl Machine {
+    pub(crate) fn new(memory: u64, cpus: usize) -> io::Result<Arc<Self>> {
+        let arena = Arena::new(memory)?;
+        Ok(Arc::new(Self {
+            freed: Freed::new(arena.frames())?,
+            arena,
+            cpus: (0..cpus).map(|_| Cpu::default()).collect(),
+            census: Census::new(cpus),
+            sleepers: Sleepers::default(),
+            outcome: Outcome::default(),
+            scarcity: Scarcity::default(),
+            upcalls: OnceLock::new(),
+            powered_on: Instant::now(),
+        }))
+    }
+
+    pub(crate) fn cpu(&self, id: CpuId) -> &Cpu {
+        &self.cpus[id.0 as usize]
+    }
+
+    pub(crate) fn walker(&self) -> Walker<'_> {
+        Walker { arena: &self.arena, freed: &self.freed }
+    }
+
+    pub(crate) fn upcalls(&self) -> Option<Arc<dyn Upcalls>> {
+        self.upcalls.get()?.upgrade()
+    }
+
+    /// Sends a new thread to `cpu`, or to the CPU with the fewest.
+    pub(crate) fn spawn(&self, cpu: Option<CpuId>, group: Group, body: Box<dyn FnOnce() + Send>) {
+        let cpu = match cpu {
+            Some(id) => self.cpu(id),
+            None => {
+                let load = |cpu: &&Cpu| cpu.load.load(Ordering::Relaxed);
+                self.cpus.iter().min_by_key(load).expect("a machine has a CPU")
+            }
+        };
+        cpu.load.fetch_add(1, Ordering::Relaxed);
+        group.join();
+        cpu.ring(&self.census, Attention::MAIL, |mail| mail.births.push(Birth { body, group }));
+    }
+
+    /// Tells every CPU to stop, and whoever waits why. No CPU switches to a thread again.
+    pub(crate) fn stop_for(&self, why: Payload) {
+        self.outcome.record(why);
+        for cpu in &self.cpus {
+            cpu.ring(&self.census, Attention::STOP, |_| ());
+        }
+    }
+}
+
+/// How a story names an access.
+pub(crate) fn verb(access: Access) -> &'static str {
+    match access {
+        Access::Read => "loads from",
+        Access::Write => "stores to",
+        Access::Execute => "fetches from",
+    }
+}

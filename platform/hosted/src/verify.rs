@@ -1,0 +1,90 @@
+//! The TLBs against the tables: at a quiet moment every translation that a CPU holds is one that a
+//! fresh walk would give.
+//!
+//! Flow:  each CPU's TLB -> a walk that changes nothing -> agreement, or the story.
+//! Locks: one TLB at a time. With accesses or flushes under way the answer means nothing.
+//! Owns:  nothing.
+
+use rumpvm_arch::{Format, Frame, VirtAddr};
+use rumpvm_platform::CpuId;
+
+use crate::machine::Machine;
+use crate::tlb::{Table, Tlb, Translation};
+
+/// Checks every CPU.
+pub(crate) fn verify<F: Format>(machine: &Machine) -> Result<(), String> {
+    for (number, cpu) in machine.cpus.iter().enumerate() {
+        let tlb = cpu.tlb.lock();
+        let cpu = CpuId(number as u32);
+        let told = |story: String| format!("the TLB of CPU {} is wrong: {story}", cpu.0);
+        verify_tlb::<F>(machine, &tlb).map_err(told)?;
+    }
+    Ok(())
+}
+
+fn verify_tlb<F: Format>(machine: &Machine, tlb: &Tlb) -> Result<(), String> {
+    let Some(root) = tlb.root() else { return Ok(()) };
+    if machine.walker().generation(root.frame) != Some(root.generation) {
+        return Err(format!("it is active on root {:?}, which has been freed", root.frame));
+    }
+    for (at, page) in tlb.pages() {
+        verify_page::<F>(machine, root.frame, at, page)?;
+    }
+    for (level, at, table) in tlb.tables::<F>() {
+        verify_table::<F>(machine, root.frame, level, at, table)?;
+    }
+    Ok(())
+}
+
+fn verify_page<F: Format>(
+    machine: &Machine,
+    root: Frame,
+    at: VirtAddr,
+    page: Translation,
+) -> Result<(), String> {
+    let names = format!("{at} leads to {:?} (filled at access {})", page.frame, page.filled);
+    let seen = match machine.walker().peek::<F>(root, 1, at) {
+        Some(seen) if seen.entry.is_present() => seen,
+        _ => return Err(format!("{names}, but is not mapped")),
+    };
+    if seen.entry.frame() != page.frame {
+        return Err(format!("{names}, but the entry is {:?}", seen.entry));
+    }
+    if page.rights.exceed(seen.rights) {
+        return Err(format!(
+            "{names} with {:?}, but the tables give {:?}",
+            page.rights, seen.rights
+        ));
+    }
+    if page.dirty && !seen.entry.is_dirty() {
+        return Err(format!("{names} and stores would not set D, which the entry lacks"));
+    }
+    if machine.walker().generation(page.frame) != Some(page.generation) {
+        return Err(format!("{names}, which has been freed and is mapped again"));
+    }
+    Ok(())
+}
+
+fn verify_table<F: Format>(
+    machine: &Machine,
+    root: Frame,
+    level: usize,
+    at: VirtAddr,
+    table: Table,
+) -> Result<(), String> {
+    let names = format!("the level-{level} table for {at} is {:?}", table.frame);
+    let seen = match machine.walker().peek::<F>(root, level + 1, at) {
+        Some(seen) if seen.entry.is_present() => seen,
+        _ => return Err(format!("{names}, but there is none")),
+    };
+    if seen.entry.frame() != table.frame {
+        return Err(format!("{names}, but the entry above is {:?}", seen.entry));
+    }
+    if table.rights.exceed(seen.rights) {
+        return Err(format!("{names} with {:?}, but above is {:?}", table.rights, seen.rights));
+    }
+    if machine.walker().generation(table.frame) != Some(table.generation) {
+        return Err(format!("{names}, which has been freed and is in use again"));
+    }
+    Ok(())
+}
