@@ -19,4 +19,7 @@ pub mod sync;
 mod vm;
 
 pub use error::{CallError, FaultError, NoMemory, Signal};
+pub use check::Broken;
+pub use phys::AddMemoryError;
+pub use sync::Hold;
 pub use vm::Vm;
