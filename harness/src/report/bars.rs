@@ -52,7 +52,7 @@ pub(super) fn faults(parts: &[Part]) -> Result<String, DrawError> {
 
 /// Page tables as a share of the memory in use.
 pub(super) fn overhead(parts: &[Part]) -> Result<String, DrawError> {
-    let largest = parts.iter().map(Part::table_share).fold(0.001, f64::max) * 1.1;
+    let largest = round_up(parts.iter().map(Part::table_share).fold(0.001, f64::max));
     let bar = |part: &Part| Bar {
         name: part.name.clone(),
         pieces: vec![part.table_share() / largest],
@@ -61,11 +61,23 @@ pub(super) fn overhead(parts: &[Part]) -> Result<String, DrawError> {
     bars(&parts.iter().map(bar).collect::<Vec<_>>(), &[], &percent_marks(largest))
 }
 
+/// The first of 1, 2, 4 and 8 times a power of ten that is not below `value`: its quarters are short
+/// numbers.
+fn round_up(value: f64) -> f64 {
+    let power = 10f64.powf(value.log10().floor());
+    [1.0, 2.0, 4.0, 8.0]
+        .map(|step| step * power)
+        .into_iter()
+        .find(|step| *step >= value)
+        .unwrap_or(10.0 * power)
+}
+
 /// Five marks from nothing to `largest`, in percent.
 fn percent_marks(largest: f64) -> Vec<(f64, String)> {
     let mark = |quarter: u32| {
         let share = f64::from(quarter) / 4.0;
-        (share, format!("{:.3} %", share * largest * 100.0).replace(".000", ""))
+        let percent = format!("{:.3}", share * largest * 100.0);
+        (share, format!("{} %", percent.trim_end_matches('0').trim_end_matches('.')))
     };
     (0..=4).map(mark).collect()
 }
