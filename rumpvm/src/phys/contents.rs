@@ -1,0 +1,93 @@
+//! The contents of frames, through the direct map.
+//!
+//! User code may store to a mapped page at any moment, so bytes are copied, never borrowed, except where
+//! the page is busy or fresh and its bytes are handed to a pager.
+
+use core::ptr;
+
+use rumpvm_arch::{Frame, PAGE_SIZE};
+use rumpvm_platform::Platform;
+
+use super::{Fresh, Phys};
+use crate::sync::Atomic;
+
+/// What freed memory is filled with in debug builds: no valid pointer, no small number.
+const JUNK: u8 = 0xd5;
+const BYTES: usize = PAGE_SIZE as usize;
+
+impl<P: Platform> Phys<P> {
+    #[inline]
+    fn start(&self, frame: Frame) -> *mut u8 {
+        self.platform.phys_to_virt(frame.start()).as_ptr()
+    }
+
+    /// Fills a fresh frame with zeros.
+    #[inline]
+    pub fn zero(&self, fresh: &Fresh) {
+        // SAFETY: nobody else knows the frame, and the direct map covers every added frame.
+        unsafe { ptr::write_bytes(self.start(fresh.frame()), 0, BYTES) };
+    }
+
+    /// Fills a fresh frame with junk.
+    pub(super) fn junk(&self, fresh: &Fresh) {
+        // SAFETY: as in `zero`.
+        unsafe { ptr::write_bytes(self.start(fresh.frame()), JUNK, BYTES) };
+    }
+
+    /// Copies the contents of `from` to a fresh frame.
+    #[inline]
+    pub fn copy(&self, to: &Fresh, from: Frame) {
+        // SAFETY: `to` is known to nobody else, so the two differ; the direct map covers both. A store of
+        // user code to `from` meanwhile is the program's own race, as on hardware.
+        unsafe { ptr::copy_nonoverlapping(self.start(from), self.start(to.frame()), BYTES) };
+    }
+
+    /// Copies bytes out of `frame`, from byte `offset` on; they must lie inside it.
+    pub fn read(&self, frame: Frame, offset: u64, into: &mut [u8]) {
+        assert!(offset as usize + into.len() <= BYTES);
+        // SAFETY: the bytes lie inside the frame, which the direct map covers; `into` is borrowed mutably
+        // and is no frame.
+        unsafe {
+            let from = self.start(frame).add(offset as usize);
+            ptr::copy_nonoverlapping(from, into.as_mut_ptr(), into.len());
+        }
+    }
+
+    /// Copies bytes into `frame`, from byte `offset` on; they must lie inside it.
+    pub fn write(&self, frame: Frame, offset: u64, from: &[u8]) {
+        assert!(offset as usize + from.len() <= BYTES);
+        // SAFETY: as in `read`, the other way.
+        unsafe {
+            let to = self.start(frame).add(offset as usize);
+            ptr::copy_nonoverlapping(from.as_ptr(), to, from.len());
+        }
+    }
+
+    /// Fills `frame` with zeros from byte `offset` on.
+    pub fn zero_tail(&self, frame: Frame, offset: u64) {
+        let offset = (offset as usize).min(BYTES);
+        // SAFETY: the bytes lie inside the frame, which the direct map covers.
+        unsafe { ptr::write_bytes(self.start(frame).add(offset), 0, BYTES - offset) };
+    }
+
+    /// Lets `fill` write the bytes of a fresh frame.
+    pub fn fill<R>(&self, fresh: &Fresh, fill: impl FnOnce(&mut [u8]) -> R) -> R {
+        // SAFETY: nobody else knows the frame, and the borrow ends with the call.
+        fill(unsafe { core::slice::from_raw_parts_mut(self.start(fresh.frame()), BYTES) })
+    }
+
+    /// The slots of a node, or the entries of a table that stores them in 8 bytes.
+    #[inline]
+    pub(crate) fn words(&self, frame: Frame) -> &[Atomic<u64, P>; 512] {
+        // SAFETY: the direct map covers the frame for good; `Atomic` is a transparent atomic, for which
+        // any bits are valid; nodes and tables are reached through atomics only, while they are such.
+        unsafe { &*self.start(frame).cast() }
+    }
+
+    /// The entries of a table that stores them in 4 bytes.
+    #[inline]
+    pub(crate) fn words32(&self, frame: Frame) -> &[Atomic<u32, P>; 1024] {
+        // SAFETY: as in `words`.
+        unsafe { &*self.start(frame).cast() }
+    }
+}

@@ -1,0 +1,247 @@
+//! Physical memory: which frame is whose, and where the next one comes from.
+//!
+//! Flow:  alloc -> this CPU's magazine -> depot -> buddy; free goes the same way back.
+//! Locks: `depot`, then `buddy`, both spin; the magazines are the CPU's own.
+//! Sleep: never. When there is no frame the caller gets [`NoMemory`].
+//! Owns:  every frame given by `add_memory`, and one [`Page`] record for each.
+//!
+//! P1. A frame is in exactly one place, and its record's [`PageKind`] says which.
+//! P2. A frame in the buddy, a magazine or the depot is mapped nowhere and named by nobody.
+//! P3. Frames of the zeroed stock hold zeros.
+//! P4. A retired frame becomes free two epochs later, when no lock-free reader can still look at it.
+
+mod add;
+mod buddy;
+mod cache;
+mod contents;
+mod heap;
+mod limbo;
+mod page;
+mod records;
+
+use rumpvm_arch::Frame;
+use rumpvm_platform::{Platform, Scarce};
+
+pub use add::AddMemoryError;
+pub use heap::BootHeap;
+pub use page::{Busy, Page, PageKind};
+
+use crate::NoMemory;
+use crate::stats::{Counters, Event, Statistics};
+use crate::sync::{Atomic, Epoch, Ordering, PerCpu, Spin};
+use buddy::Buddy;
+use cache::{Cache, Depot};
+use limbo::Limbo;
+use records::Records;
+
+/// "No frame" in links and lists; frame numbers stay below it.
+pub(crate) const NO_FRAME: u32 = u32::MAX;
+
+/// A frame that nobody but the holder of this value knows. Give it to an owner or free it.
+#[must_use = "a fresh frame is lost unless it is given to an owner or freed"]
+#[derive(Debug)]
+pub struct Fresh(Frame);
+
+impl Fresh {
+    /// Which frame.
+    #[inline]
+    pub fn frame(&self) -> Frame {
+        self.0
+    }
+}
+
+/// The physical memory of one machine, with the platform, the clock and the counters that go with it.
+pub struct Phys<P: Platform> {
+    /// The machine.
+    pub platform: P,
+    /// When may readers no longer look?
+    pub epoch: Epoch<P>,
+    /// What happened.
+    pub counters: Counters<P>,
+    records: Records<P>,
+    buddy: Spin<Buddy, P>,
+    depot: Spin<Depot, P>,
+    caches: PerCpu<Cache<P>, P>,
+    limbo: PerCpu<Limbo<P>, P>,
+    /// Frames that a magazine takes from the depot, or gives to it, at a time.
+    batch: Atomic<u32, P>,
+    /// The frame of zeros that read faults share, or [`NO_FRAME`] before memory was added.
+    zero_page: Atomic<u32, P>,
+    /// Largest number of frames in use, as seen when a magazine was filled.
+    peak: Atomic<u64, P>,
+    /// Serializes `add_memory`.
+    adding: Spin<(), P>,
+}
+
+impl<P: Platform> Phys<P> {
+    /// Physical memory of which there is none yet.
+    pub fn try_new(platform: P) -> Result<Self, NoMemory> {
+        let cpus = platform.cpu_count();
+        Ok(Self {
+            platform,
+            epoch: Epoch::try_new(cpus)?,
+            counters: Counters::try_new(cpus)?,
+            records: Records::new(),
+            buddy: Spin::new(Buddy::new()),
+            depot: Spin::new(Depot::new()),
+            caches: PerCpu::try_new(cpus, |_| Cache::new())?,
+            limbo: PerCpu::try_new(cpus, |_| Limbo::new())?,
+            batch: Atomic::new(1),
+            zero_page: Atomic::new(NO_FRAME),
+            peak: Atomic::new(0),
+            adding: Spin::new(()),
+        })
+    }
+
+    /// The record of `frame`, which must be one that was added.
+    #[inline]
+    pub fn page(&self, frame: Frame) -> &Page<P> {
+        match self.records.get(frame) {
+            Some(page) => page,
+            None => self.broken(format_args!("{frame:?} was never added")),
+        }
+    }
+
+    /// Whether `frame` has a record.
+    pub fn has(&self, frame: Frame) -> bool {
+        self.records.get(frame).is_some()
+    }
+
+    /// A frame with unknown contents.
+    #[inline]
+    pub fn alloc(&self) -> Result<Fresh, NoMemory> {
+        if P::fails(Scarce::Frame) {
+            return Err(NoMemory);
+        }
+        let cache = self.caches.mine();
+        let frame = match cache.pop() {
+            Some(frame) => frame,
+            None => self.refill(&cache).or_else(|| cache.pop_zeroed()).ok_or(NoMemory)?,
+        };
+        self.page(frame).set_kind(PageKind::Fresh);
+        Ok(Fresh(frame))
+    }
+
+    /// A frame full of zeros.
+    #[inline]
+    pub fn alloc_zeroed(&self) -> Result<Fresh, NoMemory> {
+        if !P::fails(Scarce::Frame)
+            && let Some(frame) = self.caches.mine().pop_zeroed()
+        {
+            self.page(frame).set_kind(PageKind::Fresh);
+            return Ok(Fresh(frame));
+        }
+        let fresh = self.alloc()?;
+        self.zero(&fresh);
+        self.counters.count(Event::Zeroed);
+        Ok(fresh)
+    }
+
+    /// 2^`order` frames in a row, aligned to their length; the first is returned. Each frame of the run
+    /// is `Fresh` and is freed by itself.
+    pub fn alloc_run(&self, order: u32) -> Result<Fresh, NoMemory> {
+        if P::fails(Scarce::Frame) {
+            return Err(NoMemory);
+        }
+        let first = self.buddy.lock().alloc(&self.records, order).ok_or(NoMemory)?;
+        for at in 0..1 << order {
+            self.page(Frame(first.0 + at)).set_kind(PageKind::Fresh);
+        }
+        Ok(Fresh(first))
+    }
+
+    /// The other frames of a run from [`Phys::alloc_run`], as tokens of their own.
+    pub fn rest_of_run(&self, first: &Fresh, order: u32) -> impl Iterator<Item = Fresh> {
+        let first = first.frame().0;
+        (1..1u32 << order).map(move |at| Fresh(Frame(first + at)))
+    }
+
+    /// Gives `fresh` to an owner of the given kind.
+    #[inline]
+    pub fn give(&self, fresh: Fresh, kind: PageKind) -> Frame {
+        self.page(fresh.0).set_kind(kind);
+        fresh.0
+    }
+
+    /// Takes `frame` from its owner, which must have let go of it everywhere: no mapping, no slot.
+    #[inline]
+    pub fn take(&self, frame: Frame) -> Fresh {
+        let page = self.page(frame);
+        if !page.is_unused() {
+            self.broken(format_args!("{frame:?} is freed while in use: {page:?}"));
+        }
+        page.set_kind(PageKind::Fresh);
+        Fresh(frame)
+    }
+
+    /// Frees a frame. In debug builds its contents are overwritten, so that a dangling use shows.
+    #[inline]
+    pub fn free(&self, fresh: Fresh) {
+        let frame = fresh.0;
+        if cfg!(debug_assertions) {
+            self.junk(&fresh);
+        }
+        self.platform.frame_freed(frame);
+        let page = self.page(frame);
+        page.reset(PageKind::Cached);
+        let cache = self.caches.mine();
+        if !cache.push(frame, self.batch.get() * 2) {
+            self.spill(&cache);
+            cache.push(frame, self.batch.get() * 2);
+        }
+    }
+
+    /// The shared frame of zeros.
+    #[inline]
+    pub fn zero_page(&self) -> Frame {
+        Frame(self.zero_page.get())
+    }
+
+    /// Zeroes one frame for later, if this CPU's stock is not full. Whether there was work.
+    pub fn zero_one(&self) -> bool {
+        if self.caches.mine().zeroed_is_full(self.batch.get()) {
+            return false;
+        }
+        let Ok(fresh) = self.alloc() else { return false };
+        self.zero(&fresh);
+        let page = self.page(fresh.0);
+        page.set_kind(PageKind::Zeroed);
+        let cache = self.caches.mine();
+        if cache.push_zeroed(fresh.0, self.batch.get()) {
+            self.counters.count(Event::ZeroedIdle);
+            return true;
+        }
+        page.set_kind(PageKind::Fresh);
+        drop(cache);
+        self.free(fresh);
+        false
+    }
+
+    /// Adds what is in use now to `counted`.
+    pub fn usage(&self, counted: Statistics) -> Statistics {
+        Statistics {
+            frames_total: self.records.frames(),
+            frames_free: self.free_frames(),
+            frames_peak: self.peak.load(Ordering::Relaxed).max(self.used_frames()),
+            frames_records: self.records.record_frames(),
+            ..counted
+        }
+    }
+
+    /// Frames that could be handed out now.
+    pub fn free_frames(&self) -> u64 {
+        let cached: u64 = self.caches.iter().map(Cache::frames).sum();
+        let depot = self.depot.lock().frames();
+        depot + cached + self.buddy.lock().free_frames()
+    }
+
+    fn used_frames(&self) -> u64 {
+        self.records.frames().saturating_sub(self.free_frames())
+    }
+
+    /// Stops the machine: our own invariant broke.
+    #[cold]
+    pub fn broken(&self, what: core::fmt::Arguments<'_>) -> ! {
+        self.platform.panic(&alloc::format!("rumpvm: invariant broken: {what}"))
+    }
+}

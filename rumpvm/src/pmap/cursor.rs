@@ -1,0 +1,185 @@
+//! Cursors: one operation over a range, a leaf table at a time.
+//!
+//! A cursor skips what has no tables, holds one leaf's lock at a time, and can be told to stop anywhere:
+//! what it leaves behind is consistent after every leaf.
+
+use rumpvm_arch::{Format, Frame, PAGE_SIZE, Prot, Pte, VirtAddr, VirtRange, span};
+use rumpvm_platform::Platform;
+
+use super::{Debt, Leaf, Mmu, Pmap, table};
+use crate::NoMemory;
+use crate::stats::Event;
+use crate::sync::{Ordering, Pin, fence};
+
+/// A range of one pmap that is to be worked on.
+pub struct Cursor<'m, P: Platform> {
+    mmu: &'m Mmu<P>,
+    pmap: &'m Pmap<P>,
+    pin: &'m Pin<'m, P>,
+    range: VirtRange,
+}
+
+impl<P: Platform> Pmap<P> {
+    /// A cursor over `range`, whose ends are page-aligned. What announced the operation (a new version
+    /// of the map) must have been stored before: faults that do not see it are seen by the cursor.
+    pub fn cursor<'m>(
+        &'m self,
+        mmu: &'m Mmu<P>,
+        pin: &'m Pin<'m, P>,
+        range: VirtRange,
+    ) -> Cursor<'m, P> {
+        Cursor { mmu, pmap: self, pin, range }
+    }
+}
+
+impl<'m, P: Platform> Cursor<'m, P> {
+    /// Maps `frames` at the successive pages of the range, with `prot`, until either ends. Each frame must
+    /// be kept by its owner while it is mapped. Returns the number of pages entered; on error those
+    /// before it stay.
+    pub fn enter(
+        self,
+        frames: impl IntoIterator<Item = Frame>,
+        prot: Prot,
+        debt: &mut Debt<P>,
+    ) -> Result<u64, NoMemory> {
+        let mut frames = frames.into_iter().peekable();
+        let mut at = self.range.start;
+        while at < self.range.end && frames.peek().is_some() {
+            let store = prot.contains(Prot::WRITE);
+            let mut leaf = self.pmap.leaf(self.mmu, self.pin, at, store, debt)?;
+            let end = leaf.range().end.min(self.range.end);
+            while at < end {
+                let Some(frame) = frames.next() else { break };
+                leaf.enter(at, frame, prot, None, debt)?;
+                at = at + PAGE_SIZE;
+            }
+        }
+        Ok((at - self.range.start) / PAGE_SIZE)
+    }
+
+    /// Removes every mapping in the range. A leaf table that a fork shared is given up as a whole: what
+    /// else it mapped faults in again.
+    pub fn remove(self, debt: &mut Debt<P>) {
+        self.change(debt, |leaf, at, debt| {
+            leaf.remove(at, debt);
+        });
+    }
+
+    /// Leaves no more than `prot` of the rights in the range. Shared leaf tables are given up.
+    pub fn protect(self, prot: Prot, debt: &mut Debt<P>) {
+        self.change(debt, |leaf, at, debt| leaf.restrict(at, prot, debt));
+    }
+
+    /// Clears the accessed and dirty bits in `mask` ([`Pte::A`], [`Pte::D`]) and calls `f` with every
+    /// present entry as it was.
+    pub fn harvest(self, mask: u64, debt: &mut Debt<P>, mut f: impl FnMut(VirtAddr, Pte)) {
+        fence::<P>();
+        self.each_leaf(|leaf, part| {
+            let mut at = part.start;
+            while at < part.end {
+                if let Some(entry) = leaf.harvest(at, mask, debt) {
+                    f(at, entry);
+                }
+                at = at + PAGE_SIZE;
+            }
+        });
+    }
+
+    /// Calls `f` with every present entry.
+    pub fn query(self, mut f: impl FnMut(VirtAddr, Pte)) {
+        self.each_leaf(|leaf, part| {
+            let mut at = part.start;
+            while at < part.end {
+                let entry = leaf.get(at);
+                if entry.is_present() {
+                    f(at, entry);
+                }
+                at = at + PAGE_SIZE;
+            }
+        });
+    }
+
+    /// Applies `change` to every page that an own leaf table serves, and gives shared ones up.
+    fn change(self, debt: &mut Debt<P>, change: impl Fn(&mut Leaf<'m, P>, VirtAddr, &mut Debt<P>)) {
+        fence::<P>();
+        let mut at = self.range.start;
+        while let Some(mut leaf) = self.next_leaf(&mut at) {
+            let part = leaf.range().clip(self.range);
+            if leaf.is_shared() {
+                drop(leaf);
+                if !self.pmap.give_up_shared(self.mmu, part.start, debt) {
+                    // The others left meanwhile: the table is ours, so work on it after all.
+                    at = part.start;
+                }
+                continue;
+            }
+            let mut page = part.start;
+            while page < part.end && leaf.live() > 0 {
+                change(&mut leaf, page, debt);
+                page = page + PAGE_SIZE;
+            }
+            let empty = leaf.live() == 0;
+            drop(leaf);
+            if empty {
+                self.pmap.free_empty(self.mmu, part.start, 1, debt);
+            }
+        }
+    }
+
+    fn each_leaf(&self, mut f: impl FnMut(&mut Leaf<'m, P>, VirtRange)) {
+        let mut at = self.range.start;
+        while let Some(mut leaf) = self.next_leaf(&mut at) {
+            let part = leaf.range().clip(self.range);
+            f(&mut leaf, part);
+        }
+    }
+
+    /// The next leaf at or after `at` in the range, locked; `at` moves behind it.
+    fn next_leaf(&self, at: &mut VirtAddr) -> Option<Leaf<'m, P>> {
+        while *at < self.range.end {
+            let mut level = P::Format::LEVELS;
+            while level > 1 && self.pmap.table_at(self.mmu, *at, level - 1).is_some() {
+                level -= 1;
+            }
+            let here = *at;
+            // Nothing below the entry at `level`: go on behind what it covers.
+            let step = if level == 1 { span::<P::Format>(2) } else { span::<P::Format>(level) };
+            *at = VirtAddr((here.0 & !(step - 1)).saturating_add(step));
+            if level == 1
+                && let Some(leaf) = self.pmap.find_leaf(self.mmu, self.pin, here)
+            {
+                return Some(leaf);
+            }
+        }
+        None
+    }
+}
+
+impl<P: Platform> Pmap<P> {
+    /// Unlinks the shared leaf table over `at` from this pmap. False if it is not shared any more.
+    fn give_up_shared(&self, mmu: &Mmu<P>, at: VirtAddr, debt: &mut Debt<P>) -> bool {
+        let Some(parent) = self.table_at(mmu, at, 2) else { return true };
+        let slot = rumpvm_arch::index::<P::Format>(2, at);
+        let above = mmu.phys.page(parent);
+        let lock = above.lock.lock();
+        let entry = table::load(mmu, parent, slot);
+        if above.is_stray() || !entry.is_present() {
+            return true;
+        }
+        let page = mmu.phys.page(entry.frame());
+        let inner = page.lock.lock();
+        if page.refs.load(Ordering::Acquire) == 1 {
+            return false;
+        }
+        page.refs.fetch_sub(1, Ordering::AcqRel);
+        self.unlink(mmu, parent, slot, at, 1, debt);
+        drop(inner);
+        let empty = above.live.get() == 0;
+        drop(lock);
+        mmu.phys.counters.count(Event::TableUnshared);
+        if empty {
+            self.free_empty(mmu, at, 2, debt);
+        }
+        true
+    }
+}

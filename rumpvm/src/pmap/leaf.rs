@@ -1,0 +1,315 @@
+//! Leaf tables: where pages are entered, removed and restricted, one lock for each table.
+
+use rumpvm_arch::{Access, Frame, Prot, Pte, VirtAddr, VirtRange, entries, index};
+use rumpvm_platform::Platform;
+
+use super::{Debt, Mmu, Pmap, is_tracked, keep_dirty, rmap, table};
+use crate::NoMemory;
+use crate::phys::Page;
+use crate::stats::Event;
+use crate::sync::{Ordering, Pin, spin::RawGuard};
+
+/// A locked leaf table of one pmap.
+pub struct Leaf<'m, P: Platform> {
+    mmu: &'m Mmu<P>,
+    page: &'m Page<P>,
+    frame: Frame,
+    range: VirtRange,
+    /// The entry above lets stores pass. It changes only with this leaf's lock held.
+    writable: bool,
+    _lock: RawGuard<'m, P>,
+}
+
+impl<P: Platform> Pmap<P> {
+    /// The leaf table that serves `at`, locked, if there is one.
+    pub fn find_leaf<'m>(
+        &self,
+        mmu: &'m Mmu<P>,
+        _pin: &'m Pin<'_, P>,
+        at: VirtAddr,
+    ) -> Option<Leaf<'m, P>> {
+        loop {
+            let parent = self.table_at(mmu, at, 2)?;
+            let slot = index::<P::Format>(2, at);
+            let entry = table::load(mmu, parent, slot);
+            if !entry.is_present() {
+                return None;
+            }
+            let frame = entry.frame();
+            let page = mmu.phys.page(frame);
+            let lock = page.lock.lock();
+            let now = table::load(mmu, parent, slot);
+            if now.is_present() && now.frame() == frame && !page.is_stray() {
+                let range = table::serves::<P::Format>(1, at);
+                let writable = now.is_writable();
+                return Some(Leaf { mmu, page, frame, range, writable, _lock: lock });
+            }
+        }
+    }
+
+    /// The leaf table that serves `at`, locked; made if there is none. With `store`, one through which
+    /// stores can pass: a table that a fork shared is taken over or given up for an empty one.
+    pub fn leaf<'m>(
+        &self,
+        mmu: &'m Mmu<P>,
+        pin: &'m Pin<'_, P>,
+        at: VirtAddr,
+        store: bool,
+        debt: &mut Debt<P>,
+    ) -> Result<Leaf<'m, P>, NoMemory> {
+        loop {
+            match self.find_leaf(mmu, pin, at) {
+                Some(leaf) if leaf.writable || !store => return Ok(leaf),
+                Some(leaf) => {
+                    drop(leaf);
+                    self.take_over(mmu, at, debt)?;
+                }
+                None => self.make_tables(mmu, at, 1)?,
+            }
+        }
+    }
+
+    /// Makes stores possible below the entry over `at`, which a fork made read-only.
+    ///
+    /// While others share the table, its entries may name pages that a store must copy first, and say so
+    /// only above: so we leave it to them and begin an empty one, which faults refill by the windowful.
+    /// Copying all 512 entries would need as many reverse-map records, and most forks end in exec. When
+    /// the others are gone, the table is ours again once every entry in it is read-only itself.
+    fn take_over(&self, mmu: &Mmu<P>, at: VirtAddr, debt: &mut Debt<P>) -> Result<(), NoMemory> {
+        let fresh = mmu.phys.alloc_zeroed()?;
+        let mut spare = Some(fresh);
+        if let Some(parent) = self.table_at(mmu, at, 2) {
+            let slot = index::<P::Format>(2, at);
+            let above = mmu.phys.page(parent);
+            let lock = above.lock.lock();
+            let entry = table::load(mmu, parent, slot);
+            if entry.is_present() && !entry.is_writable() {
+                let shared = entry.frame();
+                let page = mmu.phys.page(shared);
+                let inner = page.lock.lock();
+                if page.refs.load(Ordering::Acquire) == 1 {
+                    for slot in 0..entries::<P::Format>(1) {
+                        if table::load(mmu, shared, slot).is_writable() {
+                            table::clear_bits(mmu, shared, slot, Pte::W);
+                        }
+                    }
+                    table::set_bits(mmu, parent, slot, Pte::W);
+                } else if let Some(fresh) = spare.take() {
+                    let own = table::make(mmu, fresh, at, 1, self.id());
+                    let entry = Pte::table::<P::Format>(2, own, true);
+                    table::swap(mmu, parent, slot, entry);
+                    page.refs.fetch_sub(1, Ordering::AcqRel);
+                    debt.range(table::serves::<P::Format>(1, at));
+                    mmu.phys.counters.count(Event::TableUnshared);
+                }
+                drop(inner);
+            }
+            drop(lock);
+        }
+        if let Some(fresh) = spare {
+            mmu.phys.free(fresh);
+        }
+        Ok(())
+    }
+}
+
+impl<P: Platform> Leaf<'_, P> {
+    /// The range that this table serves.
+    #[inline]
+    pub fn range(&self) -> VirtRange {
+        self.range
+    }
+
+    /// Whether other pmaps use this table too.
+    #[inline]
+    pub fn is_shared(&self) -> bool {
+        self.page.refs.load(Ordering::Acquire) > 1
+    }
+
+    /// Nonzero entries.
+    #[inline]
+    pub fn live(&self) -> u32 {
+        self.page.live.get()
+    }
+
+    /// The entry for `at`.
+    #[inline]
+    pub fn get(&self, at: VirtAddr) -> Pte {
+        table::load(self.mmu, self.frame, index::<P::Format>(1, at))
+    }
+
+    /// Maps `frame` at `at` with `prot`, less what the entry above forbids. `touched` is the access that
+    /// is about to follow, so that the CPU need not note it again.
+    ///
+    /// An entry that maps `frame` already only gains rights, which needs no flush; one that maps another
+    /// frame is replaced. The only failure is that the reverse map cannot grow: then nothing has changed.
+    pub fn enter(
+        &mut self,
+        at: VirtAddr,
+        frame: Frame,
+        prot: Prot,
+        touched: Option<Access>,
+        debt: &mut Debt<P>,
+    ) -> Result<(), NoMemory> {
+        let slot = index::<P::Format>(1, at);
+        let prot = if self.writable { prot } else { prot.difference(Prot::WRITE) };
+        let mut entry = Pte::page::<P::Format>(frame, prot);
+        if let Some(access) = touched {
+            let stores = access == Access::Write && prot.contains(Prot::WRITE);
+            entry = entry.with(if stores { Pte::A | Pte::D } else { Pte::A });
+        }
+        let old = table::load(self.mmu, self.frame, slot);
+        if old.is_present() && old.frame() == frame {
+            table::set_bits(self.mmu, self.frame, slot, entry.0 & (Pte::W | Pte::A | Pte::D));
+            if entry.0 & Pte::NX == 0 && old.0 & Pte::NX != 0 {
+                table::clear_bits(self.mmu, self.frame, slot, Pte::NX);
+            }
+            return Ok(());
+        }
+        if is_tracked(&self.mmu.phys, frame) {
+            rmap::add(&self.mmu.phys, frame, rmap::Place::new(self.frame, slot))?;
+        }
+        if old.is_present() {
+            let old = table::swap(self.mmu, self.frame, slot, entry);
+            self.forget(slot, old);
+            debt.page(at);
+        } else {
+            table::store(self.mmu, self.frame, slot, entry);
+            self.page.live.set(self.page.live.get() + 1);
+        }
+        Ok(())
+    }
+
+    /// Removes what is mapped at `at`.
+    pub fn remove(&mut self, at: VirtAddr, debt: &mut Debt<P>) -> Option<Pte> {
+        let slot = index::<P::Format>(1, at);
+        if !table::load(self.mmu, self.frame, slot).is_present() {
+            return None;
+        }
+        let old = table::swap(self.mmu, self.frame, slot, Pte::ABSENT);
+        self.page.live.set(self.page.live.get() - 1);
+        self.forget(slot, old);
+        debt.page(at);
+        Some(old)
+    }
+
+    /// Leaves no more than `prot` of the rights at `at`. Rights that are missing stay missing.
+    pub fn restrict(&mut self, at: VirtAddr, prot: Prot, debt: &mut Debt<P>) {
+        let slot = index::<P::Format>(1, at);
+        let old = table::load(self.mmu, self.frame, slot);
+        if !old.is_present() {
+            return;
+        }
+        if prot.is_empty() {
+            self.remove(at, debt);
+            return;
+        }
+        let wanted = Pte::page::<P::Format>(old.frame(), prot);
+        if old.is_writable() && !wanted.is_writable() {
+            table::clear_bits(self.mmu, self.frame, slot, Pte::W);
+            debt.page(at);
+        }
+        if wanted.0 & Pte::NX & !old.0 != 0 {
+            table::set_bits(self.mmu, self.frame, slot, Pte::NX);
+            debt.page(at);
+        }
+    }
+
+    /// Clears the accessed and dirty bits in `mask` at `at` and returns the entry as it was. What the CPU
+    /// noted is the caller's now, in the page record too if it was a store to an object.
+    pub fn harvest(&mut self, at: VirtAddr, mask: u64, debt: &mut Debt<P>) -> Option<Pte> {
+        let slot = index::<P::Format>(1, at);
+        let old = table::load(self.mmu, self.frame, slot);
+        if !old.is_present() {
+            return None;
+        }
+        if old.0 & mask == 0 {
+            return Some(old);
+        }
+        let old = table::clear_bits(self.mmu, self.frame, slot, mask & (Pte::A | Pte::D));
+        if mask & Pte::D != 0 {
+            keep_dirty(&self.mmu.phys, old);
+        }
+        debt.page(at);
+        Some(old)
+    }
+
+    /// Keeps what an entry that went away knew.
+    fn forget(&self, slot: usize, old: Pte) {
+        forget(self.mmu, self.frame, slot, old);
+    }
+}
+
+fn forget<P: Platform>(mmu: &Mmu<P>, table: Frame, slot: usize, old: Pte) {
+    keep_dirty(&mmu.phys, old);
+    if is_tracked(&mmu.phys, old.frame()) {
+        rmap::remove(&mmu.phys, old.frame(), rmap::Place::new(table, slot));
+    }
+}
+
+/// Removes every entry of a leaf table that no pmap reaches any more.
+pub(super) fn empty_table<P: Platform>(mmu: &Mmu<P>, frame: Frame) {
+    let page = mmu.phys.page(frame);
+    let _lock = page.lock.lock();
+    page.set_stray();
+    for slot in 0..entries::<P::Format>(1) {
+        let old = table::load(mmu, frame, slot);
+        if old.is_present() {
+            table::store(mmu, frame, slot, Pte::ABSENT);
+            forget(mmu, frame, slot, old);
+        }
+    }
+}
+
+impl<P: Platform> Mmu<P> {
+    /// Removes every mapping of `frame`, wherever it is. Owes a flush on every CPU, because a shared table
+    /// does not say whose it is.
+    pub fn revoke(&self, _pin: &Pin<'_, P>, frame: Frame, debt: &mut Debt<P>) {
+        while let Some(place) = rmap::first(&self.phys, frame) {
+            let page = self.phys.page(place.table());
+            let _lock = page.lock.lock();
+            let old = table::load(self, place.table(), place.slot());
+            // Entry and reverse map change together under this lock: if it does not fit, look again.
+            if old.is_present() && old.frame() == frame && !page.is_stray() {
+                table::swap(self, place.table(), place.slot(), Pte::ABSENT);
+                page.live.set(page.live.get() - 1);
+                forget(self, place.table(), place.slot(), old);
+                debt.everywhere(place.address::<P>(page));
+            }
+        }
+    }
+
+    /// Clears the dirty bit of every mapping of `frame` and moves it to the page record. After the debt is
+    /// paid, a store to the page sets a dirty bit again.
+    pub fn clean(&self, _pin: &Pin<'_, P>, frame: Frame, debt: &mut Debt<P>) {
+        // The reverse map's lock comes after the tables'; here we have it first and only try.
+        while !rmap::try_each(&self.phys, frame, |place| {
+            let page = self.phys.page(place.table());
+            let Some(_lock) = page.lock.try_lock() else { return false };
+            let old = table::load(self, place.table(), place.slot());
+            if old.is_present() && old.frame() == frame && old.is_dirty() {
+                table::clear_bits(self, place.table(), place.slot(), Pte::D);
+                keep_dirty(&self.phys, old);
+                debt.everywhere(place.address::<P>(page));
+            }
+            true
+        }) {
+            P::relax(self.phys.page(frame).rmap.address());
+        }
+    }
+
+    /// Number of entries that map `frame`.
+    pub fn mappings(&self, frame: Frame) -> u64 {
+        rmap::count(&self.phys, frame)
+    }
+
+    /// Whether the entry at `slot` of `table` is in the reverse map of `frame`. For checks.
+    pub fn is_mapped_at(&self, frame: Frame, table: Frame, slot: usize) -> bool {
+        rmap::contains(&self.phys, frame, rmap::Place::new(table, slot))
+    }
+
+    /// Whether `frame` has a reverse map at all.
+    pub fn is_tracked(&self, frame: Frame) -> bool {
+        is_tracked(&self.phys, frame)
+    }
+}

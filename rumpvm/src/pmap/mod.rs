@@ -1,0 +1,166 @@
+//! Page tables: a cache of what maps, amaps and objects say (D1).
+//!
+//! Dropping any translation costs a fault, never data, so nothing here has to succeed but removal.
+//!
+//! Flow:  fault -> [`Pmap::leaf`] (find, make or take over the table) -> [`Leaf::enter`] -> entry.
+//! Locks: one for each table, in its frame's record; upper tables before lower ones. Walks take none.
+//! Sleep: never; but paying a [`Debt`] waits for other CPUs, so no spin lock may be held then.
+//! Owns:  tables, and the reverse map of every frame.
+//!
+//! M1. `live` of a table is the number of its nonzero entries, changed under its lock with them.
+//! M2. A frame's reverse map names exactly the entries that map it, shared tables counted once.
+//! M3. A table below the root that has no entry is freed by whoever emptied it, except when the last page
+//!     was revoked through the reverse map.
+//! M4. A leaf table that several pmaps share (`refs` > 1) is reached through read-only entries alone.
+//! M5. A table is retired after its last link is gone and the debt for it is paid.
+
+mod cursor;
+mod flush;
+mod leaf;
+mod rmap;
+mod share;
+mod table;
+
+use rumpvm_arch::{Frame, Pte, VirtAddr};
+use rumpvm_platform::{CpuSet, Platform};
+
+pub use cursor::Cursor;
+pub use flush::{Debt, Shootdown};
+pub use leaf::Leaf;
+pub use share::Inherit;
+
+use crate::NoMemory;
+use crate::phys::{PageKind, Phys};
+use crate::stats::Event;
+use crate::sync::{Atomic, Ordering, Pin, fence};
+
+/// What the pmaps of one machine share: physical memory, and the way to other CPUs' TLBs.
+pub struct Mmu<P: Platform> {
+    /// Physical memory.
+    pub phys: Phys<P>,
+    /// Flush requests between CPUs.
+    pub shootdown: Shootdown<P>,
+    /// Number of the next pmap.
+    next_id: Atomic<u64, P>,
+}
+
+/// The page tables of one space.
+pub struct Pmap<P: Platform> {
+    root: Frame,
+    id: u64,
+    /// CPUs that translate through it.
+    active: [Atomic<u64, P>; CpuSet::WORDS],
+}
+
+impl<P: Platform> Mmu<P> {
+    /// The tables' side of a machine without memory.
+    pub fn try_new(platform: P) -> Result<Self, NoMemory> {
+        let cpus = platform.cpu_count();
+        Ok(Self {
+            phys: Phys::try_new(platform)?,
+            shootdown: Shootdown::try_new(cpus)?,
+            next_id: Atomic::new(1),
+        })
+    }
+}
+
+impl<P: Platform> Pmap<P> {
+    /// An empty pmap: one root table.
+    pub fn try_new(mmu: &Mmu<P>) -> Result<Self, NoMemory> {
+        let fresh = mmu.phys.alloc_zeroed()?;
+        let id = mmu.next_id.fetch_add(1, Ordering::Relaxed);
+        let levels = <P::Format as rumpvm_arch::Format>::LEVELS;
+        let root = table::make(mmu, fresh, VirtAddr(0), levels, id);
+        Ok(Self { root, id, active: core::array::from_fn(|_| Atomic::new(0)) })
+    }
+
+    /// Frame of the root table.
+    pub fn root(&self) -> Frame {
+        self.root
+    }
+
+    /// Number of this pmap, unique in its machine.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The entry for `at`, as of some moment during the call. Takes no lock.
+    pub fn query(&self, mmu: &Mmu<P>, _pin: &Pin<'_, P>, at: VirtAddr) -> Option<Pte> {
+        let leaf = self.table_at(mmu, at, 1)?;
+        let entry = table::load(mmu, leaf, rumpvm_arch::index::<P::Format>(1, at));
+        entry.is_present().then_some(entry)
+    }
+
+    /// Makes this CPU translate through this pmap. It must translate through none.
+    pub fn activate(&self, mmu: &Mmu<P>) {
+        let interrupts = P::intr_save();
+        let cpu = P::cpu_id();
+        mmu.shootdown.attach(cpu, true);
+        // Before the first translation: who changes an entry later sees this CPU in the set.
+        self.active[cpu.0 as usize / 64].fetch_or(1 << (cpu.0 % 64), Ordering::SeqCst);
+        fence::<P>();
+        mmu.phys.platform.tlb_activate(Some(self.root));
+        P::intr_restore(interrupts);
+    }
+
+    /// Makes this CPU translate through no pmap. It must translate through this one.
+    pub fn deactivate(&self, mmu: &Mmu<P>) {
+        let interrupts = P::intr_save();
+        let cpu = P::cpu_id();
+        mmu.phys.platform.tlb_activate(None);
+        self.active[cpu.0 as usize / 64].fetch_and(!(1 << (cpu.0 % 64)), Ordering::SeqCst);
+        mmu.shootdown.attach(cpu, false);
+        P::intr_restore(interrupts);
+    }
+
+    /// CPUs that translate through this pmap now.
+    pub fn active(&self) -> CpuSet {
+        CpuSet::from_words(core::array::from_fn(|at| self.active[at].load(Ordering::SeqCst)))
+    }
+
+    /// Pages mapped, those under shared tables included.
+    pub fn resident(&self, mmu: &Mmu<P>, pin: &Pin<'_, P>) -> u64 {
+        let mut pages = 0;
+        self.for_each_table(mmu, pin, |frame, level, _| {
+            if level == 1 {
+                pages += u64::from(mmu.phys.page(frame).live.load(Ordering::Relaxed));
+            }
+        });
+        pages
+    }
+
+    /// Page-table pages, the root and shared ones included.
+    pub fn tables(&self, mmu: &Mmu<P>, pin: &Pin<'_, P>) -> u64 {
+        let mut tables = 0;
+        self.for_each_table(mmu, pin, |_, _, _| tables += 1);
+        tables
+    }
+
+    /// Takes all tables apart. No CPU may translate through it, and nobody else use it, any more.
+    pub fn destroy(&self, mmu: &Mmu<P>) {
+        if !self.active().is_empty() {
+            mmu.phys.broken(format_args!("pmap {} is destroyed while active", self.id));
+        }
+        self.release_below(mmu, self.root, <P::Format as rumpvm_arch::Format>::LEVELS);
+        let root = mmu.phys.page(self.root);
+        root.refs.set(0);
+        root.live.set(0);
+        mmu.phys.retire(self.root);
+        mmu.phys.counters.count(Event::TableFreed);
+    }
+}
+
+/// Whether the reverse map of `frame` is kept: not for the zero page, nor for memory of devices.
+fn is_tracked<P: Platform>(phys: &Phys<P>, frame: Frame) -> bool {
+    frame != phys.zero_page() && phys.has(frame)
+}
+
+/// Keeps what the hardware noted in an entry that is going away.
+fn keep_dirty<P: Platform>(phys: &Phys<P>, entry: Pte) {
+    if entry.is_dirty() && is_tracked(phys, entry.frame()) {
+        let page = phys.page(entry.frame());
+        if page.kind() == PageKind::Object {
+            page.set_dirty();
+        }
+    }
+}

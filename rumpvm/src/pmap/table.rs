@@ -1,0 +1,250 @@
+//! Tables: reaching, making and freeing them.
+
+use rumpvm_arch::{Format, Frame, Pte, VirtAddr, VirtRange, entries, index, span};
+use rumpvm_platform::{Platform, Point};
+
+use super::{Debt, Mmu, Pmap};
+use crate::NoMemory;
+use crate::phys::{Fresh, PageKind};
+use crate::stats::Event;
+use crate::sync::{Ordering, Pin, fence};
+
+/// Loads entry `at` of a table.
+#[inline]
+pub(super) fn load<P: Platform>(mmu: &Mmu<P>, table: Frame, at: usize) -> Pte {
+    Pte(if P::Format::WIDE {
+        mmu.phys.words(table)[at].load(Ordering::Acquire)
+    } else {
+        u64::from(mmu.phys.words32(table)[at].load(Ordering::Acquire))
+    })
+}
+
+/// Stores an entry where there is none that a CPU could use.
+#[inline]
+pub(super) fn store<P: Platform>(mmu: &Mmu<P>, table: Frame, at: usize, entry: Pte) {
+    if P::Format::WIDE {
+        let word = &mmu.phys.words(table)[at];
+        P::point(Point::TableStore(word.address()));
+        word.store(entry.0, Ordering::Release);
+    } else {
+        let word = &mmu.phys.words32(table)[at];
+        P::point(Point::TableStore(word.address()));
+        word.store(entry.0 as u32, Ordering::Release);
+    }
+}
+
+/// Replaces an entry that CPUs may be using, and returns it with all that they noted in it.
+#[inline]
+pub(super) fn swap<P: Platform>(mmu: &Mmu<P>, table: Frame, at: usize, entry: Pte) -> Pte {
+    Pte(if P::Format::WIDE {
+        mmu.phys.words(table)[at].swap(entry.0, Ordering::AcqRel)
+    } else {
+        u64::from(mmu.phys.words32(table)[at].swap(entry.0 as u32, Ordering::AcqRel))
+    })
+}
+
+/// Clears the bits of `mask` and returns the entry as it was. CPUs may set bits at the same time.
+#[inline]
+pub(super) fn clear_bits<P: Platform>(mmu: &Mmu<P>, table: Frame, at: usize, mask: u64) -> Pte {
+    Pte(if P::Format::WIDE {
+        mmu.phys.words(table)[at].fetch_and(!mask, Ordering::AcqRel)
+    } else {
+        u64::from(mmu.phys.words32(table)[at].fetch_and(!mask as u32, Ordering::AcqRel))
+    })
+}
+
+/// Sets the bits of `mask`. CPUs may set bits at the same time.
+#[inline]
+pub(super) fn set_bits<P: Platform>(mmu: &Mmu<P>, table: Frame, at: usize, mask: u64) {
+    if P::Format::WIDE {
+        mmu.phys.words(table)[at].fetch_or(mask, Ordering::AcqRel);
+    } else {
+        mmu.phys.words32(table)[at].fetch_or(mask as u32, Ordering::AcqRel);
+    }
+}
+
+/// The range that a table at `level` over `at` serves.
+#[inline]
+pub(super) fn serves<F: Format>(level: usize, at: VirtAddr) -> VirtRange {
+    let span = span::<F>(level + 1);
+    let start = VirtAddr(at.0 & !(span - 1));
+    VirtRange::new(start, start + span)
+}
+
+/// Turns a zeroed frame into a table at `level` over `at`.
+pub(super) fn make<P: Platform>(
+    mmu: &Mmu<P>,
+    zeroed: Fresh,
+    at: VirtAddr,
+    level: usize,
+    pmap: u64,
+) -> Frame {
+    let page = mmu.phys.page(zeroed.frame());
+    page.refs.set(1);
+    page.live.set(0);
+    page.owner.set(pmap);
+    page.index.set(serves::<P::Format>(level, at).start.0 | level as u64);
+    mmu.phys.counters.count(Event::TableMade);
+    mmu.phys.give(zeroed, PageKind::Table)
+}
+
+impl<P: Platform> Pmap<P> {
+    /// The table at `level` that serves `at`, if there is one.
+    #[inline]
+    pub(super) fn table_at(&self, mmu: &Mmu<P>, at: VirtAddr, level: usize) -> Option<Frame> {
+        let mut table = self.root;
+        for above in (level + 1..=P::Format::LEVELS).rev() {
+            let entry = load(mmu, table, index::<P::Format>(above, at));
+            if !entry.is_present() {
+                return None;
+            }
+            table = entry.frame();
+        }
+        Some(table)
+    }
+
+    /// Makes the tables down to `level` that serve `at`. With a fence behind each new link, so that a
+    /// walk over a range either sees the link or the maker sees what the walk was announced by.
+    pub(super) fn make_tables(
+        &self,
+        mmu: &Mmu<P>,
+        at: VirtAddr,
+        level: usize,
+    ) -> Result<(), NoMemory> {
+        'again: loop {
+            let mut table = self.root;
+            for above in (level + 1..=P::Format::LEVELS).rev() {
+                let slot = index::<P::Format>(above, at);
+                let entry = load(mmu, table, slot);
+                if entry.is_present() {
+                    table = entry.frame();
+                    continue;
+                }
+                let fresh = mmu.phys.alloc_zeroed()?;
+                let page = mmu.phys.page(table);
+                let lock = page.lock.lock();
+                if page.is_stray() || load(mmu, table, slot).is_present() {
+                    drop(lock);
+                    mmu.phys.free(fresh);
+                    continue 'again;
+                }
+                let below = make(mmu, fresh, at, above - 1, self.id);
+                page.live.set(page.live.get() + 1);
+                store(mmu, table, slot, Pte::table::<P::Format>(above, below, true));
+                drop(lock);
+                fence::<P>();
+                table = below;
+            }
+            return Ok(());
+        }
+    }
+
+    /// Unlinks the table at `level` over `at` if it is empty and nobody shares it, then those above it
+    /// that this empties.
+    pub(super) fn free_empty(&self, mmu: &Mmu<P>, at: VirtAddr, level: usize, debt: &mut Debt<P>) {
+        for level in level..P::Format::LEVELS {
+            let Some(parent) = self.table_at(mmu, at, level + 1) else { return };
+            let above = mmu.phys.page(parent);
+            let lock = above.lock.lock();
+            let slot = index::<P::Format>(level + 1, at);
+            let entry = load(mmu, parent, slot);
+            if above.is_stray() || !entry.is_present() {
+                return;
+            }
+            let table = entry.frame();
+            let page = mmu.phys.page(table);
+            let inner = page.lock.lock();
+            if page.live.get() != 0 || page.refs.load(Ordering::Acquire) != 1 {
+                return;
+            }
+            page.set_stray();
+            drop(inner);
+            self.unlink(mmu, parent, slot, at, level, debt);
+            debt.table(&mmu.phys, table);
+            let empty = above.live.get() == 0;
+            drop(lock);
+            if !empty {
+                return;
+            }
+        }
+    }
+
+    /// Clears the entry of `parent` that leads to the table at `level` over `at`. With the lock of
+    /// `parent` held.
+    pub(super) fn unlink(
+        &self,
+        mmu: &Mmu<P>,
+        parent: Frame,
+        slot: usize,
+        at: VirtAddr,
+        level: usize,
+        debt: &mut Debt<P>,
+    ) {
+        swap(mmu, parent, slot, Pte::ABSENT);
+        let above = mmu.phys.page(parent);
+        above.live.set(above.live.get() - 1);
+        debt.range(serves::<P::Format>(level, at));
+    }
+
+    /// Calls `f` with every table: frame, level, first address.
+    pub fn for_each_table(
+        &self,
+        mmu: &Mmu<P>,
+        _pin: &Pin<'_, P>,
+        mut f: impl FnMut(Frame, usize, VirtAddr),
+    ) {
+        fn walk<P: Platform>(
+            mmu: &Mmu<P>,
+            table: Frame,
+            level: usize,
+            base: VirtAddr,
+            f: &mut impl FnMut(Frame, usize, VirtAddr),
+        ) {
+            f(table, level, base);
+            if level == 1 {
+                return;
+            }
+            for slot in 0..entries::<P::Format>(level) {
+                let entry = load(mmu, table, slot);
+                if entry.is_present() {
+                    let base = base + slot as u64 * span::<P::Format>(level);
+                    walk(mmu, entry.frame(), level - 1, base, f);
+                }
+            }
+        }
+        walk(mmu, self.root, P::Format::LEVELS, VirtAddr(0), &mut f);
+    }
+
+    /// Calls `f` with every nonzero entry of the table in `frame` at `level`.
+    pub fn for_each_entry(mmu: &Mmu<P>, frame: Frame, level: usize, mut f: impl FnMut(usize, Pte)) {
+        for slot in 0..entries::<P::Format>(level) {
+            let entry = load(mmu, frame, slot);
+            if entry != Pte::ABSENT {
+                f(slot, entry);
+            }
+        }
+    }
+
+    /// Gives up all tables below one that nobody uses any more.
+    pub(super) fn release_below(&self, mmu: &Mmu<P>, table: Frame, level: usize) {
+        for slot in 0..entries::<P::Format>(level) {
+            let entry = load(mmu, table, slot);
+            if !entry.is_present() {
+                continue;
+            }
+            let below = entry.frame();
+            let page = mmu.phys.page(below);
+            if page.refs.fetch_sub(1, Ordering::AcqRel) != 1 {
+                continue;
+            }
+            if level - 1 > 1 {
+                self.release_below(mmu, below, level - 1);
+            } else {
+                super::leaf::empty_table(mmu, below);
+            }
+            page.live.set(0);
+            mmu.phys.retire(below);
+            mmu.phys.counters.count(Event::TableFreed);
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! Holds: counted pointers to component records. A hold keeps the memory of a record; what the record
+//! stands for may end earlier (spaces and objects count their users as well: two stages).
+
+use alloc::boxed::Box;
+use core::marker::PhantomData;
+use core::ops::Deref;
+use core::ptr::NonNull;
+
+use rumpvm_platform::Seam;
+
+use super::seam::{Atomic, Ordering, try_box};
+use crate::NoMemory;
+
+struct Counted<T, S> {
+    holds: Atomic<u64, S>,
+    value: T,
+}
+
+/// A counted pointer. Making one can fail; cloning cannot.
+pub struct Hold<T, S: Seam> {
+    record: NonNull<Counted<T, S>>,
+    owns: PhantomData<Counted<T, S>>,
+}
+
+// SAFETY: a hold gives shared access to `T` from any CPU, and the last one drops it wherever it is.
+unsafe impl<T: Send + Sync, S: Seam> Send for Hold<T, S> {}
+// SAFETY: as above; the count itself is atomic.
+unsafe impl<T: Send + Sync, S: Seam> Sync for Hold<T, S> {}
+
+impl<T, S: Seam> Hold<T, S> {
+    /// Puts `value` on the heap with one hold.
+    pub fn try_new(value: T) -> Result<Self, NoMemory> {
+        let record = try_box::<_, S>(Counted { holds: Atomic::new(1), value })?;
+        Ok(Self { record: NonNull::from(Box::leak(record)), owns: PhantomData })
+    }
+
+    fn counted(&self) -> &Counted<T, S> {
+        // SAFETY: the record lives as long as its count is not zero, and `self` is one of the count.
+        unsafe { self.record.as_ref() }
+    }
+
+    /// Whether both are holds of the same record.
+    #[inline]
+    pub fn is(&self, other: &Self) -> bool {
+        self.record == other.record
+    }
+
+    /// Number of holds. Stale at once unless nobody runs.
+    pub fn count(&self) -> u64 {
+        self.counted().holds.load(Ordering::Relaxed)
+    }
+}
+
+impl<T, S: Seam> Deref for Hold<T, S> {
+    type Target = T;
+    #[inline]
+    fn deref(&self) -> &T {
+        &self.counted().value
+    }
+}
+
+impl<T, S: Seam> Clone for Hold<T, S> {
+    #[inline]
+    fn clone(&self) -> Self {
+        self.counted().holds.fetch_add(1, Ordering::Relaxed);
+        Self { record: self.record, owns: PhantomData }
+    }
+}
+
+impl<T, S: Seam> Drop for Hold<T, S> {
+    #[inline]
+    fn drop(&mut self) {
+        // Release what this holder did; the last one acquires what all others did.
+        if self.counted().holds.fetch_sub(1, Ordering::AcqRel) == 1 {
+            // SAFETY: the count went from one to zero, so this was the only hold left, and the record
+            // came out of a `Box` in `try_new`.
+            drop(unsafe { Box::from_raw(self.record.as_ptr()) });
+        }
+    }
+}

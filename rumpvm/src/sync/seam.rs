@@ -1,0 +1,315 @@
+//! The seam: the one place where the component touches atomics and the heap.
+//!
+//! Each operation tells the home first ([`Seam::point`]) and then does the plain core thing. A wait is
+//! [`Atomic::wait_while`]: it names the word it looks at, so a home that owns the schedule can block the
+//! CPU until that word changes instead of spinning.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::alloc::Layout;
+use core::marker::PhantomData;
+use core::ptr;
+use core::sync::atomic;
+
+use rumpvm_platform::{Point, Scarce, Seam};
+
+pub use core::sync::atomic::Ordering;
+
+use crate::NoMemory;
+
+/// An integer that has an atomic of its own width.
+pub trait Word: Copy + Eq {
+    /// The core atomic of that width.
+    type Cell: Sync + Send;
+    /// A cell that holds `value`.
+    fn cell(value: Self) -> Self::Cell;
+    /// Atomic load.
+    fn load(cell: &Self::Cell, order: Ordering) -> Self;
+    /// Atomic store.
+    fn store(cell: &Self::Cell, value: Self, order: Ordering);
+    /// Atomic swap.
+    fn swap(cell: &Self::Cell, value: Self, order: Ordering) -> Self;
+    /// Atomic compare and exchange, strong; a failure loads with acquire at least.
+    fn compare_exchange(
+        cell: &Self::Cell,
+        old: Self,
+        new: Self,
+        order: Ordering,
+    ) -> Result<Self, Self>;
+    /// Atomic add, wrapping; returns the old value.
+    fn fetch_add(cell: &Self::Cell, value: Self, order: Ordering) -> Self;
+    /// Atomic subtract, wrapping; returns the old value.
+    fn fetch_sub(cell: &Self::Cell, value: Self, order: Ordering) -> Self;
+    /// Atomic or; returns the old value.
+    fn fetch_or(cell: &Self::Cell, value: Self, order: Ordering) -> Self;
+    /// Atomic and; returns the old value.
+    fn fetch_and(cell: &Self::Cell, value: Self, order: Ordering) -> Self;
+}
+
+macro_rules! word {
+    ($int:ty, $cell:ty) => {
+        impl Word for $int {
+            type Cell = $cell;
+            #[inline(always)]
+            fn cell(value: Self) -> Self::Cell {
+                <$cell>::new(value)
+            }
+            #[inline(always)]
+            fn load(cell: &Self::Cell, order: Ordering) -> Self {
+                cell.load(order)
+            }
+            #[inline(always)]
+            fn store(cell: &Self::Cell, value: Self, order: Ordering) {
+                cell.store(value, order);
+            }
+            #[inline(always)]
+            fn swap(cell: &Self::Cell, value: Self, order: Ordering) -> Self {
+                cell.swap(value, order)
+            }
+            #[inline(always)]
+            fn compare_exchange(
+                cell: &Self::Cell,
+                old: Self,
+                new: Self,
+                order: Ordering,
+            ) -> Result<Self, Self> {
+                cell.compare_exchange(old, new, order, Ordering::Acquire)
+            }
+            #[inline(always)]
+            fn fetch_add(cell: &Self::Cell, value: Self, order: Ordering) -> Self {
+                cell.fetch_add(value, order)
+            }
+            #[inline(always)]
+            fn fetch_sub(cell: &Self::Cell, value: Self, order: Ordering) -> Self {
+                cell.fetch_sub(value, order)
+            }
+            #[inline(always)]
+            fn fetch_or(cell: &Self::Cell, value: Self, order: Ordering) -> Self {
+                cell.fetch_or(value, order)
+            }
+            #[inline(always)]
+            fn fetch_and(cell: &Self::Cell, value: Self, order: Ordering) -> Self {
+                cell.fetch_and(value, order)
+            }
+        }
+    };
+}
+
+word!(u16, atomic::AtomicU16);
+word!(u32, atomic::AtomicU32);
+word!(u64, atomic::AtomicU64);
+
+/// An atomic integer of the component.
+#[repr(transparent)]
+pub struct Atomic<W: Word, S> {
+    cell: W::Cell,
+    seam: PhantomData<fn() -> S>,
+}
+
+impl<W: Word, S: Seam> Atomic<W, S> {
+    /// An atomic that holds `value`.
+    #[inline]
+    pub fn new(value: W) -> Self {
+        Self { cell: W::cell(value), seam: PhantomData }
+    }
+
+    /// Its address, which names it to the home.
+    #[inline]
+    pub fn address(&self) -> usize {
+        ptr::from_ref(&self.cell) as usize
+    }
+
+    /// Loads it.
+    #[inline]
+    pub fn load(&self, order: Ordering) -> W {
+        S::point(Point::Load(self.address()));
+        W::load(&self.cell, order)
+    }
+
+    /// Stores `value`.
+    #[inline]
+    pub fn store(&self, value: W, order: Ordering) {
+        S::point(Point::Store(self.address()));
+        W::store(&self.cell, value, order);
+    }
+
+    /// Loads a word that only this CPU, or the holder of a lock that the caller holds, ever writes.
+    #[inline]
+    pub fn get(&self) -> W {
+        W::load(&self.cell, Ordering::Relaxed)
+    }
+
+    /// Stores to a word that only this CPU, or the holder of a lock that the caller holds, ever writes.
+    #[inline]
+    pub fn set(&self, value: W) {
+        W::store(&self.cell, value, Ordering::Relaxed);
+    }
+
+    /// Stores `value` and returns what was there.
+    #[inline]
+    pub fn swap(&self, value: W, order: Ordering) -> W {
+        S::point(Point::Rmw(self.address()));
+        W::swap(&self.cell, value, order)
+    }
+
+    /// Stores `new` if it holds `old`; otherwise returns what it holds. A failure is an acquire load.
+    #[inline]
+    pub fn compare_exchange(&self, old: W, new: W, order: Ordering) -> Result<W, W> {
+        S::point(Point::Rmw(self.address()));
+        W::compare_exchange(&self.cell, old, new, order)
+    }
+
+    /// Adds, wrapping, and returns the old value.
+    #[inline]
+    pub fn fetch_add(&self, value: W, order: Ordering) -> W {
+        S::point(Point::Rmw(self.address()));
+        W::fetch_add(&self.cell, value, order)
+    }
+
+    /// Subtracts, wrapping, and returns the old value.
+    #[inline]
+    pub fn fetch_sub(&self, value: W, order: Ordering) -> W {
+        S::point(Point::Rmw(self.address()));
+        W::fetch_sub(&self.cell, value, order)
+    }
+
+    /// Sets bits and returns the old value.
+    #[inline]
+    pub fn fetch_or(&self, value: W, order: Ordering) -> W {
+        S::point(Point::Rmw(self.address()));
+        W::fetch_or(&self.cell, value, order)
+    }
+
+    /// Keeps only the bits of `value` and returns the old value.
+    #[inline]
+    pub fn fetch_and(&self, value: W, order: Ordering) -> W {
+        S::point(Point::Rmw(self.address()));
+        W::fetch_and(&self.cell, value, order)
+    }
+
+    /// Waits, without giving up the CPU, until `busy` no longer holds of the value; returns that value.
+    #[inline]
+    pub fn wait_while(&self, order: Ordering, busy: impl Fn(W) -> bool) -> W {
+        loop {
+            let value = self.load(order);
+            if !busy(value) {
+                return value;
+            }
+            S::relax(self.address());
+        }
+    }
+}
+
+impl<S: Seam> Atomic<u32, S> {
+    /// Gives up the CPU while the word is `expected`; may return early. Look again afterwards.
+    #[inline]
+    pub fn sleep_while(&self, expected: u32) {
+        S::sleep(&self.cell, expected);
+    }
+
+    /// Wakes every thread that sleeps on this word.
+    #[inline]
+    pub fn wake_sleepers(&self) {
+        S::wakeup(&self.cell);
+    }
+}
+
+/// An atomic pointer of the component.
+#[repr(transparent)]
+pub struct AtomicPtr<T, S> {
+    cell: atomic::AtomicPtr<T>,
+    seam: PhantomData<fn() -> S>,
+}
+
+impl<T, S: Seam> AtomicPtr<T, S> {
+    /// A pointer cell that holds `value`.
+    #[inline]
+    pub fn new(value: *mut T) -> Self {
+        Self { cell: atomic::AtomicPtr::new(value), seam: PhantomData }
+    }
+
+    /// Loads it.
+    #[inline]
+    pub fn load(&self, order: Ordering) -> *mut T {
+        S::point(Point::Load(ptr::from_ref(&self.cell) as usize));
+        self.cell.load(order)
+    }
+
+    /// Stores `value`.
+    #[inline]
+    pub fn store(&self, value: *mut T, order: Ordering) {
+        S::point(Point::Store(ptr::from_ref(&self.cell) as usize));
+        self.cell.store(value, order);
+    }
+
+    /// Loads a pointer that only this CPU ever writes.
+    #[inline]
+    pub fn get(&self) -> *mut T {
+        self.cell.load(Ordering::Relaxed)
+    }
+
+    /// Stores a pointer that only this CPU ever writes.
+    #[inline]
+    pub fn set(&self, value: *mut T) {
+        self.cell.store(value, Ordering::Relaxed);
+    }
+}
+
+impl<T, S> AtomicPtr<T, S> {
+    /// The pointer itself, for its exclusive owner.
+    pub fn get_mut(&mut self) -> &mut *mut T {
+        self.cell.get_mut()
+    }
+}
+
+/// A sequentially consistent fence: stores before it are seen by everyone before loads after it.
+#[inline]
+pub fn fence<S: Seam>() {
+    S::point(Point::Fence);
+    atomic::fence(Ordering::SeqCst);
+}
+
+/// Whether the home lets a heap allocation go ahead.
+#[inline]
+fn admit<S: Seam>() -> Result<(), NoMemory> {
+    S::point(Point::Allocate);
+    if S::fails(Scarce::Heap) { Err(NoMemory) } else { Ok(()) }
+}
+
+/// A box of `value`, or an error when the heap is empty; then `value` is dropped.
+#[inline]
+pub fn try_box<T, S: Seam>(value: T) -> Result<Box<T>, NoMemory> {
+    const { assert!(size_of::<T>() != 0) };
+    admit::<S>()?;
+    let layout = Layout::new::<T>();
+    // SAFETY: `layout` has a size, as the assertion above made sure.
+    let place = unsafe { alloc::alloc::alloc(layout) }.cast::<T>();
+    if place.is_null() {
+        return Err(NoMemory);
+    }
+    // SAFETY:
+    // - `place` is fresh memory of `T`'s layout, so it may be written and nobody else has it.
+    // - It came from the global allocator with that layout, as `Box` demands.
+    unsafe {
+        place.write(value);
+        Ok(Box::from_raw(place))
+    }
+}
+
+/// Makes room for `more` further elements, so that pushing them cannot fail.
+#[inline]
+pub fn try_reserve<T, S: Seam>(list: &mut Vec<T>, more: usize) -> Result<(), NoMemory> {
+    if list.capacity() - list.len() >= more {
+        return Ok(());
+    }
+    admit::<S>()?;
+    list.try_reserve(more).map_err(|_| NoMemory)
+}
+
+/// Pushes `value`, or fails and drops it.
+#[inline]
+pub fn try_push<T, S: Seam>(list: &mut Vec<T>, value: T) -> Result<(), NoMemory> {
+    try_reserve::<T, S>(list, 1)?;
+    list.push(value);
+    Ok(())
+}
