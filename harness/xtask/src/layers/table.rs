@@ -115,9 +115,11 @@ pub(crate) const SEAM_PATHS: &[&[&str]] = &[&["core", "sync"], &["alloc", "sync"
 /// The modules of the component, lowest layer first. A module may import from the layers before its
 /// own and from itself, not from its neighbours in the same layer.
 pub(crate) const MODULES: &[&[&str]] = &[
+    &["error"],
     &["sync"],
+    &["stats"],
     &["phys"],
-    &["pmap"],
+    &["radix", "pmap"],
     &["amap", "object"],
     &["map"],
     &["fault"],
