@@ -16,7 +16,7 @@ const TARGET: &str = "x86_64-unknown-none";
 const DEBIAN_CARGO: &str = "/usr/bin/cargo";
 const DEBIAN_SOURCES: &str = "/usr/lib/rustlib/src/rust/library/core";
 const DEBIAN_PACKAGES: [&str; 4] = ["rustc-web", "cargo-web", "rust-web-src", "lld"];
-const PACKAGES: &str = "-p rumpvm -p rumpvm-cases";
+const PACKAGES: &str = "-p rumpvm";
 
 /// Builds for bare metal, after setting up what is missing.
 pub(crate) fn run() -> Result<()> {

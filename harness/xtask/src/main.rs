@@ -28,6 +28,8 @@ enum Chore {
     Check,
     /// Everything that CI runs after `check`: all tests, the build for bare metal, the command line.
     Test,
+    /// The component for bare metal, one stage of `test`; sets up the compiler if it is missing.
+    Bare,
     /// Imports that point the wrong way, by crate and by module.
     Layers,
 }
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().chore {
         Chore::Check => check::run(),
         Chore::Test => test::run(),
+        Chore::Bare => bare::run(),
         Chore::Layers => layers::run(),
     };
     match result {
