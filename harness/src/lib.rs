@@ -1,2 +1,5 @@
-//! (under construction)
+//! What tests and people need around the component: workloads, replay, reports, the command line.
+
+pub mod machine;
+pub mod report;
 pub mod trace;

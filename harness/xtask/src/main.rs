@@ -1,2 +1,51 @@
-//! Builds, checks and tests the workspace.
-fn main() {}
+//! The workspace's chores: `cargo xtask check`, `cargo xtask test`, `cargo xtask layers`.
+//!
+//! Each chore is a list of steps, a step is one command or one of the checks below `layers`, and the
+//! first step that fails ends the chore with its exit status.
+
+mod bare;
+mod check;
+mod layers;
+mod step;
+mod test;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Builds, checks and tests the workspace.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// What is quick: formatting, clippy, documentation, layers.
+    Check,
+    /// Everything that CI runs after `check`: all tests, the build for bare metal, the command line.
+    Test,
+    /// The component for bare metal, one stage of `test`; sets up the compiler if it is missing.
+    Bare,
+    /// Imports that point the wrong way, by crate and by module.
+    Layers,
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().chore {
+        Chore::Check => check::run(),
+        Chore::Test => test::run(),
+        Chore::Bare => bare::run(),
+        Chore::Layers => layers::run(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! `cargo xtask check`: formatting, clippy, documentation, layers. Quickest first.
+
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::{layers, step, workspace};
+
+/// Runs every quick check.
+pub(crate) fn run() -> Result<()> {
+    let root = workspace::root();
+    need_components()?;
+    step::run("format", &mut step::cargo(&root, "fmt --all --check"))?;
+    layers::run()?;
+    let clippy = "clippy --workspace --all-targets --quiet -- -D warnings";
+    step::run("clippy", &mut step::cargo(&root, clippy))?;
+    let mut doc = step::cargo(&root, "doc --workspace --no-deps --quiet");
+    step::run("documentation", doc.env("RUSTDOCFLAGS", "-D warnings"))
+}
+
+/// rustfmt and clippy come with rustup's default profile, but not with its minimal one.
+fn need_components() -> Result<()> {
+    for (component, program) in [("rustfmt", "fmt"), ("clippy", "clippy")] {
+        if step::succeeds(&mut step::cargo(&workspace::root(), &format!("{program} --version"))) {
+            continue;
+        }
+        println!("xtask: cargo {program} is missing: rustup component add {component}");
+        if !step::succeeds(Command::new("rustup").args(["component", "add", component])) {
+            bail!("cargo {program} is missing; install it and try again");
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,132 @@
+//! The tables: which crate may import which, and the order of rumpvm's modules.
+//!
+//! This is the one place to change when a layer is added. `DESIGN.md` says why the order is what it is.
+
+/// What one crate of the workspace may import.
+pub(crate) struct CrateRule {
+    /// Name of the package.
+    pub(crate) name: &'static str,
+    /// Packages of the workspace that it may import.
+    pub(crate) below: &'static [&'static str],
+    /// Packages from outside that it may import; `None` where that is no concern of the layers.
+    pub(crate) outside: Option<&'static [&'static str]>,
+    /// Whether it needs an operating system below it.
+    pub(crate) home: Home,
+    /// Where in its sources `unsafe` may stand.
+    pub(crate) unsafe_in: Unsafe,
+}
+
+/// What a crate stands on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Home {
+    /// `core` and `alloc`: it must say `#![no_std]`.
+    Bare,
+    /// `std`.
+    Hosted,
+}
+
+/// Where `unsafe` may stand.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unsafe {
+    /// Nowhere.
+    Nowhere,
+    /// Only in these top-level modules.
+    Modules(&'static [&'static str]),
+    /// Anywhere: the crate's purpose is to touch the machine.
+    Anywhere,
+}
+
+/// Every crate of the workspace, lowest first.
+pub(crate) const CRATES: &[CrateRule] = &[
+    CrateRule {
+        name: "rumpvm-arch",
+        below: &[],
+        outside: Some(&["bitflags", "x86"]),
+        home: Home::Bare,
+        unsafe_in: Unsafe::Anywhere,
+    },
+    CrateRule {
+        name: "rumpvm-platform",
+        below: &["rumpvm-arch"],
+        outside: Some(&[]),
+        home: Home::Bare,
+        unsafe_in: Unsafe::Nowhere,
+    },
+    CrateRule {
+        name: "rumpvm",
+        below: &["rumpvm-arch", "rumpvm-platform"],
+        outside: Some(&["bitflags", "buddy_system_allocator", "log", "spin"]),
+        home: Home::Bare,
+        unsafe_in: Unsafe::Modules(&["sync", "phys", "pmap"]),
+    },
+    CrateRule {
+        name: "rumpvm-hosted",
+        below: &["rumpvm-arch", "rumpvm-platform"],
+        outside: None,
+        home: Home::Hosted,
+        unsafe_in: Unsafe::Anywhere,
+    },
+    CrateRule {
+        name: "rumpvm-cases",
+        below: &["rumpvm-arch", "rumpvm-platform", "rumpvm"],
+        outside: Some(&[]),
+        home: Home::Bare,
+        unsafe_in: Unsafe::Nowhere,
+    },
+    CrateRule {
+        name: "rumpvm-harness",
+        below: &["rumpvm-arch", "rumpvm-platform", "rumpvm", "rumpvm-hosted", "rumpvm-cases"],
+        outside: None,
+        home: Home::Hosted,
+        unsafe_in: Unsafe::Nowhere,
+    },
+    CrateRule {
+        name: "rumpvm-tests",
+        below: &[
+            "rumpvm-arch",
+            "rumpvm-platform",
+            "rumpvm",
+            "rumpvm-hosted",
+            "rumpvm-cases",
+            "rumpvm-harness",
+        ],
+        outside: None,
+        home: Home::Hosted,
+        unsafe_in: Unsafe::Nowhere,
+    },
+    CrateRule {
+        name: "xtask",
+        below: &[],
+        outside: None,
+        home: Home::Hosted,
+        unsafe_in: Unsafe::Nowhere,
+    },
+];
+
+/// The crate whose modules have an order.
+pub(crate) const COMPONENT: &str = "rumpvm";
+
+/// The one module of the component that may name atomics and locks from outside: the seam.
+pub(crate) const SEAM: &str = "sync";
+
+/// Paths that only the seam may name.
+pub(crate) const SEAM_PATHS: &[&[&str]] = &[&["core", "sync"], &["alloc", "sync"], &["spin"]];
+
+/// The modules of the component, lowest layer first. A module may import from the layers before its
+/// own and from itself, not from its neighbours in the same layer.
+pub(crate) const MODULES: &[&[&str]] = &[
+    &["error"],
+    &["sync"],
+    &["stats"],
+    &["phys"],
+    &["radix", "pmap"],
+    &["amap", "object"],
+    &["map"],
+    &["fault"],
+    &["space"],
+    &["process"],
+    &["vm", "check"],
+];
+
+/// Imports that point upward all the same, each with its reason: (module, what it imports, why).
+pub(crate) const EXCEPTIONS: &[(&str, &str, &str)] = &[];

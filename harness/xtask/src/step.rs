@@ -1,0 +1,32 @@
+//! Steps: one command each, announced, timed, and fatal when it fails.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+
+/// Announces `title` and runs `command` to its end.
+pub(crate) fn run(title: &str, command: &mut Command) -> Result<()> {
+    println!("xtask: {title}");
+    let started = Instant::now();
+    let status = command.status().with_context(|| format!("cannot start {command:?}"))?;
+    if !status.success() {
+        bail!("{title}: {command:?} ended with {status}");
+    }
+    println!("xtask: {title}: done in {:.1} s", started.elapsed().as_secs_f64());
+    Ok(())
+}
+
+/// Whether `command` can be started and succeeds; what it prints is dropped.
+pub(crate) fn succeeds(command: &mut Command) -> bool {
+    command.output().is_ok_and(|output| output.status.success())
+}
+
+/// The cargo that started us, in `root`, with `words` separated by spaces.
+pub(crate) fn cargo(root: &Path, words: &str) -> Command {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.current_dir(root).args(words.split_whitespace());
+    command
+}

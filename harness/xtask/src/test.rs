@@ -1,0 +1,42 @@
+//! `cargo xtask test`: everything that can fail on a machine without special hardware.
+//!
+//! Three stages: the tests of every crate; the component for bare metal; and the command line as a
+//! user would type it, in release mode, each run ending with `check`. What boots in an emulator comes
+//! after the second, whose objects it needs.
+
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::{bare, step, workspace};
+
+/// The runs of the command line. Each exits with 0 only if `check` passed at its end. Seeds are fixed, so
+/// that what fails here fails again at the next desk.
+const RUNS: [&str; 6] = [
+    "run tuxload --cpus 2 --seed 1 --time 3s",
+    "run bulkbuild --cpus 2 --seed 1 --time 5s",
+    "run bigbuffer --cpus 2 --seed 1 --time 3s",
+    "run server --cpus 2 --seed 1 --time 3s",
+    "run mapstorm --cpus 2 --seed 1 --time 5s",
+    "run mapstorm --cpus 1 --memory 16M --seed 2 --time 3s --json",
+];
+
+/// Runs every test.
+pub(crate) fn run() -> Result<()> {
+    let root = workspace::root();
+    step::run("tests", &mut step::cargo(&root, "test --workspace"))?;
+    bare::run()?;
+    step::run("release build", &mut step::cargo(&root, "build --release -p rumpvm-harness"))?;
+    command_line()
+}
+
+fn command_line() -> Result<()> {
+    let metadata = workspace::metadata()?;
+    let program = metadata.target_directory.join("release/rumpvm");
+    for run in RUNS {
+        let mut command = Command::new(&program);
+        step::run(&format!("rumpvm {run}"), command.args(run.split_whitespace()))?;
+    }
+    let report = metadata.target_directory.join("tour.html");
+    step::run("tour", Command::new(&program).args(["tour", "--report", report.as_str()]))
+}
