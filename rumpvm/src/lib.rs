@@ -18,8 +18,15 @@ pub mod stats;
 pub mod sync;
 mod vm;
 
-pub use error::{CallError, FaultError, NoMemory, Signal};
 pub use check::Broken;
+pub use error::{CallError, FaultError, NoMemory, Signal};
+pub use map::{
+    Area, AreaFlags, Backing, Limits, MapFlags, Overcommit, RemapFlags, Store, SyncFlags,
+};
+pub use object::Object;
 pub use phys::AddMemoryError;
+pub use process::{Pid, Process, State, WaitFor};
+pub use space::Space;
+pub use stats::{Event, Statistics};
 pub use sync::Hold;
 pub use vm::Vm;

@@ -16,7 +16,7 @@ use crate::pmap::Mmu;
 use crate::process::{Process, Table};
 use crate::space::Space;
 use crate::stats::Statistics;
-use crate::sync::{Hold, Mutex, PerCpu, Spin, try_push};
+use crate::sync::{Atomic, Hold, Mutex, Ordering, PerCpu, Spin, try_push};
 
 /// The virtual memory of one machine. There is no other state: a thousand of them fit in one process.
 pub struct Vm<P: Platform> {
@@ -27,6 +27,10 @@ pub struct Vm<P: Platform> {
     current: PerCpu<Current<P>, P>,
     /// Processes.
     pub processes: Table<P>,
+    /// CPUs that do idle work.
+    idling: PerCpu<Atomic<u32, P>, P>,
+    /// Checks under way: idle CPUs keep off.
+    checking: Atomic<u32, P>,
 }
 
 /// The space that one CPU translates through.
@@ -41,12 +45,20 @@ impl<P: Platform> Vm<P> {
             spaces: Mutex::new(Vec::new()),
             current: PerCpu::try_new(cpus, |_| Spin::new(None))?,
             processes: Table::new(),
+            idling: PerCpu::try_new(cpus, |_| Atomic::new(0))?,
+            checking: Atomic::new(0),
         })
     }
 
     /// Checks every invariant. At a quiet moment: no CPU is inside the component. Called on a CPU.
     pub fn check(&self) -> Result<(), Broken> {
-        crate::check::check(self)
+        self.checking.fetch_add(1, Ordering::SeqCst);
+        for cpu in self.idling.iter() {
+            cpu.wait_while(Ordering::SeqCst, |idling| idling != 0);
+        }
+        let outcome = crate::check::check(self);
+        self.checking.fetch_sub(1, Ordering::SeqCst);
+        outcome
     }
 
     /// The machine.
@@ -76,10 +88,18 @@ impl<P: Platform> Vm<P> {
     pub fn idle(&self) -> bool {
         let phys = &self.mmu.phys;
         self.mmu.shootdown.serves(P::cpu_id());
-        phys.epoch.advance();
-        phys.epoch.collect();
-        phys.collect();
-        phys.zero_one()
+        let idling = self.idling.mine();
+        // Either the check sees us, or we see it.
+        idling.swap(1, Ordering::SeqCst);
+        let mut busy = false;
+        if self.checking.load(Ordering::SeqCst) == 0 {
+            phys.epoch.advance();
+            phys.epoch.collect();
+            phys.collect();
+            busy = phys.zero_one();
+        }
+        idling.store(0, Ordering::SeqCst);
+        busy
     }
 
     /// Makes this CPU translate through `space`, of which the running thread is a user.

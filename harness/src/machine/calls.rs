@@ -3,7 +3,7 @@
 //! Flow:  call -> one turn's worth of accesses counted -> the space's method of the same name.
 //! Owns:  nothing.
 
-use rumpvm::{Backing, CallError, FaultError, MapFlags, RemapFlags};
+use rumpvm::{Backing, CallError, FaultError, MapFlags, RemapFlags, SyncFlags};
 use rumpvm_arch::{Format, Prot, VirtAddr};
 use rumpvm_hosted::Hosted;
 
@@ -31,7 +31,7 @@ calls! {
         length: u64,
         prot: Prot,
         flags: MapFlags,
-        backing: Backing<Hosted<F>>,
+        backing: Backing<'_, Hosted<F>>,
         offset: u64
     ) -> Result<VirtAddr, CallError>;
     /// munmap(2).
@@ -49,7 +49,7 @@ calls! {
     /// madvise(2).
     madvise(at: VirtAddr, length: u64, advice: i32) -> Result<(), CallError>;
     /// msync(2).
-    msync(at: VirtAddr, length: u64, flags: i32) -> Result<(), CallError>;
+    msync(at: VirtAddr, length: u64, flags: SyncFlags) -> Result<(), CallError>;
     /// mincore(2).
     mincore(at: VirtAddr, length: u64, into: &mut [u8]) -> Result<(), CallError>;
     /// mlock(2).

@@ -90,7 +90,7 @@ impl<F: Format> Machine<F> {
         let kernel = self.kernel().clone();
         self.hosted().run(None, move || {
             let process = kernel.vm().first_process().expect("memory for the first process");
-            let user = User::begin(kernel, Crew::new(process), None);
+            let user = User::begin(kernel, Crew::new(process));
             let result = body(&user);
             user.end(Some(0));
             result

@@ -11,11 +11,11 @@ use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use rumpvm::{CallError, FaultError, Hold, Pid, Space, Vm, WaitFor};
+use rumpvm::{CallError, FaultError, Hold, Pid, Process, Space, Vm, WaitFor};
 use rumpvm_arch::{Format, PageFault, VirtAddr, X86_64};
 use rumpvm_hosted::Hosted;
 
-use super::crew::{Crew, Gate};
+use super::crew::Crew;
 use super::kernel::Kernel;
 
 /// A fault or a call costs about as much as so many accesses; counted against the thread's turn.
@@ -31,17 +31,14 @@ pub struct User<F: Format = X86_64> {
     pub(super) kernel: Kernel<F>,
     crew: Arc<Crew<F>>,
     space: RefCell<Hold<Space<Hosted<F>>, Hosted<F>>>,
-    /// The parent that waits for this thread to leave its space.
-    gate: RefCell<Option<Arc<Gate>>>,
     not_send: PhantomData<*const ()>,
 }
 
 impl<F: Format> User<F> {
     /// The calling thread becomes one of `crew`.
-    pub(super) fn begin(kernel: Kernel<F>, crew: Arc<Crew<F>>, gate: Option<Arc<Gate>>) -> Self {
-        let space = RefCell::new(crew.process.space());
-        let gate = RefCell::new(gate);
-        let user = Self { kernel, crew, space, gate, not_send: PhantomData };
+    pub(super) fn begin(kernel: Kernel<F>, crew: Arc<Crew<F>>) -> Self {
+        let space = RefCell::new(crew.space());
+        let user = Self { kernel, crew, space, not_send: PhantomData };
         user.enter();
         user
     }
@@ -52,22 +49,15 @@ impl<F: Format> User<F> {
             self.crew.process.exit(self.vm(), status);
         }
         self.vm().deactivate();
-        self.open_gate();
     }
 
     /// Makes the process's space the one that this thread uses, now and after each pause (U1).
     fn enter(&self) {
-        let space = self.crew.process.space();
+        let space = self.crew.space();
         *self.space.borrow_mut() = space.clone();
         self.vm().activate(&space);
         let kernel = self.kernel.clone();
         self.hosted().set_on_resume(move || kernel.vm().activate(&space));
-    }
-
-    fn open_gate(&self) {
-        if let Some(gate) = self.gate.take() {
-            gate.open::<F>();
-        }
     }
 
     /// The component.
@@ -163,7 +153,7 @@ impl<F: Format> User<F> {
     ) -> Result<Pid, CallError> {
         self.hosted().spend(CALL);
         let process = self.crew.process.fork(self.vm())?;
-        Ok(self.start(Crew::new(process), None, child))
+        Ok(self.start(process, child))
     }
 
     /// vfork(2): `child` runs in this process's space, and this thread waits until it execs or ends.
@@ -173,22 +163,20 @@ impl<F: Format> User<F> {
     ) -> Result<Pid, CallError> {
         self.hosted().spend(CALL);
         let process = self.crew.process.vfork(self.vm())?;
-        let gate = Arc::new(Gate::default());
-        let pid = self.start(Crew::new(process), Some(Arc::clone(&gate)), child);
-        gate.pass::<F>();
+        let pid = self.start(process.clone(), child);
+        process.await_release();
         Ok(pid)
     }
 
     fn start(
         &self,
-        crew: Arc<Crew<F>>,
-        gate: Option<Arc<Gate>>,
+        process: Hold<Process<Hosted<F>>, Hosted<F>>,
         child: impl FnOnce(&Self) -> i32 + Send + 'static,
     ) -> Pid {
-        let pid = crew.process.pid();
-        let kernel = self.kernel.clone();
+        let pid = process.pid();
+        let (kernel, crew) = (self.kernel.clone(), Crew::new(process));
         self.hosted().spawn(None, move || {
-            let user = Self::begin(kernel, crew, gate);
+            let user = Self::begin(kernel, crew);
             let status = child(&user);
             user.end(Some(status));
         });
@@ -198,10 +186,10 @@ impl<F: Format> User<F> {
     /// clone(2) of a thread: `body` runs beside this one in the same process.
     pub fn spawn_thread(&self, body: impl FnOnce(&Self) + Send + 'static) {
         self.hosted().spend(CALL);
-        self.crew.join();
+        self.crew.process.thread_starts();
         let (kernel, crew) = (self.kernel.clone(), Arc::clone(&self.crew));
         self.hosted().spawn(None, move || {
-            let user = Self::begin(kernel, crew, None);
+            let user = Self::begin(kernel, crew);
             body(&user);
             user.end(None);
         });
@@ -212,11 +200,10 @@ impl<F: Format> User<F> {
     /// # Panics
     /// If the process has other threads: Linux would end them, and a closure cannot be ended.
     pub fn exec(&self) -> Result<(), CallError> {
-        assert_eq!(self.crew.size(), 1, "only a process with one thread can exec here");
+        assert_eq!(self.crew.process.threads(), 1, "only a process with one thread can exec here");
         self.hosted().spend(CALL);
         self.crew.process.exec(self.vm())?;
         self.enter();
-        self.open_gate();
         Ok(())
     }
 

@@ -133,7 +133,12 @@ impl<P: Platform> Process<P> {
         self.threads.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// One thread less; the last one must [`Process::exit`].
+    /// Threads that run in it.
+    pub fn threads(&self) -> u32 {
+        self.threads.load(Ordering::Acquire)
+    }
+
+    /// One thread less, and whether it was the last; the last one must [`Process::exit`].
     pub fn thread_ends(&self) -> bool {
         self.threads.fetch_sub(1, Ordering::AcqRel) == 1
     }
