@@ -1,5 +1,6 @@
 //! Files as a pager sees them: named contents of some length, read and written by page.
 
+use alloc::sync::Arc;
 use core::fmt;
 
 /// Which file this is, on whatever the home calls a file system (POSIX: device and inode). Two opens
@@ -42,4 +43,27 @@ pub trait File: Send + Sync {
 
     /// Makes what has been written durable.
     fn sync(&self) -> Result<(), IoError>;
+}
+
+/// A shared file is a file: whoever opens it can keep a handle of his own.
+impl<T: File + ?Sized> File for Arc<T> {
+    fn id(&self) -> FileId {
+        (**self).id()
+    }
+
+    fn length(&self) -> u64 {
+        (**self).length()
+    }
+
+    fn read(&self, offset: u64, into: &mut [u8]) -> Result<usize, IoError> {
+        (**self).read(offset, into)
+    }
+
+    fn write(&self, offset: u64, from: &[u8]) -> Result<(), IoError> {
+        (**self).write(offset, from)
+    }
+
+    fn sync(&self) -> Result<(), IoError> {
+        (**self).sync()
+    }
 }

@@ -9,6 +9,8 @@
 //! lock need not carry a pointer to its machine; a home finds "this CPU" as its hardware does.
 #![no_std]
 
+extern crate alloc;
+
 mod cpuset;
 mod file;
 

@@ -5,8 +5,6 @@ use core::fmt;
 use rumpvm_arch::{Prot, VirtAddr};
 use rumpvm_platform::IoError;
 
-use crate::object::PagerError;
-
 /// There was no memory. Nothing has changed; trying again later is safe.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct NoMemory;
@@ -96,15 +94,6 @@ impl core::error::Error for CallError {}
 impl From<NoMemory> for CallError {
     fn from(NoMemory: NoMemory) -> Self {
         Self::NoMemory
-    }
-}
-
-impl From<PagerError> for CallError {
-    fn from(error: PagerError) -> Self {
-        match error {
-            PagerError::NoMemory => Self::NoMemory,
-            PagerError::Io(error) => Self::Io(error),
-        }
     }
 }
 

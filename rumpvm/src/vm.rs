@@ -1,7 +1,5 @@
 //! One machine's virtual memory: what a home makes first and calls for everything else.
 
-use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::ops::Deref;
 
 use rumpvm_arch::{Access, Frame, PhysAddr, VirtAddr};
@@ -13,44 +11,37 @@ use crate::map::Store;
 use crate::object::{Object, Registry};
 use crate::phys::AddMemoryError;
 use crate::pmap::Mmu;
-use crate::process::{Process, Table};
-use crate::space::Space;
+use crate::process::Processes;
+use crate::space::{Space, Spaces};
 use crate::stats::Statistics;
-use crate::sync::{Atomic, Hold, Mutex, Ordering, PerCpu, Spin, try_push};
+use crate::sync::{Atomic, Hold, Ordering, PerCpu, try_box};
 
 /// The virtual memory of one machine. There is no other state: a thousand of them fit in one process.
+///
+/// It is made of layers, each of which derefs to the one below: processes, spaces, and the store of
+/// frames, tables and objects. A call that takes one of those takes a `&Vm`.
 pub struct Vm<P: Platform> {
-    store: Store<P>,
-    /// Spaces that have users.
-    pub(crate) spaces: Mutex<Vec<Hold<Space<P>, P>>, P>,
-    /// The space that each CPU translates through.
-    current: PerCpu<Current<P>, P>,
-    /// Processes.
-    pub processes: Table<P>,
+    processes: Processes<P>,
     /// CPUs that do idle work.
     idling: PerCpu<Atomic<u32, P>, P>,
     /// Checks under way: idle CPUs keep off.
     checking: Atomic<u32, P>,
 }
 
-/// The space that one CPU translates through.
-type Current<P> = Spin<Option<Hold<Space<P>, P>>, P>;
-
 impl<P: Platform> Vm<P> {
     /// The virtual memory of `platform`, which has no memory yet: see [`Vm::add_memory`].
     pub fn new(platform: P) -> Result<Self, NoMemory> {
         let cpus = platform.cpu_count();
+        let store = Store { mmu: Mmu::try_new(platform)?, objects: Registry::new() };
         Ok(Self {
-            store: Store { mmu: Mmu::try_new(platform)?, objects: Registry::new() },
-            spaces: Mutex::new(Vec::new()),
-            current: PerCpu::try_new(cpus, |_| Spin::new(None))?,
-            processes: Table::new(),
+            processes: Processes::new(Spaces::try_new(store)?),
             idling: PerCpu::try_new(cpus, |_| Atomic::new(0))?,
             checking: Atomic::new(0),
         })
     }
 
-    /// Checks every invariant. At a quiet moment: no CPU is inside the component. Called on a CPU.
+    /// Checks every invariant. At a quiet moment: no thread is inside the component. Called on a CPU;
+    /// waits for idle CPUs to pause.
     pub fn check(&self) -> Result<(), Broken> {
         self.checking.fetch_add(1, Ordering::SeqCst);
         for cpu in self.idling.iter() {
@@ -102,97 +93,17 @@ impl<P: Platform> Vm<P> {
         busy
     }
 
-    /// Makes this CPU translate through `space`, of which the running thread is a user.
-    pub fn activate(&self, space: &Hold<Space<P>, P>) {
-        let current = self.current.mine();
-        let mut current = current.lock();
-        if let Some(old) = current.as_ref() {
-            if old.is(space) {
-                return;
-            }
-            old.pmap().deactivate(&self.mmu);
-        }
-        space.pmap().activate(&self.mmu);
-        *current = Some(space.clone());
-    }
-
-    /// Makes this CPU translate through no space.
-    pub fn deactivate(&self) {
-        let current = self.current.mine();
-        let left = {
-            let mut current = current.lock();
-            let left = current.take();
-            if let Some(old) = &left {
-                old.pmap().deactivate(&self.mmu);
-            }
-            left
-        };
-        drop(left);
-    }
-
-    /// A new, empty space with one user: the caller, who gives it up with [`Vm::leave_space`].
-    pub fn new_space(&self) -> Result<Hold<Space<P>, P>, NoMemory> {
-        self.with_memory(|| Space::try_new(&self.store)).and_then(|space| self.enlist(space))
-    }
-
-    /// A copy of `space` with one user, as fork(2) makes it.
-    pub fn fork_space(&self, space: &Space<P>) -> Result<Hold<Space<P>, P>, NoMemory> {
-        self.with_memory(|| space.fork(&self.store)).and_then(|space| self.enlist(space))
-    }
-
-    fn enlist(&self, space: Hold<Space<P>, P>) -> Result<Hold<Space<P>, P>, NoMemory> {
-        match try_push::<_, P>(&mut self.spaces.lock(), space.clone()) {
-            Ok(()) => Ok(space),
-            Err(error) => {
-                self.tear_down(&space);
-                Err(error)
-            }
-        }
-    }
-
-    /// Does `work`, once more after the caches of all CPUs were emptied if there was no memory.
-    fn with_memory<T>(&self, work: impl Fn() -> Result<T, NoMemory>) -> Result<T, NoMemory> {
-        work().or_else(|NoMemory| {
-            self.mmu.squeeze();
-            work()
-        })
-    }
-
-    /// One user of `space` leaves. With the last one everything mapped in it goes. Sleeps where that was a
-    /// file's last user.
-    pub fn leave_space(&self, space: &Hold<Space<P>, P>) {
-        if !space.drop_user() {
-            return;
-        }
-        self.spaces.lock().retain(|other| !other.is(space));
-        self.tear_down(space);
-    }
-
-    fn tear_down(&self, space: &Hold<Space<P>, P>) {
-        let here = {
-            let current = self.current.mine();
-            let current = current.lock();
-            current.as_ref().is_some_and(|current| current.is(space))
-        };
-        if here {
-            self.deactivate();
-        }
-        // A CPU that ran a thread of it last may still be translating through it.
-        self.mmu.evict(space.pmap());
-        space.destroy(&self.store);
-    }
-
     /// Makes `access` to `at` in `space` possible, or says why not. The caller is a user of the space.
     ///
     /// Takes no lock of the space. Sleeps for pages in transit and while pages of the space move.
     pub fn fault(&self, space: &Space<P>, at: VirtAddr, access: Access) -> Result<(), FaultError> {
-        crate::fault::fault(&self.store, space, at, access)
+        crate::fault::fault(self, space, at, access)
     }
 
     /// The object of `file`, the same for every open of one file, with the caller as a user who
     /// gives it up with [`Vm::close`].
-    pub fn open_file(&self, file: Arc<dyn File>) -> Result<Hold<Object<P>, P>, CallError> {
-        Ok(self.objects.open_file(file)?)
+    pub fn open_file(&self, file: impl File + 'static) -> Result<Hold<Object<P>, P>, CallError> {
+        Ok(self.objects.open_file(try_box::<_, P>(file)?)?)
     }
 
     /// Anonymous memory of `bytes` bytes that spaces can share, as memfd_create(2) makes it.
@@ -215,18 +126,11 @@ impl<P: Platform> Vm<P> {
     pub fn close(&self, object: &Hold<Object<P>, P>) -> Result<(), CallError> {
         Ok(self.objects.release(&self.mmu, object)?)
     }
-
-    /// A process without parent, with an empty space.
-    pub fn first_process(&self) -> Result<Hold<Process<P>, P>, CallError> {
-        let space = self.new_space()?;
-        self.processes.adopt(self, 0, space, 1)
-    }
 }
 
-/// Calls of a space take a [`Store`]: any `&Vm` will do.
 impl<P: Platform> Deref for Vm<P> {
-    type Target = Store<P>;
-    fn deref(&self) -> &Store<P> {
-        &self.store
+    type Target = Processes<P>;
+    fn deref(&self) -> &Processes<P> {
+        &self.processes
     }
 }

@@ -5,12 +5,11 @@ use alloc::format;
 use rumpvm_platform::Platform;
 
 use super::{Broken, ensure};
-use crate::process::State;
-use crate::vm::Vm;
+use crate::process::{Processes, State};
 
-pub(super) fn check<P: Platform>(vm: &Vm<P>) -> Result<(), Broken> {
+pub(super) fn check<P: Platform>(vm: &Processes<P>) -> Result<(), Broken> {
     let mut broken = Ok(());
-    vm.processes.for_each(|process| {
+    vm.for_each_process(|process| {
         if broken.is_ok() {
             broken = (|| {
                 let pid = process.pid().0;

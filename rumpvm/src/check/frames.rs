@@ -8,10 +8,10 @@ use rumpvm_platform::Platform;
 
 use super::{Broken, Findings, Seen, ensure};
 use crate::phys::PageKind;
+use crate::process::Processes;
 use crate::sync::Ordering;
-use crate::vm::Vm;
 
-pub(super) fn check<P: Platform>(vm: &Vm<P>, found: &Findings) -> Result<(), Broken> {
+pub(super) fn check<P: Platform>(vm: &Processes<P>, found: &Findings) -> Result<(), Broken> {
     let phys = &vm.mmu.phys;
     let mut free = BTreeMap::new();
     let mut twice = None;
@@ -37,7 +37,7 @@ pub(super) fn check<P: Platform>(vm: &Vm<P>, found: &Findings) -> Result<(), Bro
 }
 
 fn one<P: Platform>(
-    vm: &Vm<P>,
+    vm: &Processes<P>,
     found: &Findings,
     free: &BTreeMap<u32, PageKind>,
     frame: Frame,
@@ -58,7 +58,7 @@ fn one<P: Platform>(
             unused(&seen)?;
             ensure!(page.rmap.load(Ordering::Relaxed) == 0, "it is free and mapped");
         }
-        PageKind::Fresh => return Err(Broken(format!("it was taken and belongs to nobody"))),
+        PageKind::Fresh => return Err(Broken("it was taken and belongs to nobody".into())),
         PageKind::Table => ensure!(found.tables.contains_key(&frame.0), "no pmap has it"),
         PageKind::Node => ensure!(found.nodes.contains_key(&frame.0), "no tree has it"),
         PageKind::Anon | PageKind::Object => {

@@ -25,7 +25,7 @@ use core::fmt;
 use rumpvm_arch::Frame;
 use rumpvm_platform::Platform;
 
-use crate::vm::Vm;
+use crate::process::Processes;
 
 /// An invariant does not hold: which, and where.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -71,7 +71,7 @@ impl Findings {
 }
 
 /// Checks everything.
-pub(crate) fn check<P: Platform>(vm: &Vm<P>) -> Result<(), Broken> {
+pub(crate) fn check<P: Platform>(vm: &Processes<P>) -> Result<(), Broken> {
     let mut found =
         Findings { frames: BTreeMap::new(), tables: BTreeMap::new(), nodes: BTreeMap::new() };
     ensure!(!vm.mmu.phys.epoch.is_pinned(), "a CPU is inside the component");

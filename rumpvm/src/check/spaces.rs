@@ -10,23 +10,20 @@ use super::{Broken, Findings, ensure};
 use crate::map::{Area, AreaFlags};
 use crate::phys::PageKind;
 use crate::pmap::Pmap;
+use crate::process::Processes;
 use crate::radix::Slot;
 use crate::space::Space;
 use crate::sync::Ordering;
-use crate::vm::Vm;
 
-pub(super) fn check<P: Platform>(vm: &Vm<P>, found: &mut Findings) -> Result<(), Broken> {
-    for space in vm.spaces.lock().iter() {
-        let name = |broken: Broken| Broken(format!("space {}: {broken}", space.id()));
-        ensure!(space.users() > 0, "space {} is listed without a user", space.id());
-        ensure!(!space.is_locked(), "space {}: the map is locked", space.id());
-        areas(vm, space).map_err(name)?;
-        private_pages(vm, space).map_err(name)?;
-        let levels = P::Format::LEVELS;
-        let root = space.pmap().root();
-        found.tables.entry(root.0).or_default().named += 1;
-        table(vm, space, found, (root, levels, VirtAddr(0), true)).map_err(name)?;
-    }
+pub(super) fn check<P: Platform>(vm: &Processes<P>, found: &mut Findings) -> Result<(), Broken> {
+    let mut broken = Ok(());
+    vm.for_each_space(|space| {
+        if broken.is_ok() {
+            let name = |broken: Broken| Broken(format!("space {}: {broken}", space.id()));
+            broken = one(vm, space, found).map_err(name);
+        }
+    });
+    broken?;
     for (frame, seen) in &found.tables {
         let page = vm.mmu.phys.page(Frame(*frame));
         let refs = page.refs.load(Ordering::Relaxed);
@@ -35,8 +32,22 @@ pub(super) fn check<P: Platform>(vm: &Vm<P>, found: &mut Findings) -> Result<(),
     Ok(())
 }
 
+fn one<P: Platform>(
+    vm: &Processes<P>,
+    space: &Space<P>,
+    found: &mut Findings,
+) -> Result<(), Broken> {
+    ensure!(space.users() > 0, "it is listed without a user");
+    ensure!(!space.is_locked(), "its map is locked");
+    areas(vm, space)?;
+    private_pages(vm, space)?;
+    let root = space.pmap().root();
+    found.tables.entry(root.0).or_default().named += 1;
+    table(vm, space, found, (root, P::Format::LEVELS, VirtAddr(0), true))
+}
+
 /// V1 and V3 of `map`, and its counters.
-fn areas<P: Platform>(vm: &Vm<P>, space: &Space<P>) -> Result<(), Broken> {
+fn areas<P: Platform>(vm: &Processes<P>, space: &Space<P>) -> Result<(), Broken> {
     let (mut end, mut count, mut mapped, mut locked) = (VirtAddr(0), 0, 0, 0);
     let walked = space.areas(vm, |area| match area_is_sound::<P>(area, end) {
         Ok(()) => {
@@ -74,7 +85,7 @@ fn area_is_sound<P: Platform>(area: &Area<P>, floor: VirtAddr) -> Result<(), Bro
 }
 
 /// A private page lies in a private area.
-fn private_pages<P: Platform>(vm: &Vm<P>, space: &Space<P>) -> Result<(), Broken> {
+fn private_pages<P: Platform>(vm: &Processes<P>, space: &Space<P>) -> Result<(), Broken> {
     let pin = vm.mmu.phys.epoch.pin();
     let everything = rumpvm_arch::VirtRange::new(VirtAddr(0), VirtAddr(u64::MAX));
     let mut stray = None;
@@ -94,7 +105,7 @@ fn private_pages<P: Platform>(vm: &Vm<P>, space: &Space<P>) -> Result<(), Broken
 
 /// A table and all below it; `writable` says whether every entry above lets stores pass.
 fn table<P: Platform>(
-    vm: &Vm<P>,
+    vm: &Processes<P>,
     space: &Space<P>,
     found: &mut Findings,
     (frame, level, base, writable): (Frame, usize, VirtAddr, bool),
@@ -137,7 +148,7 @@ fn table<P: Platform>(
 
 /// Invariant 1 for one entry.
 fn leaf_entry<P: Platform>(
-    vm: &Vm<P>,
+    vm: &Processes<P>,
     space: &Space<P>,
     at: VirtAddr,
     entry: Pte,

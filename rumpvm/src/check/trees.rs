@@ -7,16 +7,14 @@ use rumpvm_platform::Platform;
 
 use super::{Broken, Findings, ensure};
 use crate::phys::PageKind;
+use crate::process::Processes;
 use crate::radix::Radix;
 use crate::sync::Ordering;
-use crate::vm::Vm;
 
 /// Follows every tree once, counting who names whom.
-pub(super) fn check<P: Platform>(vm: &Vm<P>, found: &mut Findings) -> Result<(), Broken> {
+pub(super) fn check<P: Platform>(vm: &Processes<P>, found: &mut Findings) -> Result<(), Broken> {
     let mut live = BTreeMap::new();
-    for space in vm.spaces.lock().iter() {
-        follow(vm, space.amap().slots(), found, &mut live);
-    }
+    vm.for_each_space(|space| follow(vm, space.amap().slots(), found, &mut live));
     let mut lost = None;
     vm.objects.for_each(|object| {
         follow(vm, object.pages(), found, &mut live);
@@ -41,7 +39,7 @@ pub(super) fn check<P: Platform>(vm: &Vm<P>, found: &mut Findings) -> Result<(),
 
 /// Node or page: a frame that is entered is a node, all others are pages.
 fn follow<P: Platform>(
-    vm: &Vm<P>,
+    vm: &Processes<P>,
     tree: &Radix<P>,
     found: &mut Findings,
     live: &mut BTreeMap<u32, u32>,

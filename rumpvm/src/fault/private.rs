@@ -106,7 +106,6 @@ impl<P: Platform> Attempt<'_, P> {
     }
 
     /// A fresh copy of the object's page, or what has to happen first.
-    #[expect(clippy::type_complexity, reason = "an error inside an outcome")]
     fn copy_of_object(&self) -> Result<Result<Fresh, Step<P>>, NoMemory> {
         let Some(object) = &self.area.object else { return Ok(Err(Step::Again)) };
         let index = self.area.object_index(self.at.page());

@@ -72,7 +72,6 @@ impl<P: Platform> Map<P> {
     }
 
     /// The areas of a child, and the ranges that it does not get.
-    #[expect(clippy::type_complexity, reason = "two lists")]
     fn inherited(
         &self,
         store: &Store<P>,

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::ops::ControlFlow;
 
-use rumpvm_arch::{Prot, VirtAddr, VirtRange};
+use rumpvm_arch::{VirtAddr, VirtRange};
 use rumpvm_platform::Platform;
 
 use super::change::Gone;
@@ -23,11 +23,6 @@ enum Advice {
     },
     /// Bring the pages in.
     WillNeed,
-    /// Bring the pages in, and say if that is impossible.
-    Populate {
-        /// Ready to be stored to.
-        store: bool,
-    },
     /// Nothing that would show.
     Nothing,
 }
@@ -54,8 +49,6 @@ fn decode(advice: i32) -> Result<Advice, CallError> {
         16 => Advice::Mark(none, AreaFlags::DONTDUMP),
         17 => Advice::Mark(AreaFlags::DONTDUMP, none),
         20 | 21 => Advice::Nothing,
-        22 => Advice::Populate { store: false },
-        23 => Advice::Populate { store: true },
         _ => return Err(CallError::Invalid),
     })
 }
@@ -65,7 +58,7 @@ impl<P: Platform> Map<P> {
     /// answer is then [`CallError::Unmapped`].
     ///
     /// Takes the map's lock. Sleeps when pages are asked for.
-    pub fn madvise(
+    pub(crate) fn madvise(
         &self,
         store: &Store<P>,
         at: VirtAddr,
@@ -87,7 +80,7 @@ impl<P: Platform> Map<P> {
                     self.mark(store, &mut state, part, clear, set, &mut gone)
                 }
                 Advice::DontNeed { anonymous } => self.dont_need(store, part, anonymous),
-                Advice::WillNeed | Advice::Populate { .. } | Advice::Nothing => Ok(()),
+                Advice::WillNeed | Advice::Nothing => Ok(()),
             };
             if outcome.is_err() {
                 break;
@@ -96,10 +89,8 @@ impl<P: Platform> Map<P> {
         drop(state);
         gone.settle(store);
         outcome?;
-        match advice {
-            Advice::WillNeed => self.will_need(store, range),
-            Advice::Populate { store: write } => self.populate_all(store, range, write)?,
-            Advice::Mark(..) | Advice::DontNeed { .. } | Advice::Nothing => {}
+        if let Advice::WillNeed = advice {
+            self.will_need(store, range);
         }
         if complete { Ok(()) } else { Err(CallError::Unmapped) }
     }
@@ -190,26 +181,5 @@ impl<P: Platform> Map<P> {
             }
             page += 1;
         }
-    }
-
-    fn populate_all(
-        &self,
-        store: &Store<P>,
-        range: VirtRange,
-        write: bool,
-    ) -> Result<(), CallError> {
-        let wanted = if write { Prot::WRITE } else { Prot::READ };
-        let access = if write { rumpvm_arch::Access::Write } else { rumpvm_arch::Access::Read };
-        let mut at = range.start;
-        while at < range.end {
-            crate::fault::fault(store, self, at, access).map_err(|error| match error {
-                crate::FaultError::Unmapped { .. } => CallError::Unmapped,
-                crate::FaultError::Denied { .. } if !wanted.is_empty() => CallError::Invalid,
-                crate::FaultError::NoMemory { .. } => CallError::NoMemory,
-                _ => CallError::BadAddress,
-            })?;
-            at = at + rumpvm_arch::PAGE_SIZE;
-        }
-        Ok(())
     }
 }

@@ -4,28 +4,21 @@ use rumpvm_arch::{PAGE_SIZE, VirtAddr, VirtRange};
 use rumpvm_platform::Platform;
 
 use super::{AreaFlags, Map, Store};
-use crate::error::{CallError, FaultError};
+use crate::error::CallError;
 
 impl<P: Platform> Map<P> {
-    /// Locks every page that `length` bytes from `at` touch, and brings them in. Up to the first hole it
-    /// is done even if there is one, and then the answer is [`CallError::Unmapped`].
+    /// Locks every page that `length` bytes from `at` touch, and returns their range: they are yet to be
+    /// brought in. Up to the first hole it is done even if there is one, and then the answer is
+    /// [`CallError::Unmapped`].
     ///
-    /// Takes the map's lock; sleeps for pages without it.
-    pub fn mlock(&self, store: &Store<P>, at: VirtAddr, length: u64) -> Result<(), CallError> {
-        let range = self.set_locked(store, at, length, true)?;
-        let mut page = range.start;
-        while page < range.end {
-            match crate::fault::touch(store, self, page) {
-                Ok(()) => {}
-                // What mlock(2) says of each on Linux.
-                Err(FaultError::NoMemory { .. } | FaultError::Pager { .. }) => {
-                    return Err(CallError::Again);
-                }
-                Err(_) => return Err(CallError::Unmapped),
-            }
-            page = page + PAGE_SIZE;
-        }
-        Ok(())
+    /// Takes the map's lock.
+    pub(crate) fn mlock(
+        &self,
+        store: &Store<P>,
+        at: VirtAddr,
+        length: u64,
+    ) -> Result<VirtRange, CallError> {
+        self.set_locked(store, at, length, true)
     }
 
     /// Ends the locking of every page that `length` bytes from `at` touch; holes as for `mlock`.

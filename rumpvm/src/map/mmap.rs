@@ -63,6 +63,15 @@ pub enum Backing<'o, P: Platform> {
     Object(&'o Hold<Object<P>, P>),
 }
 
+/// Where a mapping is now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Placed {
+    /// All of it.
+    pub(crate) range: VirtRange,
+    /// The part whose pages are wanted at once.
+    pub(crate) populate: VirtRange,
+}
+
 /// A request after validation.
 struct Request {
     length: u64,
@@ -76,10 +85,9 @@ impl<P: Platform> Map<P> {
     /// Maps `length` bytes of `backing` from byte `offset` on and returns where; see mmap(2). Anonymous
     /// shared memory becomes an object of its own.
     ///
-    /// Takes the map's lock. Sleeps when what it replaces was the last mapping of a file, and with
-    /// `POPULATE` or `LOCKED` for pages; a page that cannot be brought in then is no error.
+    /// Takes the map's lock. Sleeps when what it replaces was the last mapping of a file.
     #[expect(clippy::too_many_arguments, reason = "the arguments of mmap(2)")]
-    pub fn mmap(
+    pub(crate) fn mmap(
         &self,
         store: &Store<P>,
         hint: VirtAddr,
@@ -88,7 +96,7 @@ impl<P: Platform> Map<P> {
         flags: MapFlags,
         backing: Backing<'_, P>,
         offset: u64,
-    ) -> Result<VirtAddr, CallError> {
+    ) -> Result<Placed, CallError> {
         let request = decode(hint, length, flags, &backing, offset)?;
         let made = match backing {
             Backing::Anonymous if request.area.contains(AreaFlags::SHARED) => {
@@ -107,12 +115,10 @@ impl<P: Platform> Map<P> {
             store.objects.release(&store.mmu, made)?;
         }
         let range = mapped?;
-        if flags.intersects(MapFlags::POPULATE | MapFlags::LOCKED)
-            && !flags.contains(MapFlags::NONBLOCK)
-        {
-            self.populate(store, range);
-        }
-        Ok(range.start)
+        let wanted = flags.intersects(MapFlags::POPULATE | MapFlags::LOCKED)
+            && !flags.contains(MapFlags::NONBLOCK);
+        let populate = if wanted { range } else { VirtRange::new(range.end, range.end) };
+        Ok(Placed { range, populate })
     }
 
     fn map_validated(
@@ -196,17 +202,6 @@ impl<P: Platform> Map<P> {
         self.drop_pages(store, range, spares);
         drop(frozen);
         Ok(gone)
-    }
-
-    /// Faults in every page of `range` as far as that is possible.
-    pub(super) fn populate(&self, store: &Store<P>, range: VirtRange) {
-        let mut at = range.start;
-        while at < range.end {
-            if crate::fault::touch(store, self, at).is_err() {
-                return;
-            }
-            at = at + PAGE_SIZE;
-        }
     }
 }
 

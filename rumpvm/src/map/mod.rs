@@ -177,7 +177,7 @@ impl<P: Platform> Map<P> {
 
 /// `length` bytes from `at`, rounded up to whole pages; `at` must be page-aligned and the range lie inside
 /// user memory. The common argument check of the calls on existing mappings.
-fn whole_pages<P: Platform>(at: VirtAddr, length: u64) -> Result<VirtRange, CallError> {
+pub(crate) fn whole_pages<P: Platform>(at: VirtAddr, length: u64) -> Result<VirtRange, CallError> {
     if !at.is_page_aligned() {
         return Err(CallError::Invalid);
     }

@@ -8,7 +8,7 @@ use rumpvm_arch::{Format, PAGE_SIZE, VirtAddr, VirtRange};
 use rumpvm_platform::Platform;
 
 use super::change::Gone;
-use super::mmap::check_memory;
+use super::mmap::{Placed, check_memory};
 use super::{Area, AreaFlags, Map, State, Store};
 use crate::error::CallError;
 use crate::pmap::Debt;
@@ -41,9 +41,8 @@ impl<P: Platform> Map<P> {
     /// elsewhere; returns where. With `FIXED`, at `new_at`. An `old_length` of 0 maps a shared object once
     /// more. See mremap(2).
     ///
-    /// Takes the map's lock. Sleeps when what it replaces was the last mapping of a file, and to bring in
-    /// the pages that a locked mapping gains.
-    pub fn mremap(
+    /// Takes the map's lock. Sleeps when what it replaces was the last mapping of a file.
+    pub(crate) fn mremap(
         &self,
         store: &Store<P>,
         old: VirtAddr,
@@ -51,22 +50,18 @@ impl<P: Platform> Map<P> {
         new_length: u64,
         flags: RemapFlags,
         new_at: VirtAddr,
-    ) -> Result<VirtAddr, CallError> {
+    ) -> Result<Placed, CallError> {
         let request = decode::<P>(old, old_length, new_length, flags, new_at)?;
         let mut state = self.state.lock();
         let (moved, gone) = self.remap(store, &mut state, &request)?;
         drop(state);
         gone.settle(store);
-        let locked = {
-            let pin = store.mmu.phys.epoch.pin();
-            let area = self.areas.get(&pin, moved.start.0);
-            area.is_some_and(|area| area.flags.contains(AreaFlags::LOCKED))
-        };
-        if locked && moved.length() > request.old.length() {
-            let gained = moved.start + request.old.length();
-            self.populate(store, VirtRange::new(gained, moved.end));
-        }
-        Ok(moved.start)
+        let pin = store.mmu.phys.epoch.pin();
+        let area = self.areas.get(&pin, moved.start.0);
+        let locked = area.is_some_and(|area| area.flags.contains(AreaFlags::LOCKED));
+        let had = if locked { request.old.length().min(moved.length()) } else { moved.length() };
+        let populate = VirtRange::new(moved.start + had, moved.end);
+        Ok(Placed { range: moved, populate })
     }
 
     fn remap(

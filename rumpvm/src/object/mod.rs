@@ -14,7 +14,7 @@ mod memory;
 mod pager;
 mod registry;
 
-use alloc::sync::Arc;
+use alloc::boxed::Box;
 
 use rumpvm_arch::{Frame, PAGE_SIZE};
 use rumpvm_platform::{File, FileId, Platform};
@@ -33,7 +33,7 @@ pub(crate) enum Pager {
     /// Anonymous memory that several spaces see: zero-filled, kept in memory.
     Memory,
     /// A file.
-    File(Arc<dyn File>),
+    File(Box<dyn File>),
     /// Frames of a device, mapped as they are.
     Device {
         /// The first one.
@@ -96,9 +96,9 @@ impl<P: Platform> Object<P> {
     }
 
     /// The file behind it, if it is one.
-    pub fn file(&self) -> Option<&Arc<dyn File>> {
+    pub fn file(&self) -> Option<&dyn File> {
         match &self.pager {
-            Pager::File(file) => Some(file),
+            Pager::File(file) => Some(&**file),
             Pager::Memory | Pager::Device { .. } => None,
         }
     }

@@ -7,7 +7,7 @@ use rumpvm_arch::{Frame, PAGE_SIZE};
 use rumpvm_platform::{IoError, Platform};
 
 use super::{Object, Pager};
-use crate::NoMemory;
+use crate::error::{CallError, NoMemory};
 use crate::phys::Busy;
 use crate::pmap::{Debt, Mmu};
 use crate::radix::{Radix, Slot, put_page};
@@ -28,6 +28,15 @@ pub enum PagerError {
 impl From<NoMemory> for PagerError {
     fn from(NoMemory: NoMemory) -> Self {
         Self::NoMemory
+    }
+}
+
+impl From<PagerError> for CallError {
+    fn from(error: PagerError) -> Self {
+        match error {
+            PagerError::NoMemory => Self::NoMemory,
+            PagerError::Io(error) => Self::Io(error),
+        }
     }
 }
 
@@ -150,7 +159,7 @@ impl<P: Platform> Object<P> {
         }
         let first_gone = bytes.div_ceil(PAGE_SIZE);
         self.drop_pages(mmu, first_gone);
-        if bytes % PAGE_SIZE != 0
+        if !bytes.is_multiple_of(PAGE_SIZE)
             && let Some((frame, _busy)) = self.busy(mmu, bytes / PAGE_SIZE)
         {
             mmu.phys.zero_tail(frame, bytes % PAGE_SIZE);

@@ -3,7 +3,7 @@
 //! Locks: its own sleep lock, held for a search; not while an object is written out.
 //! Sleep: `open_file` waits for an object that is just leaving; `release` writes.
 
-use alloc::sync::Arc;
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use rumpvm_arch::{Frame, PAGE_SIZE};
@@ -46,7 +46,7 @@ impl<P: Platform> Registry<P> {
     }
 
     /// The object of `file`, with one more user. Every open of one file gives the same object.
-    pub fn open_file(&self, file: Arc<dyn File>) -> Result<Hold<Object<P>, P>, NoMemory> {
+    pub fn open_file(&self, file: Box<dyn File>) -> Result<Hold<Object<P>, P>, NoMemory> {
         let id = file.id();
         loop {
             let mut list = self.list.lock();

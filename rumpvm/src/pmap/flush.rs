@@ -131,7 +131,7 @@ impl<P: Platform> Debt<P> {
     }
 
     /// The caller knows of a larger debt that pays this one too.
-    pub(super) fn is_covered_by_another(mut self) {
+    pub(super) fn covered_by_another(mut self) {
         self.ranges.len = 0;
     }
 

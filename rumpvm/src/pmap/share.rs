@@ -102,6 +102,6 @@ impl<P: Platform> Pmap<P> {
             leaf.restrict(at, Prot::READ | Prot::EXEC, &mut debt);
             at = at + rumpvm_arch::PAGE_SIZE;
         }
-        debt.is_covered_by_another();
+        debt.covered_by_another();
     }
 }

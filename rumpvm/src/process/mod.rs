@@ -16,13 +16,12 @@ mod wait;
 
 use rumpvm_platform::Platform;
 
-pub use table::Table;
+pub use table::Processes;
 pub use wait::WaitFor;
 
 use crate::error::CallError;
 use crate::space::Space;
 use crate::sync::{Atomic, Hold, Mutex, Ordering};
-use crate::vm::Vm;
 
 /// Number of a process, from 1.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -95,17 +94,17 @@ impl<P: Platform> Process<P> {
     }
 
     /// A child with a copy of this process's space.
-    pub fn fork(&self, vm: &Vm<P>) -> Result<Hold<Self, P>, CallError> {
+    pub fn fork(&self, vm: &Processes<P>) -> Result<Hold<Self, P>, CallError> {
         let space = self.space().ok_or(CallError::Invalid)?;
         let copy = vm.fork_space(&space)?;
-        vm.processes.adopt(vm, self.pid.0, copy, 1)
+        vm.adopt(self.pid.0, copy, 1)
     }
 
     /// A child that uses this process's own space. The caller must then [`Process::await_release`] it.
-    pub fn vfork(&self, vm: &Vm<P>) -> Result<Hold<Self, P>, CallError> {
+    pub fn vfork(&self, vm: &Processes<P>) -> Result<Hold<Self, P>, CallError> {
         let space = self.space().ok_or(CallError::Invalid)?;
         space.add_user();
-        vm.processes.adopt(vm, self.pid.0, space, 0)
+        vm.adopt(self.pid.0, space, 0)
     }
 
     /// Sleeps until this child of a vfork has its own space, or has exited.
@@ -118,7 +117,7 @@ impl<P: Platform> Process<P> {
     /// Gives the process a fresh, empty space; the old one loses a user. On error nothing has changed.
     ///
     /// To be called by the only thread of the process. Sleeps where the old space was a file's last user.
-    pub fn exec(&self, vm: &Vm<P>) -> Result<(), CallError> {
+    pub fn exec(&self, vm: &Processes<P>) -> Result<(), CallError> {
         let fresh = vm.new_space()?;
         let old = self.space.lock().replace(fresh);
         self.release();
@@ -147,13 +146,13 @@ impl<P: Platform> Process<P> {
     /// living ancestor.
     ///
     /// To be called by its last thread. Sleeps where the space was a file's last user.
-    pub fn exit(&self, vm: &Vm<P>, status: i32) {
+    pub fn exit(&self, vm: &Processes<P>, status: i32) {
         let space = self.space.lock().take();
         if let Some(space) = space {
             vm.leave_space(&space);
         }
         self.release();
-        vm.processes.bury(self, status);
+        vm.bury(self, status);
     }
 
     fn release(&self) {

@@ -1,49 +1,49 @@
 //! The table of processes: the family tree.
 
 use alloc::vec::Vec;
+use core::ops::Deref;
 
 use rumpvm_platform::Platform;
 
 use super::{NOBODY, Pid, Process, State};
 use crate::error::CallError;
-use crate::space::Space;
+use crate::space::{Space, Spaces};
 use crate::sync::{Hold, Mutex, Ordering, try_reserve};
-use crate::vm::Vm;
 
-/// All processes of a machine that have not been reaped.
-pub struct Table<P: Platform> {
-    pub(super) list: Mutex<List<P>, P>,
+/// All processes of a machine that have not been reaped, and below them all spaces.
+pub struct Processes<P: Platform> {
+    spaces: Spaces<P>,
+    pub(super) table: Mutex<Table<P>, P>,
 }
 
-pub(super) struct List<P: Platform> {
+pub(super) struct Table<P: Platform> {
     /// In order of number.
     pub(super) processes: Vec<Hold<Process<P>, P>>,
     next_pid: u32,
 }
 
-impl<P: Platform> Default for Table<P> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl<P: Platform> Table<P> {
+impl<P: Platform> Processes<P> {
     /// No process.
-    pub fn new() -> Self {
-        Self { list: Mutex::new(List { processes: Vec::new(), next_pid: 1 }) }
+    pub(crate) fn new(spaces: Spaces<P>) -> Self {
+        Self { spaces, table: Mutex::new(Table { processes: Vec::new(), next_pid: 1 }) }
+    }
+
+    /// A process without parent, with an empty space.
+    pub fn first_process(&self) -> Result<Hold<Process<P>, P>, CallError> {
+        let space = self.new_space()?;
+        self.adopt(NOBODY, space, 1)
     }
 
     /// A new process with `space`, of which it takes over one use. On error the use is given up.
     pub(crate) fn adopt(
         &self,
-        vm: &Vm<P>,
         parent: u32,
         space: Hold<Space<P>, P>,
         released: u32,
     ) -> Result<Hold<Process<P>, P>, CallError> {
         let made = self.insert(parent, space.clone(), released);
         if made.is_err() {
-            vm.leave_space(&space);
+            self.leave_space(&space);
         }
         made
     }
@@ -54,7 +54,7 @@ impl<P: Platform> Table<P> {
         space: Hold<Space<P>, P>,
         released: u32,
     ) -> Result<Hold<Process<P>, P>, CallError> {
-        let mut list = self.list.lock();
+        let mut list = self.table.lock();
         try_reserve::<_, P>(&mut list.processes, 1)?;
         let pid = Pid(list.next_pid);
         let process = Hold::try_new(Process::new(pid, parent, space, released))?;
@@ -66,7 +66,7 @@ impl<P: Platform> Table<P> {
     /// Makes `process` a zombie, hands its children on, and tells its parent. A process whose whole family
     /// above is gone is reaped at once.
     pub(super) fn bury(&self, process: &Process<P>, status: i32) {
-        let mut list = self.list.lock();
+        let mut list = self.table.lock();
         *process.state.lock() = State::Zombie(status);
         let heir = list.oldest_ancestor(process);
         let mut inherited = false;
@@ -97,19 +97,26 @@ impl<P: Platform> Table<P> {
     }
 
     /// The process of that number, if it has not been reaped.
-    pub fn find(&self, pid: Pid) -> Option<Hold<Process<P>, P>> {
-        self.list.lock().find(pid)
+    pub fn find_process(&self, pid: Pid) -> Option<Hold<Process<P>, P>> {
+        self.table.lock().find(pid)
     }
 
     /// Calls `f` with every process, in order of number.
-    pub fn for_each(&self, mut f: impl FnMut(&Hold<Process<P>, P>)) {
-        for process in &self.list.lock().processes {
+    pub fn for_each_process(&self, mut f: impl FnMut(&Hold<Process<P>, P>)) {
+        for process in &self.table.lock().processes {
             f(process);
         }
     }
 }
 
-impl<P: Platform> List<P> {
+impl<P: Platform> Deref for Processes<P> {
+    type Target = Spaces<P>;
+    fn deref(&self) -> &Spaces<P> {
+        &self.spaces
+    }
+}
+
+impl<P: Platform> Table<P> {
     pub(super) fn find(&self, pid: Pid) -> Option<Hold<Process<P>, P>> {
         let at = self.processes.binary_search_by_key(&pid, |process| process.pid).ok()?;
         Some(self.processes[at].clone())

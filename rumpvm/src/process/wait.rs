@@ -2,10 +2,9 @@
 
 use rumpvm_platform::Platform;
 
-use super::{Pid, Process, State};
+use super::{Pid, Process, Processes, State};
 use crate::error::CallError;
 use crate::sync::Ordering;
-use crate::vm::Vm;
 
 /// Which child to wait for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,7 +29,7 @@ impl<P: Platform> Process<P> {
     /// Sleeps.
     pub fn wait(
         &self,
-        vm: &Vm<P>,
+        vm: &Processes<P>,
         whom: WaitFor,
         nohang: bool,
     ) -> Result<Option<(Pid, i32)>, CallError> {
@@ -46,8 +45,8 @@ impl<P: Platform> Process<P> {
         }
     }
 
-    fn scan(&self, vm: &Vm<P>, whom: WaitFor) -> Found {
-        let mut list = vm.processes.list.lock();
+    fn scan(&self, vm: &Processes<P>, whom: WaitFor) -> Found {
+        let mut list = vm.table.lock();
         let mut found = Found::None;
         for at in 0..list.processes.len() {
             let child = &list.processes[at];

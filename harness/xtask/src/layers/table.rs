@@ -125,7 +125,8 @@ pub(crate) const MODULES: &[&[&str]] = &[
     &["fault"],
     &["space"],
     &["process"],
-    &["vm", "check"],
+    &["check"],
+    &["vm"],
 ];
 
 /// Imports that point upward all the same, each with its reason: (module, what it imports, why).

@@ -2,11 +2,16 @@
 //!
 //! A process is a user; so is whoever reaches into a space that is not its own, and gets in only while
 //! there is a user ([`Space::try_enter`]): the teardown that begins when the last one leaves is never
-//! overtaken (`invariant 8`).
+//! overtaken (invariant 8 of DESIGN).
+
+mod all;
+mod calls;
 
 use core::ops::Deref;
 
 use rumpvm_platform::Platform;
+
+pub use all::Spaces;
 
 use crate::NoMemory;
 use crate::map::{Map, Store};
@@ -57,7 +62,7 @@ impl<P: Platform> Space<P> {
         self.users.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Becomes a user if there is one still. Balanced by `Vm::leave_space`.
+    /// Becomes a user if there is one still. Balanced by [`Spaces::leave_space`].
     pub fn try_enter(&self) -> bool {
         let mut users = self.users();
         while users != 0 {

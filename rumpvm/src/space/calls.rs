@@ -1,0 +1,114 @@
+//! The calls of a space that end by bringing pages in. All others are the map's own.
+//!
+//! Locks: none across a fault; the map was given up before the first page is touched.
+//! Sleep: as a fault does.
+
+use rumpvm_arch::{Access, PAGE_SIZE, Prot, VirtAddr, VirtRange};
+use rumpvm_platform::Platform;
+
+use super::Space;
+use crate::error::{CallError, FaultError};
+use crate::fault;
+use crate::map::{Backing, MapFlags, RemapFlags, Store, whole_pages};
+
+/// `MADV_POPULATE_READ`.
+const POPULATE_READ: i32 = 22;
+/// `MADV_POPULATE_WRITE`.
+const POPULATE_WRITE: i32 = 23;
+
+impl<P: Platform> Space<P> {
+    /// Maps `length` bytes of `backing` from byte `offset` on and returns where; see mmap(2). With
+    /// `POPULATE` or `LOCKED` the pages are brought in; one that cannot be is no error, as on Linux.
+    ///
+    /// Takes the map's lock. Sleeps for pages, and when what it replaces was the last mapping of a file.
+    #[expect(clippy::too_many_arguments, reason = "the arguments of mmap(2)")]
+    pub fn mmap(
+        &self,
+        store: &Store<P>,
+        hint: VirtAddr,
+        length: u64,
+        prot: Prot,
+        flags: MapFlags,
+        backing: Backing<'_, P>,
+        offset: u64,
+    ) -> Result<VirtAddr, CallError> {
+        let placed = self.map.mmap(store, hint, length, prot, flags, backing, offset)?;
+        self.populate(store, placed.populate);
+        Ok(placed.range.start)
+    }
+
+    /// Makes the `old_length` bytes mapped at `old` be `new_length` bytes, here or, if `flags` allow it,
+    /// elsewhere; returns where. With `FIXED`, at `new_at`. An `old_length` of 0 maps a shared object once
+    /// more. See mremap(2).
+    ///
+    /// Takes the map's lock. Sleeps as [`Space::mmap`] does.
+    pub fn mremap(
+        &self,
+        store: &Store<P>,
+        old: VirtAddr,
+        old_length: u64,
+        new_length: u64,
+        flags: RemapFlags,
+        new_at: VirtAddr,
+    ) -> Result<VirtAddr, CallError> {
+        let placed = self.map.mremap(store, old, old_length, new_length, flags, new_at)?;
+        self.populate(store, placed.populate);
+        Ok(placed.range.start)
+    }
+
+    /// Locks every page that `length` bytes from `at` touch, and brings them in. Up to the first hole it
+    /// is done even if there is one, and then the answer is [`CallError::Unmapped`].
+    ///
+    /// Takes the map's lock; sleeps for pages without it.
+    pub fn mlock(&self, store: &Store<P>, at: VirtAddr, length: u64) -> Result<(), CallError> {
+        let range = self.map.mlock(store, at, length)?;
+        pages(range).try_for_each(|at| {
+            fault::touch(store, &self.map, at).map_err(|error| match error {
+                // What mlock(2) says of each on Linux.
+                FaultError::NoMemory { .. } | FaultError::Pager { .. } => CallError::Again,
+                _ => CallError::Unmapped,
+            })
+        })
+    }
+
+    /// Takes advice on `length` bytes from `at`; see madvise(2). Holes are skipped, what is mapped is
+    /// advised, and the answer is then [`CallError::Unmapped`].
+    ///
+    /// Takes the map's lock. Sleeps when pages are asked for.
+    pub fn madvise(
+        &self,
+        store: &Store<P>,
+        at: VirtAddr,
+        length: u64,
+        advice: i32,
+    ) -> Result<(), CallError> {
+        let access = match advice {
+            POPULATE_READ => Access::Read,
+            POPULATE_WRITE => Access::Write,
+            _ => return self.map.madvise(store, at, length, advice),
+        };
+        let range = whole_pages::<P>(at, length).map_err(|_| CallError::Invalid)?;
+        pages(range).try_for_each(|at| {
+            fault::fault(store, &self.map, at, access).map_err(|error| match error {
+                FaultError::Unmapped { .. } => CallError::Unmapped,
+                FaultError::Denied { .. } => CallError::Invalid,
+                FaultError::NoMemory { .. } => CallError::NoMemory,
+                FaultError::BeyondEnd { .. } | FaultError::Pager { .. } => CallError::BadAddress,
+            })
+        })
+    }
+
+    /// Faults in every page of `range` as far as that is possible.
+    fn populate(&self, store: &Store<P>, range: VirtRange) {
+        for at in pages(range) {
+            if fault::touch(store, &self.map, at).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// The first address of each page of `range`.
+fn pages(range: VirtRange) -> impl Iterator<Item = VirtAddr> {
+    (0..range.pages()).map(move |page| range.start + page * PAGE_SIZE)
+}
