@@ -2,7 +2,7 @@
 //!
 //! Flow:  name and pieces of text -> [`Call`], checked here once.
 
-use rumpvm_arch::VirtAddr;
+use rumpvm_arch::{VirtAddr, VirtRange};
 
 use super::args::{self, Args};
 use super::event::Reason;
@@ -15,6 +15,14 @@ pub struct Span {
     pub at: VirtAddr,
     /// Bytes.
     pub length: u64,
+}
+
+impl Span {
+    /// The whole pages that it touches; `None` if it wraps around.
+    pub fn pages(self) -> Option<VirtRange> {
+        let range = VirtRange::of_length(self.at, self.length)?;
+        Some(VirtRange::new(range.start.page_down(), range.end.page_up()?))
+    }
 }
 
 /// A file descriptor, with the name that `-y` prints.
@@ -74,7 +82,7 @@ pub enum Call {
         /// Where.
         span: Span,
         /// `MS_*`.
-        flags: i32,
+        flags: u32,
     },
     /// mincore.
     Mincore(Span),
@@ -153,7 +161,7 @@ pub(super) fn read(name: &str, args: &Args<'_>) -> Result<Call, Reason> {
         "madvise" => {
             Call::Madvise { span: span(args)?, advice: args.flags(2, &names::ADVICE)? as i32 }
         }
-        "msync" => Call::Msync { span: span(args)?, flags: args.flags(2, &names::SYNC)? as i32 },
+        "msync" => Call::Msync { span: span(args)?, flags: args.flags(2, &names::SYNC)? as u32 },
         "mincore" => Call::Mincore(span(args)?),
         "mlock" => Call::Mlock { span: span(args)?, flags: 0 },
         "mlock2" => Call::Mlock { span: span(args)?, flags: args.flags(2, &names::LOCK)? },
@@ -271,6 +279,12 @@ impl Call {
             Self::Other { name } => name,
         }
     }
+}
+
+/// `MADV_DONTNEED`, or the number of advice without a name.
+pub fn advice_name(advice: i32) -> String {
+    let name = u64::try_from(advice).ok().and_then(|advice| names::ADVICE.name(advice));
+    name.map_or_else(|| advice.to_string(), str::to_owned)
 }
 
 #[cfg(test)]

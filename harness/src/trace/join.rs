@@ -9,7 +9,9 @@ use std::collections::{HashMap, HashSet};
 
 use super::Trace;
 use super::call::{self, Call};
-use super::event::{Broken, CallId, End, Event, LineNumber, Reason, Record, Returned, Task, What};
+use super::event::{
+    Bits, Broken, CallId, End, Event, LineNumber, Reason, Record, Returned, Task, What,
+};
 use super::line::{self, Body};
 use super::owner::Owners;
 use super::source::Line;
@@ -120,6 +122,7 @@ impl Joiner {
     fn whole(&mut self, at: LineNumber, task: Task, name: &str, text: &str) -> Result<(), Reason> {
         self.abandon(task);
         let (call, returned) = read_call(name, text)?;
+        self.notice_mode(at, task, name);
         let id = self.reserve();
         self.records[id.0 as usize] = Some(Record { call, returned, line: at });
         self.push(at, task, What::Entered(id));
@@ -129,6 +132,7 @@ impl Joiner {
 
     fn begun(&mut self, at: LineNumber, task: Task, name: &str, text: &str) {
         self.abandon(task);
+        self.notice_mode(at, task, name);
         let id = self.reserve();
         self.push(at, task, What::Entered(id));
         let open = Open { id, name: name.to_owned(), text: text.to_owned(), line: at };
@@ -153,6 +157,14 @@ impl Joiner {
         self.records[open.id.0 as usize] = Some(Record { call, returned, line: at });
         self.push(at, task, What::Returned(open.id));
         Ok(())
+    }
+
+    /// Written to a file, strace does not say that a program is a 32-bit one; but it gives itself away
+    /// by a call that others do not have.
+    fn notice_mode(&mut self, at: LineNumber, task: Task, name: &str) {
+        if matches!(name, "mmap2" | "old_mmap") {
+            self.push(at, task, What::Mode(Bits::B32));
+        }
     }
 
     /// The call that `task` left open will not be resumed: another one has begun.

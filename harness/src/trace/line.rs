@@ -1,6 +1,6 @@
 //! One line: whose it is, and what kind of thing it reports.
 //!
-//! Flow:  text -> [pid] [stamp...] body -> [`Line`]. Arguments stay text; `call` reads them.
+//! Flow:  text -> task, stamps, body -> [`Line`]. Arguments stay text; `call` reads them.
 //!
 //! The grammar of a line has no depth (brackets inside arguments are only skipped), so a cursor of
 //! `strip_prefix` steps shows it more plainly than a set of parser combinators would.

@@ -14,6 +14,7 @@
 
 mod args;
 mod call;
+mod call_text;
 mod errno;
 mod event;
 mod join;
@@ -23,7 +24,9 @@ mod owner;
 mod returned;
 mod source;
 
-pub use call::{CLONE_PARENT, CLONE_THREAD, CLONE_VFORK, CLONE_VM, Call, Descriptor, Span, Wait};
+pub use call::{
+    CLONE_PARENT, CLONE_THREAD, CLONE_VFORK, CLONE_VM, Call, Descriptor, Span, Wait, advice_name,
+};
 pub use errno::Errno;
 pub use event::{
     Bits, Broken, CallId, End, Event, LineNumber, Reason, Record, Returned, Task, What,

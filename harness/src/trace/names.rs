@@ -12,6 +12,11 @@ impl Names {
     pub(super) fn value(&self, name: &str) -> Option<u64> {
         self.0.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
     }
+
+    /// The name of `value`.
+    pub(super) fn name(&self, value: u64) -> Option<&'static str> {
+        self.0.iter().find(|(_, known)| *known == value).map(|(name, _)| *name)
+    }
 }
 
 /// `PROT_*`.
