@@ -10,7 +10,7 @@ use super::{Object, Pager};
 use crate::NoMemory;
 use crate::phys::Busy;
 use crate::pmap::{Debt, Mmu};
-use crate::radix::{Radix, Slot, put_page};
+use crate::radix::{Slot, Spares, put_page};
 use crate::stats::Event;
 
 /// Why an object could not bring or keep a page.
@@ -184,6 +184,6 @@ impl<P: Platform> Object<P> {
     /// Gives up the page tree of an object without users.
     pub(super) fn forget_pages(&self, mmu: &Mmu<P>) {
         self.drop_pages(mmu, 0);
-        self.pages.clear(&mmu.phys, (0, u64::MAX), &mut Radix::no_spares(&mmu.phys));
+        self.pages.clear(&mmu.phys, (0, u64::MAX), &mut Spares::none(&mmu.phys));
     }
 }
