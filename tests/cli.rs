@@ -42,6 +42,23 @@ fn a_report_that_cannot_be_written_is_named() {
 }
 
 #[test]
+fn a_file_that_is_no_recording_is_refused() {
+    let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+    assert_refused(&format!("replay {manifest}"), &["Cargo.toml"]);
+    assert_refused("replay /nonesuch.strace", &["/nonesuch.strace"]);
+    assert_refused("replay", &["FILE"]);
+}
+
+#[test]
+fn a_recording_that_agrees_with_linux_ends_with_status_0() {
+    let recording = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/traces/sort.strace.gz");
+    let output = rumpvm(&format!("replay --json {recording}"));
+    let said: serde_json::Value = serde_json::from_slice(&output.stdout).expect("it is JSON");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(said[0]["result"]["agrees"], true);
+}
+
+#[test]
 fn help_shows_examples_and_every_command() {
     let output = rumpvm("--help");
     let said = String::from_utf8_lossy(&output.stdout);
