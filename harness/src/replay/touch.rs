@@ -120,12 +120,12 @@ mod tests {
 
     #[test]
     fn policies_choose_what_they_promise() {
-        assert_eq!(choose(Touch::None, 9), []);
+        assert!(choose(Touch::None, 9).is_empty());
         assert_eq!(choose(Touch::First, 9), [0]);
         assert_eq!(choose(Touch::All, 4), [0, 1, 2, 3]);
         assert_eq!(choose(Touch::All, u64::MAX).len(), 100);
         for touch in [Touch::None, Touch::First, Touch::All, Touch::Zipf] {
-            assert_eq!(choose(touch, 0), []);
+            assert!(choose(touch, 0).is_empty());
         }
     }
 

@@ -61,8 +61,10 @@ fn numbers_table(parts: &[Part]) -> Markup {
             }
         }
         p.note {
-            "Columns between operations per second and copies count faults by kind. Peak is the most "
-            "memory in use at once; tables are the page tables' share of it."
+            "The columns between operations per second and file pages in count faults by kind; copied "
+            "ones are copies on write, and the others are those that failed, as they must where a "
+            "program tries what is forbidden. Peak is the most memory in use at once; tables are the page "
+            "tables' share of it."
         }
     }
 }
@@ -70,7 +72,7 @@ fn numbers_table(parts: &[Part]) -> Markup {
 fn plots(parts: &[Part]) -> Result<Markup, DrawError> {
     let curves = parts.iter().map(curves::memory).collect::<Result<Vec<_>, _>>()?;
     Ok(html! {
-        h2 { "Operations per second" }
+        h2 { "Operations per second, on a logarithmic scale" }
         (PreEscaped(bars::rates(parts)?))
         h2 { "Faults by kind" }
         (PreEscaped(bars::faults(parts)?))

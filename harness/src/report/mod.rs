@@ -5,6 +5,7 @@
 mod bars;
 mod curves;
 mod html;
+mod measured;
 mod numbers;
 mod part;
 #[cfg(test)]
@@ -12,6 +13,7 @@ mod sample;
 mod svg;
 mod table;
 
+pub use measured::Run;
 pub use numbers::{bytes, count, percent, short};
 pub use part::{Count, Part, PartKind, Sample};
 pub use table::text;

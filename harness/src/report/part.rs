@@ -24,7 +24,7 @@ pub struct Part {
     pub pages_in: u64,
     /// Pages written to files.
     pub pages_out: u64,
-    /// Most bytes of frames in use at once.
+    /// Most bytes of frames in use at once; the records of the frames are left out.
     pub peak_bytes: u64,
     /// Most bytes of page tables seen at once.
     pub table_bytes: u64,
@@ -58,7 +58,7 @@ pub struct Count {
 pub struct Sample {
     /// Seconds since the start.
     pub seconds: f64,
-    /// Bytes of frames in use.
+    /// Bytes of frames in use; the records of the frames are left out.
     pub used_bytes: u64,
     /// Bytes of them that are page tables.
     pub table_bytes: u64,

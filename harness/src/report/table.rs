@@ -1,4 +1,6 @@
 //! The table: one row a part, once as cells, shown by the terminal and by the report alike.
+//!
+//! Copies are not a column of their own: they are the faults of the kind that copies.
 
 use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
 
@@ -24,7 +26,7 @@ pub(super) fn cells(parts: &[Part]) -> Cells {
     let kinds = parts.first().map(|part| part.faults.as_slice()).unwrap_or_default();
     let mut head: Vec<String> = ["part", "check", "ops/s"].map(String::from).to_vec();
     head.extend(kinds.iter().map(|kind| kind.what.clone()));
-    head.extend(["copies", "file in", "file out", "peak", "tables"].map(String::from));
+    head.extend(["file in", "file out", "peak", "tables"].map(String::from));
     Cells { head, rows: parts.iter().map(row).collect() }
 }
 
@@ -32,7 +34,7 @@ fn row(part: &Part) -> Vec<String> {
     let verdict = if part.passed() { "ok" } else { "FAILED" };
     let mut row = vec![part.name.clone(), verdict.to_string(), numbers::short(part.rate())];
     row.extend(part.faults.iter().map(|fault| numbers::short(fault.count as f64)));
-    row.extend([part.copies, part.pages_in, part.pages_out].map(|n| numbers::short(n as f64)));
+    row.extend([part.pages_in, part.pages_out].map(|n| numbers::short(n as f64)));
     row.extend([numbers::bytes(part.peak_bytes), numbers::percent(part.table_share())]);
     row
 }

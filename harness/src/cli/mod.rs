@@ -1,0 +1,92 @@
+//! The command line: what was asked for, and what the exit status says.
+//!
+//! Exit status 0: it ran, and every check passed. 1: it ran, and something was wrong, said on standard
+//! error. 2: it could not run as asked, said likewise.
+
+mod progress;
+mod replay;
+mod run;
+mod tour;
+mod values;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::replay::ReplayArgs;
+
+/// BSD-style virtual memory as a library, at work on a pretend x86 machine.
+///
+/// rumpvm is a virtual-memory subsystem that can be linked: address maps, copy-on-write, files, fork,
+/// page tables. Here it runs as an ordinary process, on a machine of pretend CPUs and memory, with
+/// nothing to set up and nothing to break.
+#[derive(Parser)]
+#[command(name = "rumpvm", version, after_long_help = EXAMPLES)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// See it manage six recorded programs and five workloads; the default, at most a minute.
+    ///
+    /// Each part runs on a machine of its own and ends with `check`, which walks every invariant. One
+    /// table and one HTML report show what was seen.
+    Tour(tour::TourArgs),
+    /// Replay what strace recorded of any Linux program, and compare every result with Linux's.
+    ///
+    /// The program's processes and address spaces are rebuilt on a machine of our own. Exit status 0
+    /// says that nothing differed; a file that is no recording is refused.
+    Replay(ReplayArgs),
+    /// Run one workload that presses on memory and checks every byte it reads back.
+    ///
+    /// A wrong byte is a failure. A process that finds no memory ends, is counted, and the rest goes
+    /// on. At the end `check` walks every invariant of the machine.
+    Run(run::RunArgs),
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  rumpvm                              the tour, with a report to look at in a browser
+  strace -f -e trace=%memory,%process -o ls.strace ls
+  rumpvm replay ls.strace             the same program's memory, managed by rumpvm
+  rumpvm replay --touch all --json make.strace.gz
+  rumpvm run mapstorm --time 60s      a hundred threads of random mmap, mprotect, munmap
+  rumpvm run bulkbuild --cpus 4 --memory 1G --seed 7
+  rumpvm run server --rounds 200 --cpus 1 --json
+                                      the same counts each time, for a program to read
+
+Exit status: 0 if every check passed, 1 if one did not, 2 if it could not run as asked.";
+
+/// How a command ended, short of an error.
+enum Verdict {
+    /// Every check passed.
+    Clean,
+    /// Something was wrong, and has been said.
+    Broken,
+}
+
+/// Does what the command line asks for.
+pub fn main() -> ExitCode {
+    let command = Arguments::parse().command.unwrap_or_else(|| Command::Tour(Default::default()));
+    let verdict = match command {
+        Command::Tour(arguments) => tour::tour(&arguments),
+        Command::Replay(arguments) => replay::replay(&arguments),
+        Command::Run(arguments) => run::run(&arguments),
+    };
+    match verdict {
+        Ok(Verdict::Clean) => ExitCode::SUCCESS,
+        Ok(Verdict::Broken) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("rumpvm: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+impl Verdict {
+    fn of(passed: bool) -> Self {
+        if passed { Self::Clean } else { Self::Broken }
+    }
+}

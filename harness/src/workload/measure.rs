@@ -1,0 +1,99 @@
+//! One run, measured: the machine, the workload on it, samples while it runs, and `check` at the end.
+//!
+//! Flow: `Job` -> machine; its statistics, every few milliseconds, -> samples; counts -> `Part`.
+//! Sleep: the caller waits for the machine; a thread of the host takes the samples.
+
+use std::any::Any;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
+use std::time::Duration;
+
+use super::load::{Deed, Load};
+use super::{Job, Settings, worker};
+use crate::machine::{Machine, User};
+use crate::report::{Count, Part, PartKind, Run, Sample};
+
+/// Time between two samples: 50 a second draw a smooth curve and cost nothing that can be measured.
+const INTERVAL: Duration = Duration::from_millis(20);
+
+/// Runs `job` on a new machine.
+pub(super) fn measure(
+    name: &str,
+    job: Arc<dyn Job>,
+    settings: &Settings,
+    progress: &(dyn Fn(f64) + Sync),
+) -> io::Result<Part> {
+    let machine = Machine::builder().memory(settings.memory).cpus(settings.cpus).build();
+    let load = Arc::new(Load::new(*settings));
+    let samples = thread::scope(|scope| {
+        let (done, wait) = channel();
+        let sampler = scope.spawn(|| sample(&machine, &load, progress, wait));
+        work(&machine, &load, job.clone());
+        drop(done);
+        sampler.join().expect("the sampler does not panic")
+    });
+    let mut part = part(name, &machine, &load, samples);
+    if let Err(story) = machine.try_check() {
+        part.failures.push(story);
+    }
+    // Files are compared on disk when the last mapping and the machine are gone.
+    drop(machine);
+    if part.passed()
+        && let Err(story) = job.verify()
+    {
+        part.failures.push(story);
+    }
+    Ok(part)
+}
+
+/// Runs the workload to the end of its last process. A panic in the machine is a failure of the run.
+fn work(machine: &Machine, load: &Arc<Load>, job: Arc<dyn Job>) {
+    let shared = load.clone();
+    let first = move |user: &User| worker::run(user, &shared, 0, |worker| job.start(worker));
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| machine.run(first))) {
+        load.fail(format!("the machine stopped: {}", story(payload.as_ref())));
+    }
+}
+
+/// Takes samples and reports progress until `wait`'s other end is dropped.
+fn sample(
+    machine: &Machine,
+    load: &Load,
+    progress: &(dyn Fn(f64) + Sync),
+    wait: Receiver<()>,
+) -> Vec<Sample> {
+    let mut samples = Vec::new();
+    loop {
+        samples.push(Sample::new(load.elapsed(), &machine.vm().statistics()));
+        progress(load.fraction());
+        if wait.recv_timeout(INTERVAL) != Err(RecvTimeoutError::Timeout) {
+            return samples;
+        }
+    }
+}
+
+fn part(name: &str, machine: &Machine, load: &Load, samples: Vec<Sample>) -> Part {
+    let deeds = load.deeds();
+    let out_of_memory = deeds[Deed::OutOfMemory as usize];
+    let named = Deed::ALL.iter().zip(deeds).filter(|(_, count)| *count != 0);
+    let details = named.map(|(deed, count)| Count::new(deed.name(), count)).collect();
+    let run = Run {
+        name: name.into(),
+        kind: PartKind::Workload,
+        failures: load.failures(),
+        elapsed: load.elapsed(),
+        operations: deeds.iter().sum::<u64>() - out_of_memory,
+        samples,
+        details,
+    };
+    run.with_statistics(&machine.vm().statistics())
+}
+
+/// What a panic said.
+fn story(payload: &(dyn Any + Send)) -> &str {
+    let text = payload.downcast_ref::<&str>().copied();
+    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no story")
+}

@@ -1,0 +1,138 @@
+//! tuxload, after DragonFly BSD's test/stress/tuxload: many files, each mapped shared, dirtied a byte
+//! here and there, synchronised, and never unmapped.
+//!
+//! The original makes the files from random blocks of 32 KiB, maps each whole, increments one byte in
+//! every 65,535 (so that the place in the page drifts back by one each step) and calls msync; it
+//! leaks address space and descriptors until it dies. Ours dies after each loop instead, and the next
+//! process goes on: what was not synchronised must then reach the file by the last unmap and the close.
+//! Several processes do so at once to the same files, each to bytes of its own. Other bytes are
+//! compared with the file's first content on the way, and in the end every file is compared whole, on
+//! the host's disk.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use rumpvm::map::MapFlags;
+use rumpvm_arch::{Prot, VirtAddr};
+
+use super::files::Files;
+use super::stop::Stop;
+use super::worker::Worker;
+use super::{Job, Settings, pattern};
+
+/// Processes at work; each dirties bytes of its own.
+const LANES: u64 = 4;
+/// Distance between two dirtied bytes: the original's.
+const STEP: u64 = 65_535;
+/// Bytes behind each dirtied place that nobody dirties, and that are compared.
+const QUIET: u64 = 64;
+const FILES: u64 = 32;
+
+pub(super) struct Tuxload {
+    files: Files,
+    /// What was stored last: (file, offset) -> byte. A lock of the host; nothing waits holding it.
+    stored: Mutex<BTreeMap<(u64, u64), u8>>,
+}
+
+impl Tuxload {
+    /// Makes the files; together they fill at most half of memory, and at most 32 MiB of disk.
+    pub(super) fn prepare(settings: &Settings) -> io::Result<Self> {
+        let length = (settings.memory / 2 / FILES).clamp(2 * STEP, 1 << 20);
+        let files = Files::create(settings.seed, FILES, length)?;
+        Ok(Self { files, stored: Mutex::default() })
+    }
+
+    /// One process of the original: maps every file, dirties and synchronises it. What reaches the file
+    /// by msync, by the last unmap at exit, and by the close is a third each.
+    fn once(&self, worker: &mut Worker<'_>, lane: u64, round: u64) -> Result<(), Stop> {
+        let length = self.files.length();
+        for file in 0..self.files.count() {
+            let open = self.files.open(worker, file)?;
+            let at = worker.map(VirtAddr(0), length, Prot::RW, MapFlags::SHARED, open.from(0))?;
+            self.dirty(worker, at, file, lane, round)?;
+            match (file + round) % 3 {
+                0 => worker.sync(at, length)?,
+                1 => worker.unmap(at, length)?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn dirty(
+        &self,
+        worker: &mut Worker<'_>,
+        at: VirtAddr,
+        file: u64,
+        lane: u64,
+        round: u64,
+    ) -> Result<(), Stop> {
+        for step in (0..self.files.length() - LANES - QUIET).step_by(STEP as usize) {
+            let offset = step + lane;
+            let mut byte = [0];
+            worker.load(at + offset, &mut byte)?;
+            self.compare(file, offset, byte[0])?;
+            let byte = pattern::key(round, offset) as u8;
+            worker.store(at + offset, &[byte])?;
+            self.stored.lock().expect("nobody panics holding it").insert((file, offset), byte);
+            let quiet = step + LANES;
+            worker.verify(at + quiet, QUIET, self.files.key(file), quiet)?;
+        }
+        Ok(())
+    }
+
+    /// Compares a byte of this lane with what was stored there last, or with the file's first content.
+    fn compare(&self, file: u64, offset: u64, found: u8) -> Result<(), Stop> {
+        let stored = self.stored.lock().expect("nobody panics holding it");
+        let expected = stored.get(&(file, offset)).copied().unwrap_or_else(|| {
+            let mut first = [0];
+            pattern::fill(self.files.key(file), offset, &mut first);
+            first[0]
+        });
+        if found == expected {
+            return Ok(());
+        }
+        let story = format!("file {file}, byte {offset}: {found:#04x}, stored {expected:#04x}");
+        Err(Stop::Broken(story))
+    }
+}
+
+impl Job for Tuxload {
+    fn start(self: Arc<Self>, worker: &mut Worker<'_>) -> Result<(), Stop> {
+        worker.load.plan(LANES);
+        for lane in 0..LANES {
+            let job = self.clone();
+            worker.fork(1 + lane, move |worker| {
+                let mut round = 0;
+                while worker.load.goes_on(round) {
+                    let (job, number) = (job.clone(), 1 + lane + LANES * (round + 1));
+                    worker.fork(number, move |worker| job.once(worker, lane, round))?;
+                    worker.wait()?;
+                    round += 1;
+                }
+                Ok(())
+            })?;
+        }
+        (0..LANES).try_for_each(|_| worker.wait().map(drop))
+    }
+
+    fn verify(&self) -> Result<(), String> {
+        let stored = self.stored.lock().expect("nobody panics holding it");
+        for file in 0..self.files.count() {
+            let mut expected = vec![0; self.files.length() as usize];
+            pattern::fill(self.files.key(file), 0, &mut expected);
+            for ((_, offset), byte) in stored.range((file, 0)..(file + 1, 0)) {
+                expected[*offset as usize] = *byte;
+            }
+            let found = self.files.contents(file)?;
+            if let Some(at) = expected.iter().zip(&found).position(|(a, b)| a != b) {
+                let (found, expected) = (found[at], expected[at]);
+                return Err(format!(
+                    "file {file} on disk, byte {at}: {found:#04x}, stored {expected:#04x}"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
