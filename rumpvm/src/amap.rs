@@ -15,13 +15,11 @@ use rumpvm_platform::Platform;
 use crate::NoMemory;
 use crate::phys::Phys;
 use crate::radix::{Leaf, Radix, Slot, Spares};
-use crate::sync::{Atomic, Ordering, Pin};
+use crate::sync::Pin;
 
 /// The private pages of one space.
 pub struct Amap<P: Platform> {
     slots: Radix<P>,
-    /// A fork has shared it at some time, so clearing a part may have to copy nodes.
-    was_shared: Atomic<u32, P>,
 }
 
 impl<P: Platform> Default for Amap<P> {
@@ -33,7 +31,7 @@ impl<P: Platform> Default for Amap<P> {
 impl<P: Platform> Amap<P> {
     /// No pages.
     pub fn new() -> Self {
-        Self { slots: Radix::new(), was_shared: Atomic::new(0) }
+        Self { slots: Radix::new() }
     }
 
     /// What is at virtual page `page`. Takes no lock.
@@ -56,16 +54,16 @@ impl<P: Platform> Amap<P> {
     /// The same pages for a child: neither side may store to them any more without a copy. The space's
     /// generation must move on before any page table is shared (A1).
     pub fn fork(&self, phys: &Phys<P>) -> Self {
-        self.was_shared.store(1, Ordering::Release);
-        Self { slots: self.slots.share(phys), was_shared: Atomic::new(1) }
+        Self { slots: self.slots.share(phys) }
     }
 
-    /// Sets aside what clearing a range may need, so that it cannot fail.
-    pub fn spares<'p>(&self, phys: &'p Phys<P>) -> Result<Spares<'p, P>, NoMemory> {
-        if self.was_shared.load(Ordering::Acquire) == 0 {
-            return Ok(Radix::no_spares(phys));
-        }
-        Radix::spares(phys)
+    /// Sets aside what clearing `range` may need, so that it cannot fail. No fork may come between.
+    pub fn spares<'p>(
+        &self,
+        phys: &'p Phys<P>,
+        range: VirtRange,
+    ) -> Result<Spares<'p, P>, NoMemory> {
+        self.slots.spares(phys, (range.start.page(), range.end.page()))
     }
 
     /// Gives up the pages of `range`, of which none may be mapped any more.

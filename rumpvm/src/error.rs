@@ -97,6 +97,12 @@ impl From<NoMemory> for CallError {
     }
 }
 
+impl From<IoError> for CallError {
+    fn from(error: IoError) -> Self {
+        Self::Io(error)
+    }
+}
+
 /// Why an access cannot be made good. No content has changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FaultError {

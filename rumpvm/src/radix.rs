@@ -12,8 +12,8 @@
 //!
 //! R1. A node or page is counted once for each slot (or root) that names it.
 //! R2. A node with more than one reference does not change, and neither does anything below it.
-//! R3. `live` of a node is the number of its slots that are not empty. No node but a leaf under its lock
-//!     is empty.
+//! R3. `live` of a node is the number of its slots that are not empty. An empty node, which a fault can
+//!     leave behind that failed, is harmless and goes with the next clearing of its range.
 //! R4. An unlinked node is stray before its lock is given up, and retired, so readers under a pin may
 //!     still follow it.
 
@@ -272,18 +272,35 @@ impl<P: Platform> Radix<P> {
         self.find(phys, index).is_some_and(|(_, sole)| sole)
     }
 
-    /// Frames that [`Radix::clear`] may need on a tree that was ever shared.
-    pub fn spares<'p>(phys: &'p Phys<P>) -> Result<Spares<'p, P>, NoMemory> {
-        let mut spares = Spares { phys, frames: [const { None }; MAX_SPARES] };
-        for place in &mut spares.frames {
-            *place = Some(phys.alloc_zeroed()?);
-        }
-        Ok(spares)
+    /// Frames that [`Radix::clear`] may need for `lo..hi`: one for each shared node that an end of the
+    /// range cuts. Nobody may share the tree meanwhile; others may leave it, which needs less.
+    pub fn spares<'p>(
+        &self,
+        phys: &'p Phys<P>,
+        (lo, hi): (u64, u64),
+    ) -> Result<Spares<'p, P>, NoMemory> {
+        let _pin = phys.epoch.pin();
+        let cut = self.shared_on_path(phys, lo) + self.shared_on_path(phys, hi.saturating_sub(1));
+        Spares::try_new(phys, cut)
     }
 
-    /// No spares, for a tree that was never shared.
-    pub fn no_spares(phys: &Phys<P>) -> Spares<'_, P> {
-        Spares { phys, frames: [const { None }; MAX_SPARES] }
+    /// Nodes on the way to `index` that a change there would have to copy.
+    fn shared_on_path(&self, phys: &Phys<P>, index: u64) -> usize {
+        let mut shared = 0;
+        let mut next = Link::root(self.root.load(Ordering::Acquire));
+        while let Some(node) = next {
+            if index >= span(node.height + 1) {
+                break;
+            }
+            // Copying a node shares what is below it.
+            let copied = shared > 0 || phys.page(node.frame).refs.load(Ordering::Acquire) > 1;
+            shared += usize::from(copied);
+            if node.height == 1 {
+                break;
+            }
+            next = node.child(phys.words(node.frame)[node.slot(index)].load(Ordering::Acquire));
+        }
+        shared
     }
 
     /// Empties `lo..hi` and gives up its references to the pages there; pages without any are freed. No
@@ -443,13 +460,19 @@ impl<P: Platform> Radix<P> {
         (lo, hi): (u64, u64),
         spares: &mut Spares<'_, P>,
     ) {
-        let shared = self.find(phys, base).is_some_and(|(_, sole)| !sole);
-        if shared && self.own(phys, base, 1, &mut || spares.take()).is_err() {
+        let part = base.max(lo)..(base + SLOTS as u64).min(hi);
+        let Some((leaf, sole)) = self.find(phys, base) else { return };
+        let words = phys.words(leaf.frame);
+        if part.clone().all(|index| words[leaf.slot(index)].load(Ordering::Acquire) == 0) {
+            self.prune(phys, base);
+            return;
+        }
+        if !sole && self.own(phys, base, 1, &mut || spares.take()).is_err() {
             phys.broken(format_args!("a shared leaf is cleared without spare frames"));
         }
         let Some((link, _)) = self.find(phys, base) else { return };
         let mut leaf = Leaf::lock(phys, link.frame, base);
-        for index in base.max(lo)..(base + SLOTS as u64).min(hi) {
+        for index in part {
             if let Slot::Page(frame) = leaf.get(index) {
                 leaf.set(index, Slot::Empty);
                 put_page(phys, frame);
@@ -479,8 +502,8 @@ impl<P: Platform> Radix<P> {
         unlinked
     }
 
-    /// Unlinks and retires the empty nodes on the way to `index`, from the bottom up. With the path lock
-    /// held.
+    /// Unlinks and retires the empty nodes on the way to `index`, from the bottom up, unless the way is
+    /// shared. With the path lock held.
     fn prune(&self, phys: &Phys<P>, index: u64) {
         loop {
             let Some(root) = Link::root(self.root.load(Ordering::Acquire)) else { return };
@@ -488,14 +511,18 @@ impl<P: Platform> Radix<P> {
                 return;
             }
             let (mut parent, mut node) = (None, root);
+            let is_shared = |node: Link| phys.page(node.frame).refs.load(Ordering::Acquire) != 1;
             while let Some(child) =
                 node.child(phys.words(node.frame)[node.slot(index)].load(Ordering::Acquire))
             {
+                if is_shared(node) {
+                    return;
+                }
                 (parent, node) = (Some(node), child);
             }
             let page = phys.page(node.frame);
             let lock = page.lock.lock();
-            if page.live.get() != 0 || page.refs.load(Ordering::Acquire) != 1 {
+            if page.live.get() != 0 || is_shared(node) {
                 return;
             }
             page.set_stray();
@@ -557,7 +584,25 @@ impl<'p, P: Platform> Leaf<'p, P> {
     }
 }
 
-impl<P: Platform> Spares<'_, P> {
+impl<'p, P: Platform> Spares<'p, P> {
+    /// None, for clearing whole trees.
+    pub fn none(phys: &'p Phys<P>) -> Self {
+        Self { phys, frames: [const { None }; MAX_SPARES] }
+    }
+
+    /// As many as clearing any range of any tree can need.
+    pub fn worst_case(phys: &'p Phys<P>) -> Result<Self, NoMemory> {
+        Self::try_new(phys, MAX_SPARES)
+    }
+
+    fn try_new(phys: &'p Phys<P>, count: usize) -> Result<Self, NoMemory> {
+        let mut spares = Self::none(phys);
+        for place in &mut spares.frames[..count] {
+            *place = Some(phys.alloc_zeroed()?);
+        }
+        Ok(spares)
+    }
+
     fn take(&mut self) -> Result<Fresh, NoMemory> {
         self.frames.iter_mut().find_map(Option::take).ok_or(NoMemory)
     }

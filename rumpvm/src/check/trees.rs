@@ -31,7 +31,6 @@ pub(super) fn check<P: Platform>(vm: &Processes<P>, found: &mut Findings) -> Res
         ensure!(page.kind() == PageKind::Node, "node {frame:#x} is {page:?}");
         ensure!(refs == seen.named, "node {frame:#x} is named {} times: {page:?}", seen.named);
         ensure!(counted == slots, "node {frame:#x} has {slots} slots in use: {page:?}");
-        ensure!(slots > 0, "node {frame:#x} is empty");
         ensure!(!page.is_stray(), "node {frame:#x} is linked and stray");
     }
     Ok(())

@@ -40,6 +40,8 @@ enum Step<P: Platform> {
     Busy(Frame),
     /// A page has to be read first.
     PageIn(Hold<Object<P>, P>, u64),
+    /// The object ends before the page, as far as is known here.
+    BeyondEnd(Hold<Object<P>, P>),
     /// The area is a stack that has to grow first.
     Grow,
 }
@@ -113,6 +115,9 @@ pub(crate) fn fault<P: Platform>(
                     }
                 }
             }
+            // A file may have grown by other means than a mapping.
+            Step::BeyondEnd(object) if object.has_grown() => continue,
+            Step::BeyondEnd(_) => FaultError::BeyondEnd { at },
             Step::Grow => match map.grow_stack(store, at) {
                 Ok(()) => {
                     counters.count(Event::FaultStack);

@@ -5,7 +5,6 @@ use rumpvm_platform::Platform;
 
 use super::{Attempt, Step};
 use crate::NoMemory;
-use crate::error::FaultError;
 use crate::object::Resident;
 use crate::phys::{Fresh, PageKind};
 use crate::pmap::Debt;
@@ -118,7 +117,7 @@ impl<P: Platform> Attempt<'_, P> {
             }
             Resident::Busy(frame) => Err(Step::Busy(frame)),
             Resident::Absent => Err(Step::PageIn(object.clone(), index)),
-            Resident::BeyondEnd => Err(Step::Failed(FaultError::BeyondEnd { at: self.at })),
+            Resident::BeyondEnd => Err(Step::BeyondEnd(object.clone())),
         })
     }
 
@@ -135,9 +134,7 @@ impl<P: Platform> Attempt<'_, P> {
                     Resident::Page(frame, leaf) => Some((frame, leaf)),
                     Resident::Busy(frame) => return Ok(Step::Busy(frame)),
                     Resident::Absent => return Ok(Step::PageIn(object.clone(), index)),
-                    Resident::BeyondEnd => {
-                        return Ok(Step::Failed(FaultError::BeyondEnd { at: self.at }));
-                    }
+                    Resident::BeyondEnd => return Ok(Step::BeyondEnd(object.clone())),
                 }
             }
             _ => None,

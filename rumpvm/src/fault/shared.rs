@@ -4,7 +4,6 @@ use rumpvm_platform::Platform;
 
 use super::{Attempt, Step};
 use crate::NoMemory;
-use crate::error::FaultError;
 use crate::object::Resident;
 use crate::pmap::Debt;
 use crate::stats::Event;
@@ -22,9 +21,7 @@ impl<P: Platform> Attempt<'_, P> {
             Resident::Page(frame, leaf) => (frame, leaf),
             Resident::Busy(frame) => return Ok(Step::Busy(frame)),
             Resident::Absent => return Ok(Step::PageIn(object.clone(), index)),
-            Resident::BeyondEnd => {
-                return Ok(Step::Failed(FaultError::BeyondEnd { at: self.at }));
-            }
+            Resident::BeyondEnd => return Ok(Step::BeyondEnd(object.clone())),
         };
         let store = self.access == rumpvm_arch::Access::Write;
         let mut table = self.map.pmap.leaf(mmu, self.pin, self.at, store, debt)?;

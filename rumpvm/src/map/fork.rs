@@ -10,7 +10,7 @@ use super::change::settle_one;
 use super::{AreaFlags, Map, Store};
 use crate::NoMemory;
 use crate::pmap::{Debt, Inherit};
-use crate::radix::Radix;
+use crate::radix::Spares;
 use crate::stats::Event;
 use crate::sync::try_push;
 
@@ -40,7 +40,7 @@ impl<P: Platform> Map<P> {
         // Before anything is shared: clearing what the child does not get must not fail.
         let mut spares = Vec::new();
         for _ in &left_out {
-            try_push::<_, P>(&mut spares, Radix::spares(phys)?)?;
+            try_push::<_, P>(&mut spares, Spares::worst_case(phys)?)?;
         }
         {
             let mut childs = child.state.lock();
@@ -103,7 +103,7 @@ impl<P: Platform> Map<P> {
         self.pmap.destroy(&store.mmu);
         let everything = VirtRange::new(VirtAddr(0), VirtAddr(u64::MAX));
         // The range covers the root as a whole, so no node is cut and no frame is needed.
-        self.amap.clear(&store.mmu.phys, everything, &mut Radix::no_spares(&store.mmu.phys));
+        self.amap.clear(&store.mmu.phys, everything, &mut Spares::none(&store.mmu.phys));
         let mut from = 0;
         loop {
             let pin = store.mmu.phys.epoch.pin();

@@ -150,7 +150,7 @@ impl<P: Platform> Map<P> {
             }
         }
         drop(pin);
-        let spares = self.amap.spares(&store.mmu.phys)?;
+        let spares = self.amap.spares(&store.mmu.phys, part)?;
         let frozen = self.generation.freeze();
         self.drop_pages(store, part, spares);
         drop(frozen);

@@ -184,7 +184,7 @@ impl<P: Platform> Map<P> {
     ) -> Result<Gone<P>, CallError> {
         let range = area.range;
         let limits = state.limits;
-        let spares = self.amap.spares(&store.mmu.phys)?;
+        let spares = self.amap.spares(&store.mmu.phys, range)?;
         let mut new = Vec::new();
         try_push::<_, P>(&mut new, area)?;
         let before = state.mapped;

@@ -181,7 +181,8 @@ impl<P: Platform> Map<P> {
         let leaves = !request.flags.contains(RemapFlags::DONTUNMAP) && !request.old.is_empty();
         let mut there = area.part(VirtRange::new(request.old.start, area.range.end));
         there.range = new;
-        let mut spares = self.amap.spares(&store.mmu.phys)?;
+        let mut spares = self.amap.spares(&store.mmu.phys, request.old)?;
+        let mut spares_there = self.amap.spares(&store.mmu.phys, new)?;
         // From here to the end no fault decides, so what is made ready stays so.
         let frozen = self.generation.freeze();
         let private = !area.is_shared();
@@ -197,7 +198,7 @@ impl<P: Platform> Map<P> {
             Ok(change.commit(store))
         });
         if committed.is_err() {
-            self.amap.clear(&store.mmu.phys, new, &mut spares);
+            self.amap.clear(&store.mmu.phys, new, &mut spares_there);
             return committed;
         }
         let mut debt = Debt::new();

@@ -72,7 +72,7 @@ impl<P: Platform> Map<P> {
                 let first = area.offset / PAGE_SIZE;
                 object.write_back(&store.mmu, (first, first + area.range.pages()))?;
                 if let Some(file) = object.file() {
-                    file.sync().map_err(CallError::Io)?;
+                    file.sync()?;
                 }
             }
         }

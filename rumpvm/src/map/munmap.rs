@@ -43,7 +43,7 @@ impl<P: Platform> Map<P> {
             return Ok(Gone::none());
         }
         drop(pin);
-        let spares = self.amap.spares(&store.mmu.phys)?;
+        let spares = self.amap.spares(&store.mmu.phys, range)?;
         let mut change = self.change(state);
         change.replace(range, Vec::new())?;
         // No fault finds an area here any more, so nothing can come back while pages go.

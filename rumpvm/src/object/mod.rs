@@ -26,7 +26,7 @@ use crate::NoMemory;
 use crate::phys::PageKind;
 use crate::pmap::Mmu;
 use crate::radix::{Leaf, Radix, Slot};
-use crate::sync::{Atomic, Hold, Mutex, Ordering, Pin, try_push};
+use crate::sync::{Atomic, Hold, Mutex, Ordering, Pin};
 
 /// Where an object's pages come from.
 pub(crate) enum Pager {
@@ -204,20 +204,27 @@ impl<P: Platform> Object<P> {
         frame
     }
 
-    /// Frames of the pages in `lo..hi` that have a place in the tree.
-    fn snapshot(
-        &self,
-        mmu: &Mmu<P>,
-        (lo, hi): (u64, u64),
-        limit: usize,
-    ) -> Result<alloc::vec::Vec<(u64, Frame)>, NoMemory> {
+    /// Index of the first page in `lo..hi` that has a place in the tree.
+    fn next_page(&self, mmu: &Mmu<P>, (lo, hi): (u64, u64)) -> Option<u64> {
         let pin = mmu.phys.epoch.pin();
-        let mut pages = alloc::vec::Vec::new();
-        let mut result = Ok(());
-        self.pages.for_each(&mmu.phys, &pin, (lo, hi), |index, frame| {
-            result = try_push::<_, P>(&mut pages, (index, frame));
-            result.is_ok() && pages.len() < limit
+        let mut next = None;
+        self.pages.for_each(&mmu.phys, &pin, (lo, hi), |index, _| {
+            next = Some(index);
+            false
         });
-        result.map(|()| pages)
+        next
+    }
+
+    /// Looks at the file's length again, which may have grown by other means than mappings; whether the
+    /// object is longer now. May block as a file does.
+    pub(crate) fn has_grown(&self) -> bool {
+        let Pager::File(file) = &self.pager else { return false };
+        let _resizing = self.resizing.lock();
+        let length = file.length();
+        let grown = length > self.size();
+        if grown {
+            self.size.store(length, Ordering::Release);
+        }
+        grown
     }
 }

@@ -7,14 +7,11 @@ use rumpvm_arch::{Frame, PAGE_SIZE};
 use rumpvm_platform::{IoError, Platform};
 
 use super::{Object, Pager};
-use crate::error::{CallError, NoMemory};
+use crate::NoMemory;
 use crate::phys::Busy;
 use crate::pmap::{Debt, Mmu};
-use crate::radix::{Radix, Slot, put_page};
+use crate::radix::{Slot, Spares, put_page};
 use crate::stats::Event;
-
-/// Pages looked at between two pauses in a long walk.
-const BATCH: usize = 64;
 
 /// Why an object could not bring or keep a page.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,15 +25,6 @@ pub enum PagerError {
 impl From<NoMemory> for PagerError {
     fn from(NoMemory: NoMemory) -> Self {
         Self::NoMemory
-    }
-}
-
-impl From<PagerError> for CallError {
-    fn from(error: PagerError) -> Self {
-        match error {
-            PagerError::NoMemory => Self::NoMemory,
-            PagerError::Io(error) => Self::Io(error),
-        }
     }
 }
 
@@ -99,33 +87,29 @@ impl<P: Platform> Object<P> {
 
     /// Writes the dirty pages in `lo..hi` to the file. Sleeps. On an error the page stays dirty, the others
     /// are still tried, and the first error is returned.
-    pub(crate) fn write_back(&self, mmu: &Mmu<P>, (lo, hi): (u64, u64)) -> Result<(), PagerError> {
+    pub(crate) fn write_back(&self, mmu: &Mmu<P>, (lo, hi): (u64, u64)) -> Result<(), IoError> {
         let Pager::File(file) = &self.pager else { return Ok(()) };
         let mut outcome = Ok(());
         let mut from = lo;
-        while from < hi {
-            let pages = self.snapshot(mmu, (from, hi), BATCH)?;
-            let Some((last, _)) = pages.last() else { break };
-            from = last + 1;
-            for (index, _) in &pages {
-                let Some((frame, busy)) = self.busy(mmu, *index) else { continue };
-                let mut debt = Debt::new();
-                mmu.clean(&mmu.phys.epoch.pin(), frame, &mut debt);
-                debt.pay_everywhere(mmu);
-                let page = mmu.phys.page(frame);
-                if !page.take_dirty() {
-                    continue;
-                }
-                let start = index * PAGE_SIZE;
-                let length = self.size().saturating_sub(start).min(PAGE_SIZE) as usize;
-                let written =
-                    mmu.phys.fill_busy(frame, &busy, |bytes| file.write(start, &bytes[..length]));
-                match written {
-                    Ok(()) => mmu.phys.counters.count(Event::PageOut),
-                    Err(error) => {
-                        page.set_dirty();
-                        outcome = outcome.and(Err(PagerError::Io(error)));
-                    }
+        while let Some(index) = self.next_page(mmu, (from, hi)) {
+            from = index + 1;
+            let Some((frame, busy)) = self.busy(mmu, index) else { continue };
+            let mut debt = Debt::new();
+            mmu.clean(&mmu.phys.epoch.pin(), frame, &mut debt);
+            debt.pay_everywhere(mmu);
+            let page = mmu.phys.page(frame);
+            if !page.take_dirty() {
+                continue;
+            }
+            let start = index * PAGE_SIZE;
+            let length = self.size().saturating_sub(start).min(PAGE_SIZE) as usize;
+            let written =
+                mmu.phys.fill_busy(frame, &busy, |bytes| file.write(start, &bytes[..length]));
+            match written {
+                Ok(()) => mmu.phys.counters.count(Event::PageOut),
+                Err(error) => {
+                    page.set_dirty();
+                    outcome = outcome.and(Err(error));
                 }
             }
         }
@@ -169,15 +153,7 @@ impl<P: Platform> Object<P> {
     /// Unmaps and frees every page from `first` on, whatever it holds. Sleeps.
     pub(super) fn drop_pages(&self, mmu: &Mmu<P>, first: u64) {
         let mut from = first;
-        loop {
-            let pin = mmu.phys.epoch.pin();
-            let mut next = None;
-            self.pages.for_each(&mmu.phys, &pin, (from, u64::MAX), |index, _| {
-                next = Some(index);
-                false
-            });
-            drop(pin);
-            let Some(index) = next else { return };
+        while let Some(index) = self.next_page(mmu, (from, u64::MAX)) {
             if let Some((frame, busy)) = self.busy(mmu, index) {
                 let pin = mmu.phys.epoch.pin();
                 // Out of the tree first: after that no fault can map it again.
@@ -208,6 +184,6 @@ impl<P: Platform> Object<P> {
     /// Gives up the page tree of an object without users.
     pub(super) fn forget_pages(&self, mmu: &Mmu<P>) {
         self.drop_pages(mmu, 0);
-        self.pages.clear(&mmu.phys, (0, u64::MAX), &mut Radix::no_spares(&mmu.phys));
+        self.pages.clear(&mmu.phys, (0, u64::MAX), &mut Spares::none(&mmu.phys));
     }
 }

@@ -7,9 +7,8 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use rumpvm_arch::{Frame, PAGE_SIZE};
-use rumpvm_platform::{File, FileId, Platform};
+use rumpvm_platform::{File, FileId, IoError, Platform};
 
-use super::pager::PagerError;
 use super::{LEAVING, LIVE, Object, Pager};
 use crate::NoMemory;
 use crate::pmap::Mmu;
@@ -85,7 +84,7 @@ impl<P: Platform> Registry<P> {
 
     /// One user of `object` leaves. The last one has dirty pages written and all pages freed; if writing
     /// fails the object stays, with its pages, for the next `open_file` of that file. Sleeps.
-    pub fn release(&self, mmu: &Mmu<P>, object: &Hold<Object<P>, P>) -> Result<(), PagerError> {
+    pub fn release(&self, mmu: &Mmu<P>, object: &Hold<Object<P>, P>) -> Result<(), IoError> {
         let users = &object.users;
         loop {
             let before = users.load(Ordering::Acquire);
@@ -94,6 +93,9 @@ impl<P: Platform> Registry<P> {
                     return Ok(());
                 }
                 continue;
+            }
+            if before == 0 {
+                mmu.phys.broken(format_args!("object {} is released once too often", object.id));
             }
             // The last one leaves under the lock, so that `open_file` cannot come in between.
             let list = self.list.lock();

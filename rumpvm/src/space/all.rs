@@ -33,8 +33,12 @@ impl<P: Platform> Spaces<P> {
         Ok(Self { store, list: Mutex::new(Vec::new()), current })
     }
 
-    /// Makes this CPU translate through `space`, of which the running thread is a user.
+    /// Makes this CPU translate through `space`, of which the running thread is a user. While that thread
+    /// is taking the space down, through none.
     pub fn activate(&self, space: &Hold<Space<P>, P>) {
+        if space.users() == 0 {
+            return self.deactivate();
+        }
         let mine = self.current.mine();
         let mut current = mine.lock();
         if let Some(old) = current.as_ref() {

@@ -15,7 +15,7 @@ pub use all::Spaces;
 
 use crate::NoMemory;
 use crate::map::{Map, Store};
-use crate::sync::{Atomic, Hold, Ordering};
+use crate::sync::{Atomic, Hold, Ordering, Vacant};
 
 /// The address space of one or more processes.
 pub struct Space<P: Platform> {
@@ -26,25 +26,17 @@ pub struct Space<P: Platform> {
 impl<P: Platform> Space<P> {
     /// An empty space with one user.
     pub(crate) fn try_new(store: &Store<P>) -> Result<Hold<Self, P>, NoMemory> {
+        // The record first, so that a map is never lost for want of it.
+        let vacant = Vacant::try_new()?;
         let map = Map::try_new(&store.mmu)?;
-        Self::with_map(store, map)
+        Ok(vacant.fill(Self { map, users: Atomic::new(1) }))
     }
 
     /// A copy of this space, with one user; see `Map::fork`.
     pub(crate) fn fork(&self, store: &Store<P>) -> Result<Hold<Self, P>, NoMemory> {
+        let vacant = Vacant::try_new()?;
         let map = self.map.fork(store)?;
-        Self::with_map(store, map)
-    }
-
-    fn with_map(store: &Store<P>, map: Map<P>) -> Result<Hold<Self, P>, NoMemory> {
-        // The record first, so that a map is never lost when there is no memory for it.
-        match crate::sync::seam::admit::<P>() {
-            Ok(()) => Hold::try_new(Self { map, users: Atomic::new(1) }),
-            Err(error) => {
-                map.destroy(store);
-                Err(error)
-            }
-        }
+        Ok(vacant.fill(Self { map, users: Atomic::new(1) }))
     }
 
     /// Number that names this space in its machine.

@@ -3,6 +3,7 @@
 
 use alloc::boxed::Box;
 use core::marker::PhantomData;
+use core::mem::MaybeUninit;
 use core::ops::Deref;
 use core::ptr::NonNull;
 
@@ -22,6 +23,11 @@ pub struct Hold<T, S: Seam> {
     owns: PhantomData<Counted<T, S>>,
 }
 
+/// Room for a record that is yet to be made, so that making it cannot fail any more.
+pub struct Vacant<T, S: Seam> {
+    room: Box<MaybeUninit<Counted<T, S>>>,
+}
+
 // SAFETY: a hold gives shared access to `T` from any CPU, and the last one drops it wherever it is.
 unsafe impl<T: Send + Sync, S: Seam> Send for Hold<T, S> {}
 // SAFETY: as above; the count itself is atomic.
@@ -30,8 +36,7 @@ unsafe impl<T: Send + Sync, S: Seam> Sync for Hold<T, S> {}
 impl<T, S: Seam> Hold<T, S> {
     /// Puts `value` on the heap with one hold.
     pub fn try_new(value: T) -> Result<Self, NoMemory> {
-        let record = try_box::<_, S>(Counted { holds: Atomic::new(1), value })?;
-        Ok(Self { record: NonNull::from(Box::leak(record)), owns: PhantomData })
+        Ok(Vacant::try_new()?.fill(value))
     }
 
     fn counted(&self) -> &Counted<T, S> {
@@ -48,6 +53,22 @@ impl<T, S: Seam> Hold<T, S> {
     /// Number of holds. Stale at once unless nobody runs.
     pub fn count(&self) -> u64 {
         self.counted().holds.load(Ordering::Relaxed)
+    }
+}
+
+impl<T, S: Seam> Vacant<T, S> {
+    /// Room for one record.
+    pub fn try_new() -> Result<Self, NoMemory> {
+        Ok(Self { room: try_box::<_, S>(MaybeUninit::uninit())? })
+    }
+
+    /// Puts `value` there, with one hold.
+    pub fn fill(mut self, value: T) -> Hold<T, S> {
+        self.room.write(Counted { holds: Atomic::new(1), value });
+        let room: *mut MaybeUninit<Counted<T, S>> = Box::into_raw(self.room);
+        // SAFETY: the pointer comes from a `Box`, so it is not null; the record was written just above,
+        // and `MaybeUninit` has its layout, so `drop` may take it for a `Box` of the record.
+        Hold { record: unsafe { NonNull::new_unchecked(room.cast()) }, owns: PhantomData }
     }
 }
 

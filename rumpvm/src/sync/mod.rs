@@ -28,7 +28,7 @@ pub mod spin;
 pub mod tree;
 
 pub use epoch::{Epoch, Pin};
-pub use hold::Hold;
+pub use hold::{Hold, Vacant};
 pub use mutex::Mutex;
 pub use percpu::PerCpu;
 pub use seam::{Atomic, AtomicPtr, Ordering, fence, try_box, try_push, try_reserve};

@@ -271,7 +271,7 @@ pub fn fence<S: Seam>() {
 
 /// Whether the home lets a heap allocation go ahead.
 #[inline]
-pub(crate) fn admit<S: Seam>() -> Result<(), NoMemory> {
+fn admit<S: Seam>() -> Result<(), NoMemory> {
     S::point(Point::Allocate);
     if S::fails(Scarce::Heap) { Err(NoMemory) } else { Ok(()) }
 }
