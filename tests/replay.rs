@@ -142,6 +142,21 @@ fn what_exec_maps_is_inferred_once() {
 }
 
 #[test]
+fn a_heap_may_begin_inside_the_last_page_of_the_program() {
+    let text = "\
+7 execve(\"./a\", [\"./a\"], 0x7ffd0000 /* 3 vars */) = 0
+7 brk(NULL) = 0x4c6b40
+7 brk(0x4c7340) = 0x4c7340
+7 brk(0x4c6b40) = 0x4c6b40
+7 brk(0x4c7340) = 0x4c7340
+7 mprotect(0x4c6000, 8192, PROT_READ) = 0
+";
+    let outcome = replay_text(text);
+    assert_agrees(&outcome);
+    assert_eq!((outcome.inferred.pages, outcome.touches.pages), (1, 3));
+}
+
+#[test]
 fn children_live_and_die_as_recorded() {
     let text = "\
 7 execve(\"./a\", [\"./a\"], 0x7ffd0000 /* 3 vars */) = 0

@@ -182,11 +182,13 @@ impl<'a> Replay<'a> {
         };
         let (inferred, usable) = (site.inferred, site.usable);
         self.outcome.count_inferred(record.line, inferred);
-        if let Some((range, prot)) = usable {
+        let judged = Judged::of(record.returned, ours);
+        // After a disagreement it is no news that memory is not as it should be.
+        if let (Judged::Agreed, Some((range, prot))) = (&judged, usable) {
             let touched = self.toucher.touch(self.vm, &space, range, prot);
             self.outcome.count_touches(task, record, touched);
         }
-        Judged::of(record.returned, ours)
+        judged
     }
 
     fn ended(&mut self, task: Task, end: &End) -> Result<(), CallError> {

@@ -120,8 +120,9 @@ impl Site<'_> {
             self.space.set_brk_base(now);
         }
         let before = self.space.brk(self.vm, VirtAddr(0));
-        let length = now.0.saturating_sub(before.0);
-        let grown = Span { at: before, length };
+        // The page of a break inside a page is there already: it is the heap's or the image's.
+        let from = before.page_up().unwrap_or(now);
+        let grown = Span { at: from, length: now.0.saturating_sub(from.0) };
         self.decided(grown);
         self.became_usable(grown, Prot::RW);
         let ours = self.space.brk(self.vm, at);

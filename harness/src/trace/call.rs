@@ -18,8 +18,11 @@ pub struct Span {
 }
 
 impl Span {
-    /// The whole pages that it touches; `None` if it wraps around.
+    /// The whole pages that it touches, none if it is empty; `None` if it wraps around.
     pub fn pages(self) -> Option<VirtRange> {
+        if self.length == 0 {
+            return Some(VirtRange::new(self.at, self.at));
+        }
         let range = VirtRange::of_length(self.at, self.length)?;
         Some(VirtRange::new(range.start.page_down(), range.end.page_up()?))
     }
