@@ -1,8 +1,8 @@
 //! The tour: what a newcomer is shown. Six recordings of real programs, then the five workloads, one
 //! after another, each on a machine of its own and each ending with `check`.
 //!
-//! The whole takes less than a minute on two CPUs: recordings take about a second each, workloads
-//! [`TIME`].
+//! The whole takes half a minute on two CPUs: recordings take less than a second each, workloads as long
+//! as `TIME` says.
 
 mod traces;
 
