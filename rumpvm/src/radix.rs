@@ -287,11 +287,9 @@ impl<P: Platform> Radix<P> {
     /// Nodes on the way to `index` that a change there would have to copy.
     fn shared_on_path(&self, phys: &Phys<P>, index: u64) -> usize {
         let mut shared = 0;
-        let mut next = Link::root(self.root.load(Ordering::Acquire));
+        let root = Link::root(self.root.load(Ordering::Acquire));
+        let mut next = root.filter(|root| index < span(root.height + 1));
         while let Some(node) = next {
-            if index >= span(node.height + 1) {
-                break;
-            }
             // Copying a node shares what is below it.
             let copied = shared > 0 || phys.page(node.frame).refs.load(Ordering::Acquire) > 1;
             shared += usize::from(copied);

@@ -139,7 +139,8 @@ impl Processes {
             (life.process.fork(vm)?, Rc::new(RefCell::new(known)))
         };
         let open = life.open.clone();
-        let parent = if flags & CLONE_PARENT != 0 { life.parent } else { Some(parent) };
+        // rumpvm has no such birth: the sibling is the caller's child there, and waits leave it alone.
+        let parent = if flags & CLONE_PARENT != 0 { None } else { Some(parent) };
         self.add(child, parent, process, known, open);
         Ok(())
     }
