@@ -1,6 +1,6 @@
 //! Address maps: which addresses of a space mean what.
 //!
-//! Flow:  call -> validate -> [`change::Change`] (prepared, then committed with one store) -> pmap, amap.
+//! Flow:  call -> validate -> `Change` (prepared, then committed with one store) -> pmap, amap.
 //! Locks: `state`, a sleep lock, serializes calls; a fault takes no lock of the map (D7).
 //! Sleep: for `state`, and where an object is written out, which is after `state` was given up.
 //! Owns:  the areas, the amap and the pmap of one space.

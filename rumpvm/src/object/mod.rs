@@ -1,6 +1,6 @@
 //! Objects: memory that can be mapped by several spaces, or by one at several places.
 //!
-//! Flow:  fault -> [`Object::resident`] -> page, or "ask the pager" -> [`Object::page_in`] -> fault again.
+//! Flow:  fault -> `resident` -> page, or "ask the pager" -> `page_in` -> fault again.
 //! Locks: a leaf of the page tree; above it the object's `resizing` sleep lock, and the registry's.
 //! Sleep: in `page_in`, `write_back`, `resize` and at the end of the last user; never with a leaf locked.
 //! Owns:  its pages. A page is kept while any user is left, mapped or not.
@@ -66,7 +66,7 @@ pub(crate) enum Resident<'p, P: Platform> {
     Page(Frame, Option<Leaf<'p, P>>),
     /// The page is in transit: sleep until it is not busy, then look everything up again.
     Busy(Frame),
-    /// Not in memory: [`Object::page_in`], then look everything up again.
+    /// Not in memory: `page_in`, then look everything up again.
     Absent,
     /// The object ends before it.
     BeyondEnd,
