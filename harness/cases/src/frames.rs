@@ -53,7 +53,7 @@ fn taking_every_frame_ends_in_an_error_and_afterwards_all_are_back<P: Platform>(
     assert_eq!(phys.alloc_run(3).err(), Some(NoMemory));
 
     taken.into_iter().for_each(|fresh| phys.free(fresh));
-    assert!(eventually::<P>(|| phys.free_frames() == before));
+    assert!(eventually::<P>(|| phys.free_frames() >= before));
 }
 
 fn single_frames_that_come_back_merge_into_large_blocks<P: Platform>(vm: &Vm<P>) {
@@ -81,7 +81,7 @@ fn a_run_is_aligned_to_its_length_and_its_frames_are_free_one_by_one<P: Platform
         assert_eq!(rest.len(), (1 << order) - 1);
         rest.into_iter().chain([run]).for_each(|fresh| phys.free(fresh));
     }
-    assert!(eventually::<P>(|| phys.free_frames() == before));
+    assert!(eventually::<P>(|| phys.free_frames() >= before));
 }
 
 fn a_zeroed_frame_holds_zeros_whatever_was_in_it_before<P: Platform>(vm: &Vm<P>) {
