@@ -65,7 +65,10 @@ fn a_copy_makes_private_what_fork_shares<P: Platform>(vm: &Vm<P>) {
     let child = parent.fork();
     child.copy_out(vm, BASE + PAGE - 1, b"xy").unwrap();
     assert_eq!(parent.numbers(BASE, 3), [1, 2, 3]);
-    assert_eq!((child.get(BASE + PAGE - 1), child.numbers(BASE, 3)), (b'x', alloc::vec![1, b'y', 3]));
+    assert_eq!(
+        (child.get(BASE + PAGE - 1), child.numbers(BASE, 3)),
+        (b'x', alloc::vec![1, b'y', 3])
+    );
 }
 
 fn a_copy_to_a_shared_file_mapping_reaches_the_file<P: Platform>(vm: &Vm<P>) {

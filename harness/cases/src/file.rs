@@ -99,7 +99,8 @@ impl<S: Seam> File for RamFile<S> {
         if state.fail_writes {
             return Err(EIO);
         }
-        let place = state.bytes.get_mut(offset as usize..).and_then(|rest| rest.get_mut(..from.len()));
+        let place =
+            state.bytes.get_mut(offset as usize..).and_then(|rest| rest.get_mut(..from.len()));
         place.expect("no write reaches beyond the end").copy_from_slice(from);
         Ok(())
     }

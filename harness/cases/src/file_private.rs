@@ -62,7 +62,10 @@ fn the_tail_of_the_last_page_is_zero<P: Platform>(vm: &Vm<P>) {
     let program = Program::new(vm);
     program.map_object(BASE, 2, PRIVATE, &object, 0);
     let last = BASE + PAGE;
-    assert_eq!((program.get(last + 9), program.get(last + 10), program.get(last + PAGE - 1)), (7, 0, 0));
+    assert_eq!(
+        (program.get(last + 9), program.get(last + 10), program.get(last + PAGE - 1)),
+        (7, 0, 0)
+    );
     program.set(last + 10, 1);
     assert_eq!((program.get(last + 9), program.get(last + 10), program.get(last + 11)), (7, 1, 0));
     vm.close(&object).unwrap();

@@ -47,8 +47,7 @@ fn malformed_requests_get_the_error_numbers_of_linux<P: Platform>(vm: &Vm<P>) {
         (BASE, PAGE, noreplace, 0, 17),
     ];
     for (hint, length, flags, offset, errno) in table {
-        let answer =
-            program.mmap(vm, hint, length, Prot::RW, flags, Backing::Anonymous, offset);
+        let answer = program.mmap(vm, hint, length, Prot::RW, flags, Backing::Anonymous, offset);
         let told = answer.map_err(CallError::errno);
         assert_eq!(told, Err(errno), "mmap({hint}, {length:#x}, {flags:?}, {offset})");
     }

@@ -132,5 +132,8 @@ fn a_refused_request_changes_nothing<P: Platform>(vm: &Vm<P>) {
     let pages = vm.statistics().frames_total + 3;
     let refused = program.mremap(vm, BASE, 2 * PAGE, pages * PAGE, MAYMOVE, VirtAddr(0));
     assert_eq!(refused, Err(CallError::NoMemory));
-    assert_eq!((program.pages(), program.numbers(BASE, 2)), (alloc::vec![(0, 2)], alloc::vec![1, 2]));
+    assert_eq!(
+        (program.pages(), program.numbers(BASE, 2)),
+        (alloc::vec![(0, 2)], alloc::vec![1, 2])
+    );
 }

@@ -33,7 +33,8 @@ pub(crate) struct Bench<'v, P: Platform> {
 impl<'v, P: Platform> Bench<'v, P> {
     pub(crate) fn new(vm: &'v Vm<P>, frames: usize) -> Self {
         let phys = &vm.mmu.phys;
-        let frames = (0..frames).map(|_| phys.give(phys.alloc().unwrap(), PageKind::Anon)).collect();
+        let frames =
+            (0..frames).map(|_| phys.give(phys.alloc().unwrap(), PageKind::Anon)).collect();
         Self { vm, pmap: Pmap::try_new(&vm.mmu).unwrap(), frames }
     }
 
@@ -114,10 +115,8 @@ fn what_was_entered_is_found_with_its_frame_and_rights<P: Platform>(vm: &Vm<P>) 
     bench.enter(at, &bench.frames, Prot::READ | Prot::EXEC);
 
     let rights = seen::<P>(Prot::READ | Prot::EXEC);
-    let expected: Vec<_> = (0..)
-        .zip(&bench.frames)
-        .map(|(page, frame)| (at + page * PAGE, *frame, rights))
-        .collect();
+    let expected: Vec<_> =
+        (0..).zip(&bench.frames).map(|(page, frame)| (at + page * PAGE, *frame, rights)).collect();
     assert_eq!(bench.contents(at, 3), expected);
     assert_eq!(bench.contents(BASE, 4096), expected, "and nothing else");
     assert_eq!(bench.entry(at - PAGE), None);

@@ -24,7 +24,11 @@ cases! {
 
 type Held<P> = Hold<Process<P>, P>;
 
-fn wait<P: Platform>(vm: &Vm<P>, parent: &Held<P>, whom: WaitFor) -> Result<Option<(Pid, i32)>, CallError> {
+fn wait<P: Platform>(
+    vm: &Vm<P>,
+    parent: &Held<P>,
+    whom: WaitFor,
+) -> Result<Option<(Pid, i32)>, CallError> {
     parent.wait(vm, whom, true)
 }
 

@@ -74,8 +74,7 @@ impl<'v, P: Platform> Program<'v, P> {
     ) {
         let flags = flags | MapFlags::FIXED;
         let backing = Backing::Object(object);
-        let mapped =
-            self.mmap(self.vm, at, pages * PAGE, Prot::RW, flags, backing, first * PAGE);
+        let mapped = self.mmap(self.vm, at, pages * PAGE, Prot::RW, flags, backing, first * PAGE);
         assert_eq!(mapped, Ok(at));
     }
 

@@ -205,9 +205,8 @@ impl<P: Platform> Map<P> {
         if private {
             self.move_pages(store, old, new);
         }
-        if leaves {
-            self.amap.clear(&store.mmu.phys, request.old, &mut spares);
-        }
+        // What does not go along, and the nodes that the move has emptied.
+        self.amap.clear(&store.mmu.phys, request.old, &mut spares);
         drop(frozen);
         committed
     }
@@ -294,7 +293,10 @@ fn decode<P: Platform>(
     if new_length == 0 || new_length > end {
         return Err(CallError::Invalid);
     }
-    let old = VirtRange::of_length(old, old_length).ok_or(CallError::BadAddress)?;
+    let old = VirtRange::of_length(old, old_length).ok_or(CallError::Invalid)?;
+    if old.end.0 > end {
+        return Err(CallError::Invalid);
+    }
     if flags.contains(RemapFlags::FIXED) {
         let new = VirtRange::of_length(new_at, new_length).ok_or(CallError::Invalid)?;
         if !new_at.is_page_aligned() || new.end.0 > end || new.overlaps(old) {

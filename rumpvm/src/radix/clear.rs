@@ -40,12 +40,6 @@ impl<P: Platform> Radix<P> {
         let mut leaf = self.leaf(phys, pin, index)?;
         let Slot::Page(frame) = leaf.get(index) else { return None };
         leaf.set(index, Slot::Empty);
-        let empty = leaf.live() == 0;
-        drop(leaf);
-        if empty {
-            let _path = self.path.lock();
-            self.prune(phys, index);
-        }
         Some(frame)
     }
 
