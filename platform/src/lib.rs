@@ -61,8 +61,16 @@ pub trait Seam: Sized + Send + Sync + 'static {
 
     /// The caller looked at `word` (an address) and must wait until another CPU changes it. Returns
     /// after a while, or at once when it has changed; the caller looks again. Flush requests to this
-    /// CPU must be served in the meantime, or two CPUs that wait for each other's flush never end.
+    /// CPU must be served in the meantime, or two CPUs that wait for each other's flush never end; but
+    /// one at a time, never while one is being served.
     fn relax(word: usize) {
+        let _ = word;
+        core::hint::spin_loop();
+    }
+
+    /// As [`Seam::relax`], for a spin lock: its holder will change `word` soon whatever this CPU does, so
+    /// nothing needs to be served; and nothing may be, because serving takes spin locks.
+    fn pause(word: usize) {
         let _ = word;
         core::hint::spin_loop();
     }

@@ -72,7 +72,7 @@ impl<P: Platform> Vm<P> {
     /// Carries out what other CPUs asked of this one. The home calls it when [`Platform::tlb_ipi`] named
     /// this CPU, and from `Seam::relax`. Does not wait.
     pub fn tlb_interrupt(&self) {
-        self.mmu.tlb_interrupt(|| self.deactivate());
+        self.mmu.tlb_interrupt(|| self.leave_ended());
     }
 
     /// A little work for a CPU that has nothing to do; false when there is none left.

@@ -128,9 +128,22 @@ impl Here {
         }
     }
 
-    /// One look of a spinning CPU at what it waits for.
+    /// One look of a waiting CPU at what it waits for.
     pub(crate) fn relax(&self) {
         self.attend();
+        self.spin();
+    }
+
+    /// One look of a CPU at a spin lock that it waits for: serves nothing, but does not outlive a machine
+    /// that has stopped.
+    pub(crate) fn pause(&self) {
+        if self.cpu().attention().has(Attention::STOP) {
+            self.halt();
+        }
+        self.spin();
+    }
+
+    fn spin(&self) {
         hint::spin_loop();
         let looks = self.looks.get().wrapping_add(1);
         self.looks.set(looks);

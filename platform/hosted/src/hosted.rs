@@ -199,6 +199,14 @@ impl<F: Format> Seam for Hosted<F> {
         }
     }
 
+    fn pause(_word: usize) {
+        if is_on_cpu() {
+            here(|here| here.pause());
+        } else {
+            thread::yield_now();
+        }
+    }
+
     #[inline]
     fn intr_save() -> usize {
         here::intr_save()

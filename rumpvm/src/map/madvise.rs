@@ -66,7 +66,7 @@ impl<P: Platform> Map<P> {
         advice: i32,
     ) -> Result<(), CallError> {
         let advice = decode(advice)?;
-        let range = whole_pages::<P>(at, length).map_err(|_| CallError::Invalid)?;
+        let range = whole_pages(at, length).map_err(|_| CallError::Invalid)?;
         if range.is_empty() {
             return Ok(());
         }
@@ -174,6 +174,10 @@ impl<P: Platform> Map<P> {
                 continue;
             };
             let index = area.object_index(page);
+            if index >= object.pages_to_read() {
+                page = area.range.end.page();
+                continue;
+            }
             let needed = !object.is_resident(&store.mmu, &pin, index);
             drop(pin);
             if needed && object.page_in(&store.mmu, index).is_err() {

@@ -11,7 +11,6 @@ use super::change::Gone;
 use super::mmap::{Placed, check_memory};
 use super::{Area, AreaFlags, Map, State, Store};
 use crate::error::CallError;
-use crate::pmap::Debt;
 use crate::radix::{Slot, put_page};
 use crate::sync::try_push;
 
@@ -157,7 +156,7 @@ impl<P: Platform> Map<P> {
             new
         } else {
             let pin = store.mmu.phys.epoch.pin();
-            self.place(state, &pin, VirtAddr(0), new_length)?
+            self.place(state, &pin, (VirtAddr(0), P::Format::USER_END), new_length)?
         };
         match self.move_to(store, state, request, area, new) {
             Ok(more) => Ok((new, gone.and(more))),
@@ -201,17 +200,13 @@ impl<P: Platform> Map<P> {
             self.amap.clear(&store.mmu.phys, new, &mut spares_there);
             return committed;
         }
-        let mut debt = Debt::new();
-        let pin = store.mmu.phys.epoch.pin();
-        self.pmap.cursor(&store.mmu, &pin, request.old).remove(&mut debt);
-        drop(pin);
-        debt.pay(&store.mmu, &self.pmap);
+        self.give_up_tables(store, request.old);
+        self.give_up_tables(store, new);
         if private {
             self.move_pages(store, old, new);
         }
-        if leaves {
-            self.amap.clear(&store.mmu.phys, request.old, &mut spares);
-        }
+        // What does not go along, and the nodes that the move has emptied.
+        self.amap.clear(&store.mmu.phys, request.old, &mut spares);
         drop(frozen);
         committed
     }
@@ -298,7 +293,10 @@ fn decode<P: Platform>(
     if new_length == 0 || new_length > end {
         return Err(CallError::Invalid);
     }
-    let old = VirtRange::of_length(old, old_length).ok_or(CallError::BadAddress)?;
+    let old = VirtRange::of_length(old, old_length).ok_or(CallError::Invalid)?;
+    if old.end.0 > end {
+        return Err(CallError::Invalid);
+    }
     if flags.contains(RemapFlags::FIXED) {
         let new = VirtRange::of_length(new_at, new_length).ok_or(CallError::Invalid)?;
         if !new_at.is_page_aligned() || new.end.0 > end || new.overlaps(old) {

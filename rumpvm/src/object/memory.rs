@@ -23,12 +23,10 @@ impl<P: Platform> Object<P> {
             }
             return Ok(Resident::Page(frame, Some(leaf)));
         }
-        // Under the leaf's lock: whoever shrinks the object stores the size first and then empties leaves.
-        if index >= self.page_count() {
-            return Ok(Resident::BeyondEnd);
-        }
         let fresh = mmu.phys.alloc_zeroed()?;
-        let frame = self.install(mmu, &mut leaf, index, fresh);
-        Ok(Resident::Page(frame, Some(leaf)))
+        match self.install(mmu, &mut leaf, index, fresh) {
+            Some(frame) => Ok(Resident::Page(frame, Some(leaf))),
+            None => Ok(Resident::BeyondEnd),
+        }
     }
 }

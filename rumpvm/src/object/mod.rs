@@ -1,6 +1,6 @@
 //! Objects: memory that can be mapped by several spaces, or by one at several places.
 //!
-//! Flow:  fault -> [`Object::resident`] -> page, or "ask the pager" -> [`Object::page_in`] -> fault again.
+//! Flow:  fault -> `resident` -> page, or "ask the pager" -> `page_in` -> fault again.
 //! Locks: a leaf of the page tree; above it the object's `resizing` sleep lock, and the registry's.
 //! Sleep: in `page_in`, `write_back`, `resize` and at the end of the last user; never with a leaf locked.
 //! Owns:  its pages. A page is kept while any user is left, mapped or not.
@@ -25,8 +25,8 @@ pub use registry::Registry;
 use crate::NoMemory;
 use crate::phys::PageKind;
 use crate::pmap::Mmu;
-use crate::radix::{Leaf, Radix, Slot};
-use crate::sync::{Atomic, Hold, Mutex, Ordering, Pin};
+use crate::radix::{Leaf, Radix, Slot, put_page};
+use crate::sync::{Atomic, Hold, Mutex, Ordering, Pin, fence};
 
 /// Where an object's pages come from.
 pub(crate) enum Pager {
@@ -66,7 +66,7 @@ pub(crate) enum Resident<'p, P: Platform> {
     Page(Frame, Option<Leaf<'p, P>>),
     /// The page is in transit: sleep until it is not busy, then look everything up again.
     Busy(Frame),
-    /// Not in memory: [`Object::page_in`], then look everything up again.
+    /// Not in memory: `page_in`, then look everything up again.
     Absent,
     /// The object ends before it.
     BeyondEnd,
@@ -166,6 +166,11 @@ impl<P: Platform> Object<P> {
         })
     }
 
+    /// Whether pages that are not in memory can be read from somewhere, and how many there are.
+    pub(crate) fn pages_to_read(&self) -> u64 {
+        if self.file().is_some() { self.page_count() } else { 0 }
+    }
+
     /// Whether the page at `index` is in memory now.
     pub(crate) fn is_resident(&self, mmu: &Mmu<P>, pin: &Pin<'_, P>, index: u64) -> bool {
         self.device().is_some() || self.pages.get(&mmu.phys, pin, index) != Slot::Empty
@@ -187,21 +192,30 @@ impl<P: Platform> Object<P> {
         &self.pages
     }
 
-    /// Puts a fresh frame at `index` of a leaf, as a page of this object with one reference.
+    /// Puts a fresh frame at `index` of a leaf, as a page of this object with one reference; or frees it,
+    /// if the object ends before `index`. Whoever shrinks the object stores the size, and looks for pages
+    /// after a fence; here the page comes first and then, after a fence, the size. So one of the two sees
+    /// the other.
     fn install(
         &self,
         mmu: &Mmu<P>,
         leaf: &mut Leaf<'_, P>,
         index: u64,
         fresh: crate::phys::Fresh,
-    ) -> Frame {
+    ) -> Option<Frame> {
         let page = mmu.phys.page(fresh.frame());
         page.refs.set(1);
         page.owner.set(self.id);
         page.index.set(index);
         let frame = mmu.phys.give(fresh, PageKind::Object);
         leaf.set(index, Slot::Page(frame));
-        frame
+        fence::<P>();
+        if index < self.page_count() {
+            return Some(frame);
+        }
+        leaf.set(index, Slot::Empty);
+        put_page(&mmu.phys, frame);
+        None
     }
 
     /// Index of the first page in `lo..hi` that has a place in the tree.
@@ -219,9 +233,10 @@ impl<P: Platform> Object<P> {
     /// object is longer now. May block as a file does.
     pub(crate) fn has_grown(&self) -> bool {
         let Pager::File(file) = &self.pager else { return false };
-        let _resizing = self.resizing.lock();
         let length = file.length();
-        let grown = length > self.size();
+        let _resizing = self.resizing.lock();
+        // Without users it is on its way out, and stays as short as it was made (`end`).
+        let grown = self.users() > 0 && length > self.size();
         if grown {
             self.size.store(length, Ordering::Release);
         }

@@ -12,6 +12,7 @@ use crate::phys::Busy;
 use crate::pmap::{Debt, Mmu};
 use crate::radix::{Slot, Spares, put_page};
 use crate::stats::Event;
+use crate::sync::{Ordering, fence};
 
 /// Why an object could not bring or keep a page.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -39,9 +40,11 @@ impl<P: Platform> Object<P> {
     pub(crate) fn page_in(&self, mmu: &Mmu<P>, index: u64) -> Result<(), PagerError> {
         let Pager::File(file) = &self.pager else { return Ok(()) };
         let phys = &mmu.phys;
-        let pin = phys.epoch.pin();
+        if index >= self.page_count() {
+            return Ok(());
+        }
         let fresh = phys.alloc()?;
-        let frame = fresh.frame();
+        let pin = phys.epoch.pin();
         let mut leaf = match self.pages.leaf_mut(phys, &pin, index) {
             Ok(leaf) => leaf,
             Err(NoMemory) => {
@@ -49,14 +52,14 @@ impl<P: Platform> Object<P> {
                 return Err(PagerError::NoMemory);
             }
         };
-        if leaf.get(index) != Slot::Empty || index >= self.page_count() {
+        if leaf.get(index) != Slot::Empty {
             drop(leaf);
             phys.free(fresh);
             return Ok(());
         }
-        self.install(mmu, &mut leaf, index, fresh);
+        let Some(frame) = self.install(mmu, &mut leaf, index, fresh) else { return Ok(()) };
         let Some(busy) = phys.page(frame).try_busy() else {
-            phys.broken(format_args!("{frame:?} was busy before it was published"));
+            phys.broken(format_args!("{frame:?} was busy before it could be seen"));
         };
         drop(leaf);
         drop(pin);
@@ -133,14 +136,16 @@ impl<P: Platform> Object<P> {
     }
 
     /// Changes the size to `bytes`. Pages beyond it vanish from every space, and what they held is lost, as
-    /// ftruncate(2) says; the rest of the last page is zeroed. Sleeps.
+    /// ftruncate(2) says; the rest of the last page is zeroed. To be called before the file itself is
+    /// truncated: once it returns, nothing beyond the end is written any more. Sleeps.
     pub fn resize(&self, mmu: &Mmu<P>, bytes: u64) {
         let _resizing = self.resizing.lock();
         let before = self.size();
-        self.size.store(bytes, crate::sync::Ordering::SeqCst);
+        self.size.store(bytes, Ordering::SeqCst);
         if bytes >= before {
             return;
         }
+        fence::<P>();
         let first_gone = bytes.div_ceil(PAGE_SIZE);
         self.drop_pages(mmu, first_gone);
         if !bytes.is_multiple_of(PAGE_SIZE)
@@ -181,8 +186,13 @@ impl<P: Platform> Object<P> {
         dirty
     }
 
-    /// Gives up the page tree of an object without users.
-    pub(super) fn forget_pages(&self, mmu: &Mmu<P>) {
+    /// Ends an object without users: from now on it has no pages, and gets none from a fault that looked
+    /// it up before.
+    pub(super) fn end(&self, mmu: &Mmu<P>) {
+        let resizing = self.resizing.lock();
+        self.size.store(0, Ordering::SeqCst);
+        fence::<P>();
+        drop(resizing);
         self.drop_pages(mmu, 0);
         self.pages.clear(&mmu.phys, (0, u64::MAX), &mut Spares::none(&mmu.phys));
     }

@@ -25,11 +25,12 @@ struct List<P: Platform> {
     next_id: u64,
 }
 
-/// Volume number that no file has, for objects that are none.
-const NO_VOLUME: u64 = u64::MAX;
-
-fn key<P: Platform>(object: &Object<P>) -> FileId {
-    object.file_id().unwrap_or(FileId { device: NO_VOLUME, inode: object.id() })
+/// Where an object stands in the list: files first, by identity; others by number.
+fn key<P: Platform>(object: &Object<P>) -> (bool, FileId) {
+    match object.file_id() {
+        Some(file) => (false, file),
+        None => (true, FileId { device: 0, inode: object.id() }),
+    }
 }
 
 impl<P: Platform> Default for Registry<P> {
@@ -46,12 +47,11 @@ impl<P: Platform> Registry<P> {
 
     /// The object of `file`, with one more user. Every open of one file gives the same object.
     pub fn open_file(&self, file: Box<dyn File>) -> Result<Hold<Object<P>, P>, NoMemory> {
-        let id = file.id();
+        let (id, size) = ((false, file.id()), file.length());
         loop {
             let mut list = self.list.lock();
             let at = match list.objects.binary_search_by_key(&id, |object| key(object)) {
                 Err(at) => {
-                    let size = file.length();
                     return list.insert(at, Pager::File(file), size);
                 }
                 Ok(at) => at,
@@ -59,8 +59,6 @@ impl<P: Platform> Registry<P> {
             let object = list.objects[at].clone();
             if object.state.load(Ordering::Acquire) == LIVE {
                 object.add_user();
-                // What was written through the file since may have made it longer.
-                object.size.store(object.size().max(file.length()), Ordering::Release);
                 return Ok(object);
             }
             drop(list);
@@ -107,7 +105,7 @@ impl<P: Platform> Registry<P> {
         }
         let written = object.write_back(mmu, (0, u64::MAX));
         if written.is_ok() {
-            object.forget_pages(mmu);
+            object.end(mmu);
             let mut list = self.list.lock();
             if let Ok(at) = list.objects.binary_search_by_key(&key(object), |object| key(object)) {
                 list.objects.remove(at);

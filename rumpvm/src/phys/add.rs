@@ -8,7 +8,7 @@ use rumpvm_platform::Platform;
 use super::cache::MAX_BATCH;
 use super::page::PageKind;
 use super::records::{MAX_SEGMENTS, record_frames};
-use super::{NO_FRAME, Phys};
+use super::{Fresh, NO_FRAME, Phys};
 use crate::sync::Ordering;
 
 /// Why a range of physical memory was not added. Nothing has changed.
@@ -72,24 +72,25 @@ impl<P: Platform> Phys<P> {
         // - `adding` is held, and both questions were asked under it.
         // - The host gave the range for good, and its direct map covers it (`Platform::phys_to_virt`).
         unsafe { self.records.publish(first, frames, base) };
-        self.buddy.lock().free_range(&self.records, first + own, frames - own);
+        let mut usable = first + own;
+        if self.zero_page.load(Ordering::Acquire) == NO_FRAME {
+            self.make_zero_page(Fresh(Frame(usable)));
+            usable += 1;
+        }
+        self.buddy.lock().free_range(&self.records, usable, first + frames - usable);
         self.set_batch();
         drop(adding);
-        if zero_page == 1 {
-            self.make_zero_page();
-        }
         Ok(())
     }
 
-    /// Keeps the caches of all CPUs together below a sixteenth of memory, so that a small machine is not
+    /// Keeps the caches of all CPUs together below a tenth of memory, so that a small machine is not
     /// starved by its caches.
     fn set_batch(&self) {
         let share = self.records.frames() / (32 * self.platform.cpu_count() as u64);
         self.batch.store((share as u32).clamp(1, MAX_BATCH), Ordering::Release);
     }
 
-    fn make_zero_page(&self) {
-        let Ok(fresh) = self.alloc_run(0) else { return };
+    fn make_zero_page(&self, fresh: Fresh) {
         self.zero(&fresh);
         let frame = self.give(fresh, PageKind::Wired);
         self.zero_page.store(frame.0, Ordering::Release);

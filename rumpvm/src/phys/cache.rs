@@ -16,13 +16,10 @@ use crate::sync::{Atomic, Ordering};
 pub(super) const MAX_BATCH: u32 = 32;
 /// Batches that the depot keeps before it gives frames back to the buddy, for each CPU.
 const DEPOT_BATCHES: u32 = 8;
-const MAGAZINE: usize = 2 * MAX_BATCH as usize;
+pub(super) const MAGAZINE: usize = 2 * MAX_BATCH as usize;
 
 /// What one CPU has at hand. Written by that CPU alone, with interrupts masked.
 pub(super) struct Cache<P> {
-    /// The CPU is moving frames between its magazine and the depot. It may serve a flush request while
-    /// it waits for the depot's lock, and must not be drained then.
-    moving: Atomic<u32, P>,
     len: Atomic<u32, P>,
     zeroed_len: Atomic<u32, P>,
     frames: [Atomic<u32, P>; MAGAZINE],
@@ -32,7 +29,6 @@ pub(super) struct Cache<P> {
 impl<P: Platform> Cache<P> {
     pub(super) fn new() -> Self {
         Self {
-            moving: Atomic::new(0),
             len: Atomic::new(0),
             zeroed_len: Atomic::new(0),
             frames: core::array::from_fn(|_| Atomic::new(NO_FRAME)),
@@ -116,7 +112,6 @@ impl<P: Platform> Phys<P> {
     /// Fills half of an empty magazine from the depot, else from the buddy; returns one frame of it.
     #[cold]
     pub(super) fn refill(&self, cache: &Cache<P>) -> Option<Frame> {
-        cache.moving.set(1);
         let batch = self.batch.get();
         let from_depot = self.pop_chain(cache);
         if !from_depot {
@@ -133,7 +128,6 @@ impl<P: Platform> Phys<P> {
         if used > self.peak.load(Ordering::Relaxed) {
             self.peak.store(used, Ordering::Relaxed);
         }
-        cache.moving.set(0);
         frame
     }
 
@@ -157,13 +151,11 @@ impl<P: Platform> Phys<P> {
     /// Moves half of a full magazine to the depot; what is too much there goes to the buddy.
     #[cold]
     pub(super) fn spill(&self, cache: &Cache<P>) {
-        cache.moving.set(1);
         self.push_chain(cache, self.batch.get());
         let limit = DEPOT_BATCHES * self.platform.cpu_count() as u32;
         if self.depot.lock().chains > limit {
             self.empty_chain();
         }
-        cache.moving.set(0);
     }
 
     fn push_chain(&self, cache: &Cache<P>, count: u32) {
@@ -205,10 +197,6 @@ impl<P: Platform> Phys<P> {
     /// larger blocks can have it.
     pub fn drain(&self) {
         let cache = self.caches.mine();
-        if cache.moving.get() != 0 {
-            return;
-        }
-        cache.moving.set(1);
         while let Some(frame) = cache.pop_zeroed() {
             self.page(frame).set_kind(PageKind::Cached);
             if !cache.push(frame, MAGAZINE as u32) {
@@ -219,7 +207,6 @@ impl<P: Platform> Phys<P> {
         while cache.frames() > 0 {
             self.push_chain(&cache, MAX_BATCH);
         }
-        cache.moving.set(0);
         drop(cache);
         while self.empty_chain() {}
     }

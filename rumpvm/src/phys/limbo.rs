@@ -7,8 +7,8 @@ use rumpvm_arch::Frame;
 use rumpvm_platform::Platform;
 
 use super::{NO_FRAME, Phys};
-use crate::sync::Atomic;
 use crate::sync::epoch::GENERATIONS;
+use crate::sync::{Atomic, fence};
 
 /// Frames retired on a CPU before it tries to move the epoch on: at most 256 KiB wait on each CPU, and
 /// a scan of all CPUs is paid by 32 retirements.
@@ -37,6 +37,8 @@ impl<P: Platform> Phys<P> {
         let page = self.page(frame);
         page.set_limbo();
         let limbo = self.limbo.mine();
+        // As in `Epoch::retire`: the unlinking first.
+        fence::<P>();
         let now = self.epoch.now();
         let bag = (now % GENERATIONS as u64) as usize;
         let mut expired = NO_FRAME;

@@ -30,7 +30,7 @@ use crate::NoMemory;
 use crate::stats::{Counters, Event, Statistics};
 use crate::sync::{Atomic, Epoch, Ordering, PerCpu, Spin};
 use buddy::Buddy;
-use cache::{Cache, Depot};
+use cache::{Cache, Depot, MAGAZINE};
 use limbo::Limbo;
 use records::Records;
 
@@ -113,6 +113,11 @@ impl<P: Platform> Phys<P> {
         if P::fails(Scarce::Frame) {
             return Err(NoMemory);
         }
+        self.pop()
+    }
+
+    #[inline]
+    fn pop(&self) -> Result<Fresh, NoMemory> {
         let cache = self.caches.mine();
         let frame = match cache.pop() {
             Some(frame) => frame,
@@ -125,13 +130,14 @@ impl<P: Platform> Phys<P> {
     /// A frame full of zeros.
     #[inline]
     pub fn alloc_zeroed(&self) -> Result<Fresh, NoMemory> {
-        if !P::fails(Scarce::Frame)
-            && let Some(frame) = self.caches.mine().pop_zeroed()
-        {
+        if P::fails(Scarce::Frame) {
+            return Err(NoMemory);
+        }
+        if let Some(frame) = self.caches.mine().pop_zeroed() {
             self.page(frame).set_kind(PageKind::Fresh);
             return Ok(Fresh(frame));
         }
-        let fresh = self.alloc()?;
+        let fresh = self.pop()?;
         self.zero(&fresh);
         self.counters.count(Event::Zeroed);
         Ok(fresh)
@@ -187,7 +193,8 @@ impl<P: Platform> Phys<P> {
         let cache = self.caches.mine();
         if !cache.push(frame, self.batch.get() * 2) {
             self.spill(&cache);
-            cache.push(frame, self.batch.get() * 2);
+            // A magazine may be fuller than it should, but then it has just become emptier.
+            cache.push(frame, MAGAZINE as u32);
         }
     }
 

@@ -77,7 +77,7 @@ pub struct Page<P> {
     /// Slots that name an anonymous page; parents of a node; pmaps that share a page table. Whoever adds
     /// one has one already, or holds the lock of what names it.
     pub refs: Atomic<u32, P>,
-    /// Nonzero entries of a table or node [lock]; order of a free block [buddy].
+    /// Nonzero entries of a table or node, under its lock; order of a free block, under the buddy's.
     pub live: Atomic<u32, P>,
     /// Where page tables map this frame: see `pmap::rmap`.
     pub rmap: Atomic<u64, P>,
@@ -85,7 +85,7 @@ pub struct Page<P> {
     pub index: Atomic<u64, P>,
     /// Id of the object, or of the pmap a page table was made for. Set before it is published.
     pub owner: Atomic<u64, P>,
-    /// Links of whatever list the frame is on [that list's lock].
+    /// Links of whatever list the frame is on, under that list's lock.
     pub next: Atomic<u32, P>,
     /// As `next`.
     pub prev: Atomic<u32, P>,

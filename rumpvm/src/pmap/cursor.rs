@@ -105,6 +105,12 @@ impl<'m, P: Platform> Cursor<'m, P> {
         let mut at = self.range.start;
         while let Some(mut leaf) = self.next_leaf(&mut at) {
             let part = leaf.range().clip(self.range);
+            if debt.is_full() {
+                drop(leaf);
+                core::mem::take(debt).pay(self.mmu, self.pmap);
+                at = part.start;
+                continue;
+            }
             if leaf.is_shared() {
                 drop(leaf);
                 if !self.pmap.give_up_shared(self.mmu, part.start, debt) {
@@ -114,14 +120,16 @@ impl<'m, P: Platform> Cursor<'m, P> {
                 continue;
             }
             let mut page = part.start;
-            while page < part.end && leaf.live() > 0 {
+            while page < part.end && leaf.live() > 0 && !debt.is_full() {
                 change(&mut leaf, page, debt);
                 page = page + PAGE_SIZE;
             }
-            let empty = leaf.live() == 0;
+            let (empty, done) = (leaf.live() == 0, page >= part.end);
             drop(leaf);
             if empty {
                 self.pmap.free_empty(self.mmu, part.start, 1, debt);
+            } else if !done {
+                at = page;
             }
         }
     }
@@ -171,8 +179,9 @@ impl<P: Platform> Pmap<P> {
         if page.refs.load(Ordering::Acquire) == 1 {
             return false;
         }
-        page.refs.fetch_sub(1, Ordering::AcqRel);
         self.unlink(mmu, parent, slot, at, 1, debt);
+        // Others may work in it as theirs alone only when no CPU reaches it through us any more.
+        debt.release(entry.frame());
         drop(inner);
         let empty = above.live.get() == 0;
         drop(lock);

@@ -11,12 +11,12 @@
 
 use core::marker::PhantomData;
 
-use rumpvm_arch::{Format, Frame, PAGE_SIZE, VirtAddr, VirtRange};
+use rumpvm_arch::{Format, Frame, PAGE_SIZE, Pte, VirtAddr, VirtRange};
 use rumpvm_platform::{CpuId, CpuSet, MAX_CPUS, Platform};
 
-use super::{Mmu, Pmap};
+use super::{Mmu, Pmap, is_tracked};
 use crate::NoMemory;
-use crate::phys::Phys;
+use crate::phys::{PageKind, Phys};
 use crate::stats::Event;
 use crate::sync::{Atomic, Ordering, PerCpu, Spin, fence};
 
@@ -71,6 +71,30 @@ impl Ranges {
     }
 }
 
+/// A few frames.
+#[derive(Clone, Copy)]
+struct Few {
+    frames: [u32; FEW],
+    len: usize,
+}
+
+/// What a debt can remember before it must be paid: a cache line and a half of a fault's stack.
+const FEW: usize = 24;
+
+impl Few {
+    const NONE: Self = Self { frames: [0; FEW], len: 0 };
+
+    fn push(&mut self, frame: Frame) {
+        self.frames[self.len] = frame.0;
+        self.len += 1;
+    }
+
+    fn take(&mut self) -> impl Iterator<Item = Frame> + use<> {
+        let taken = core::mem::replace(self, Self::NONE);
+        taken.frames.into_iter().take(taken.len).map(Frame)
+    }
+}
+
 /// What must be flushed before anything that was unmapped may be used again.
 #[must_use = "pay the debt before what was unmapped is freed"]
 pub struct Debt<P: Platform> {
@@ -79,6 +103,12 @@ pub struct Debt<P: Platform> {
     everywhere: bool,
     /// Unlinked tables, chained through their records.
     tables: u32,
+    /// Shared leaf tables that the pmap has left. They count it as a sharer until this is paid: the others
+    /// must not take them for their own while a CPU may still walk them for us.
+    left: Few,
+    /// Object pages that were dirty when an entry of theirs went. Until this is paid a CPU that knows the
+    /// entry can store to them without anybody noting it.
+    dirty: Few,
     platform: PhantomData<fn() -> P>,
 }
 
@@ -92,7 +122,14 @@ impl<P: Platform> Debt<P> {
     /// Nothing owed.
     pub fn new() -> Self {
         let ranges = Ranges::new();
-        Self { ranges, everywhere: false, tables: NO_TABLE, platform: PhantomData }
+        Self {
+            ranges,
+            everywhere: false,
+            tables: NO_TABLE,
+            left: Few::NONE,
+            dirty: Few::NONE,
+            platform: PhantomData,
+        }
     }
 
     /// Owes the page at `at`.
@@ -125,9 +162,31 @@ impl<P: Platform> Debt<P> {
         self.tables = frame.0;
     }
 
+    /// Owes the end of the pmap's use of a shared leaf table that it has unlinked.
+    pub(super) fn release(&mut self, table: Frame) {
+        self.left.push(table);
+    }
+
+    /// Remembers that `old`, an entry that is gone, could be stored through.
+    #[inline]
+    pub(super) fn dirty(&mut self, phys: &Phys<P>, old: Pte) {
+        if old.is_dirty()
+            && is_tracked(phys, old.frame())
+            && phys.page(old.frame()).kind() == PageKind::Object
+        {
+            self.dirty.push(old.frame());
+        }
+    }
+
+    /// Whether it must be paid before anything is added to it.
+    #[inline]
+    pub fn is_full(&self) -> bool {
+        self.left.len == FEW || self.dirty.len == FEW
+    }
+
     /// Whether nothing is owed.
     pub fn is_paid(&self) -> bool {
-        self.ranges.len == 0 && self.tables == NO_TABLE
+        self.ranges.len == 0 && self.tables == NO_TABLE && self.left.len == 0 && self.dirty.len == 0
     }
 
     /// The caller knows of a larger debt that pays this one too.
@@ -145,7 +204,7 @@ impl<P: Platform> Debt<P> {
             let targets = if everywhere { mmu.shootdown.translating() } else { pmap.active() };
             mmu.flush(&self.ranges, targets);
         }
-        self.retire_tables(&mmu.phys);
+        self.after_flush(mmu);
     }
 
     /// As [`Debt::pay`], for pages that any space may have mapped.
@@ -154,11 +213,21 @@ impl<P: Platform> Debt<P> {
             fence::<P>();
             mmu.flush(&self.ranges, mmu.shootdown.translating());
         }
-        self.retire_tables(&mmu.phys);
+        self.after_flush(mmu);
     }
 
-    fn retire_tables(&mut self, phys: &Phys<P>) {
+    fn after_flush(&mut self, mmu: &Mmu<P>) {
+        let phys = &mmu.phys;
         self.ranges.len = 0;
+        for frame in self.dirty.take() {
+            let page = phys.page(frame);
+            if page.kind() == PageKind::Object {
+                page.set_dirty();
+            }
+        }
+        for table in self.left.take() {
+            super::leaf::release(mmu, table);
+        }
         while self.tables != NO_TABLE {
             let frame = Frame(self.tables);
             self.tables = phys.page(frame).next.get();

@@ -98,8 +98,8 @@ impl<P: Platform> Pmap<P> {
                     let own = table::make(mmu, fresh, at, 1, self.id());
                     let entry = Pte::table::<P::Format>(2, own, true);
                     table::swap(mmu, parent, slot, entry);
-                    page.refs.fetch_sub(1, Ordering::AcqRel);
                     debt.range(table::serves::<P::Format>(1, at));
+                    debt.release(shared);
                     mmu.phys.counters.count(Event::TableUnshared);
                 }
                 drop(inner);
@@ -173,6 +173,7 @@ impl<P: Platform> Leaf<'_, P> {
             let old = table::swap(self.mmu, self.frame, slot, entry);
             self.forget(slot, old);
             debt.page(at);
+            debt.dirty(&self.mmu.phys, old);
         } else {
             table::store(self.mmu, self.frame, slot, entry);
             self.page.live.set(self.page.live.get() + 1);
@@ -205,6 +206,7 @@ impl<P: Platform> Leaf<'_, P> {
         self.page.live.set(self.page.live.get() - 1);
         self.forget(slot, old);
         debt.page(at);
+        debt.dirty(&self.mmu.phys, old);
         Some(old)
     }
 
@@ -262,10 +264,14 @@ fn forget<P: Platform>(mmu: &Mmu<P>, table: Frame, slot: usize, old: Pte) {
     }
 }
 
-/// Removes every entry of a leaf table that no pmap reaches any more.
-pub(super) fn empty_table<P: Platform>(mmu: &Mmu<P>, frame: Frame) {
+/// Gives up one pmap's use of a leaf table that it does not reach any more, on no CPU. The last one removes
+/// every entry and retires the table.
+pub(super) fn release<P: Platform>(mmu: &Mmu<P>, frame: Frame) {
     let page = mmu.phys.page(frame);
-    let _lock = page.lock.lock();
+    let lock = page.lock.lock();
+    if page.refs.fetch_sub(1, Ordering::AcqRel) != 1 {
+        return;
+    }
     page.set_stray();
     for slot in 0..entries::<P::Format>(1) {
         let old = table::load(mmu, frame, slot);
@@ -274,6 +280,10 @@ pub(super) fn empty_table<P: Platform>(mmu: &Mmu<P>, frame: Frame) {
             forget(mmu, frame, slot, old);
         }
     }
+    page.live.set(0);
+    drop(lock);
+    mmu.phys.retire(frame);
+    mmu.phys.counters.count(Event::TableFreed);
 }
 
 impl<P: Platform> Mmu<P> {

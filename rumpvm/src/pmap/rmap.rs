@@ -76,7 +76,7 @@ struct Locked<'p, P: Platform> {
 impl<'p, P: Platform> Locked<'p, P> {
     fn lock(page: &'p Page<P>) -> Self {
         loop {
-            let word = page.rmap.wait_while(Ordering::Relaxed, |word| word & LOCKED != 0);
+            let word = page.rmap.spin_while(Ordering::Relaxed, |word| word & LOCKED != 0);
             let interrupts = P::intr_save();
             if page.rmap.compare_exchange(word, word | LOCKED, Ordering::Acquire).is_ok() {
                 return Self { page, word, interrupts };

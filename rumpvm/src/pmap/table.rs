@@ -233,15 +233,13 @@ impl<P: Platform> Pmap<P> {
                 continue;
             }
             let below = entry.frame();
-            let page = mmu.phys.page(below);
-            if page.refs.fetch_sub(1, Ordering::AcqRel) != 1 {
+            if level - 1 == 1 {
+                super::leaf::release(mmu, below);
                 continue;
             }
-            if level - 1 > 1 {
-                self.release_below(mmu, below, level - 1);
-            } else {
-                super::leaf::empty_table(mmu, below);
-            }
+            self.release_below(mmu, below, level - 1);
+            let page = mmu.phys.page(below);
+            page.refs.set(0);
             page.live.set(0);
             mmu.phys.retire(below);
             mmu.phys.counters.count(Event::TableFreed);

@@ -41,9 +41,9 @@ pub enum State {
 /// One process.
 pub struct Process<P: Platform> {
     pid: Pid,
-    /// Who waits for it; none once the whole family above is gone. [table]
+    /// Who waits for it; none once the whole family above is gone. Under the table's lock.
     parent: Atomic<u32, P>,
-    /// [table]
+    /// Under the table's lock.
     state: Mutex<State, P>,
     /// The space; replaced by exec, gone at exit.
     space: Mutex<Option<Hold<Space<P>, P>>, P>,

@@ -48,7 +48,11 @@ impl<P: Platform> Spaces<P> {
             old.pmap().deactivate(&self.mmu);
         }
         space.pmap().activate(&self.mmu);
-        *current = Some(space.clone());
+        let left = current.replace(space.clone());
+        drop(current);
+        drop(mine);
+        // Perhaps the last hold, with a file behind it: not under a lock.
+        drop(left);
     }
 
     /// Makes this CPU translate through no space.
@@ -62,6 +66,18 @@ impl<P: Platform> Spaces<P> {
         drop(current);
         drop(mine);
         drop(left);
+    }
+
+    /// Makes this CPU give up the space that it translates through, if that space has ended.
+    pub(crate) fn leave_ended(&self) {
+        let ended = {
+            let mine = self.current.mine();
+            let current = mine.lock();
+            current.as_ref().is_some_and(|space| space.users() == 0)
+        };
+        if ended {
+            self.deactivate();
+        }
     }
 
     /// A new, empty space with one user: the caller, who gives it up with [`Spaces::leave_space`].

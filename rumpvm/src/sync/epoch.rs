@@ -121,6 +121,9 @@ impl<S: Seam> Epoch<S> {
     /// `free` may be called with it on any CPU.
     pub unsafe fn retire(&self, record: NonNull<Retired>) {
         let local = self.locals.mine();
+        // The unlinking must be seen by everyone before the epoch is read: a reader that pins a later one
+        // must not find the link.
+        fence::<S>();
         let now = self.now();
         let bag = (now % GENERATIONS as u64) as usize;
         let mut expired = ptr::null_mut();

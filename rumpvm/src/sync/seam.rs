@@ -198,6 +198,19 @@ impl<W: Word, S: Seam> Atomic<W, S> {
             S::relax(self.address());
         }
     }
+
+    /// As [`Atomic::wait_while`], for a word that the holder of a spin lock will change: serves nothing
+    /// meanwhile.
+    #[inline]
+    pub fn spin_while(&self, order: Ordering, busy: impl Fn(W) -> bool) -> W {
+        loop {
+            let value = self.load(order);
+            if !busy(value) {
+                return value;
+            }
+            S::pause(self.address());
+        }
+    }
 }
 
 impl<S: Seam> Atomic<u32, S> {

@@ -1,8 +1,8 @@
 //! Ticket spin locks: first come, first served; interrupts stay masked while one is held.
 //!
 //! A spin lock is never held across a sleep or a switch: masking interrupts keeps the timer out, and
-//! nothing in the component sleeps with a guard alive. A CPU that waits for one still serves flush
-//! requests (`Seam::relax`), so a holder may itself wait for this CPU's flush.
+//! nothing in the component sleeps, or waits for another CPU's flush, with a guard alive. So a holder
+//! always gets on, and a CPU that waits for the lock serves nothing meanwhile.
 
 use core::cell::UnsafeCell;
 use core::marker::PhantomData;
@@ -49,7 +49,7 @@ impl<S: Seam> RawSpin<S> {
         let interrupts = S::intr_save();
         let ticket = self.next.fetch_add(1, Ordering::Relaxed);
         if self.owner.load(Ordering::Acquire) != ticket {
-            self.owner.wait_while(Ordering::Acquire, |owner| owner != ticket);
+            self.owner.spin_while(Ordering::Acquire, |owner| owner != ticket);
         }
         RawGuard { lock: self, interrupts, not_send: PhantomData }
     }

@@ -10,6 +10,8 @@ use std::vec::Vec;
 use rumpvm_platform::{CpuId, Scarce, Seam};
 
 use super::*;
+use crate::NoMemory;
+use crate::sync::Epoch;
 
 std::thread_local! {
     /// Heap allocations that still succeed.

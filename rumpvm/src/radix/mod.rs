@@ -1,0 +1,212 @@
+//! Radix trees of pages: what an amap and an object are made of.
+//!
+//! Nodes are frames of 512 tagged words. A leaf lines up with 2 MiB of what it describes, so that on
+//! x86-64 a leaf, a page-table page and a superpage are congruent (D3). Nodes are counted, and a tree can
+//! be shared by counting its root once more; whoever then changes something copies the nodes on the path
+//! to it, and those alone.
+//!
+//! Locks: the tree's `path` lock for changes of structure; each leaf's own lock for its slots. Order:
+//!        path, leaf from the top, then what the caller takes (page tables, page lists).
+//! Sleep: never.
+//! Owns:  its nodes, and one reference to each page that a slot names.
+//!
+//! R1. A node or page is counted once for each slot (or root) that names it.
+//! R2. A node with more than one reference does not change, and neither does anything below it.
+//! R3. `live` of a node is the number of its slots that are not empty. An empty node, which a fault can
+//!     leave behind that failed, is harmless and goes with the next clearing of its range.
+//! R4. An unlinked node is stray before its lock is given up, and retired, so readers under a pin may
+//!     still follow it.
+
+mod clear;
+mod leaf;
+mod node;
+mod spares;
+mod walk;
+
+use rumpvm_platform::Platform;
+
+pub use leaf::{Leaf, Slot};
+pub use node::put_page;
+pub use spares::Spares;
+
+use crate::NoMemory;
+use crate::phys::{Fresh, Phys};
+use crate::sync::{Atomic, Ordering, Pin, RawSpin};
+use node::{Link, copy, make, node_word, release, span};
+
+/// log2 of the slots in a node.
+pub const NODE_BITS: u32 = 9;
+
+/// Slots in a node.
+pub const SLOTS: usize = 1 << NODE_BITS;
+
+/// Most levels: 5-level page tables reach 2^44 pages of user memory, a file 2^45.
+const MAX_HEIGHT: u32 = 5;
+
+/// A tree of pages by index.
+pub struct Radix<P> {
+    root: Atomic<u64, P>,
+    path: RawSpin<P>,
+}
+
+impl<P: Platform> Default for Radix<P> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<P: Platform> Radix<P> {
+    /// An empty tree.
+    pub fn new() -> Self {
+        Self { root: Atomic::new(0), path: RawSpin::new() }
+    }
+
+    /// What is at `index`, as of some moment during the call. Takes no lock.
+    #[inline]
+    pub fn get(&self, phys: &Phys<P>, _pin: &Pin<'_, P>, index: u64) -> Slot {
+        match self.find(phys, index) {
+            Some((leaf, _)) => {
+                let word = phys.words(leaf.frame)[leaf.slot(index)].load(Ordering::Acquire);
+                Slot::decode(word)
+            }
+            None => Slot::Empty,
+        }
+    }
+
+    /// The leaf that covers `index`, locked, if there is one. It may be shared: look, do not touch.
+    pub fn leaf<'p>(
+        &self,
+        phys: &'p Phys<P>,
+        _pin: &'p Pin<'_, P>,
+        index: u64,
+    ) -> Option<Leaf<'p, P>> {
+        loop {
+            let (leaf, _) = self.find(phys, index)?;
+            let locked = Leaf::lock(phys, leaf.frame, index);
+            if !locked.page.is_stray() {
+                return Some(locked);
+            }
+        }
+    }
+
+    /// The leaf that covers `index`, made if need be and copied if it was shared, locked.
+    #[inline]
+    pub fn leaf_mut<'p>(
+        &self,
+        phys: &'p Phys<P>,
+        _pin: &'p Pin<'_, P>,
+        index: u64,
+    ) -> Result<Leaf<'p, P>, NoMemory> {
+        loop {
+            if let Some((leaf, true)) = self.find(phys, index) {
+                let locked = Leaf::lock(phys, leaf.frame, index);
+                if !locked.page.is_stray() && locked.is_sole() {
+                    return Ok(locked);
+                }
+            }
+            let path = self.path.lock();
+            self.own(phys, index, 1, &mut || phys.alloc_zeroed())?;
+            drop(path);
+        }
+    }
+
+    /// The same tree once more: both then copy what they change. The other CPUs' faults that began before
+    /// must be told (`Space::generation`), because they may have found the path to be theirs alone.
+    pub fn share(&self, phys: &Phys<P>) -> Self {
+        let _path = self.path.lock();
+        let word = self.root.load(Ordering::Acquire);
+        if let Some(root) = Link::root(word) {
+            phys.page(root.frame).refs.fetch_add(1, Ordering::AcqRel);
+        }
+        Self { root: Atomic::new(word), path: RawSpin::new() }
+    }
+
+    /// Whether every node on the way to `index` has one reference only. For checks.
+    pub fn is_sole(&self, phys: &Phys<P>, index: u64) -> bool {
+        self.find(phys, index).is_some_and(|(_, sole)| sole)
+    }
+
+    /// The leaf over `index`, and whether every node on the way has one reference only.
+    #[inline]
+    fn find(&self, phys: &Phys<P>, index: u64) -> Option<(Link, bool)> {
+        let mut node = Link::root(self.root.load(Ordering::Acquire))?;
+        if index >= span(node.height + 1) {
+            return None;
+        }
+        let mut sole = true;
+        loop {
+            sole &= phys.page(node.frame).refs.load(Ordering::Acquire) == 1;
+            if node.height == 1 {
+                return Some((node, sole));
+            }
+            node = node.child(phys.words(node.frame)[node.slot(index)].load(Ordering::Acquire))?;
+        }
+    }
+
+    /// Makes every node on the way to `index` exist and be ours alone, down to `height`. With the path
+    /// lock held.
+    fn own(
+        &self,
+        phys: &Phys<P>,
+        index: u64,
+        height: u32,
+        alloc: &mut dyn FnMut() -> Result<Fresh, NoMemory>,
+    ) -> Result<Link, NoMemory> {
+        let mut node = self.own_root(phys, index, alloc)?;
+        while node.height > height {
+            let slot = &phys.words(node.frame)[node.slot(index)];
+            let below = match node.child(slot.load(Ordering::Acquire)) {
+                Some(child) if phys.page(child.frame).refs.load(Ordering::Acquire) == 1 => child,
+                Some(shared) => {
+                    let copy = copy(phys, shared, alloc()?);
+                    slot.store(node_word(copy.frame), Ordering::Release);
+                    release(phys, shared);
+                    copy
+                }
+                None => {
+                    let made = make(phys, alloc()?, node.height - 1, index);
+                    let page = phys.page(node.frame);
+                    page.live.set(page.live.get() + 1);
+                    slot.store(node_word(made.frame), Ordering::Release);
+                    made
+                }
+            };
+            node = below;
+        }
+        Ok(node)
+    }
+
+    fn own_root(
+        &self,
+        phys: &Phys<P>,
+        index: u64,
+        alloc: &mut dyn FnMut() -> Result<Fresh, NoMemory>,
+    ) -> Result<Link, NoMemory> {
+        let mut root = match Link::root(self.root.load(Ordering::Acquire)) {
+            Some(root) => root,
+            None => {
+                let mut height = 1;
+                while index >= span(height + 1) {
+                    height += 1;
+                }
+                let root = make(phys, alloc()?, height, index);
+                self.root.store(root.as_root(), Ordering::Release);
+                root
+            }
+        };
+        while index >= span(root.height + 1) {
+            let above = make(phys, alloc()?, root.height + 1, 0);
+            phys.page(above.frame).live.set(1);
+            phys.words(above.frame)[0].store(node_word(root.frame), Ordering::Release);
+            self.root.store(above.as_root(), Ordering::Release);
+            root = above;
+        }
+        if phys.page(root.frame).refs.load(Ordering::Acquire) > 1 {
+            let copy = copy(phys, root, alloc()?);
+            self.root.store(copy.as_root(), Ordering::Release);
+            release(phys, root);
+            root = copy;
+        }
+        Ok(root)
+    }
+}
