@@ -7,7 +7,6 @@ mod progress;
 mod replay;
 mod run;
 mod tour;
-mod values;
 
 use std::process::ExitCode;
 

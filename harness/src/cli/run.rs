@@ -7,8 +7,9 @@ use anyhow::{Context, Result};
 use clap::Args;
 use serde_json::json;
 
-use super::{Verdict, progress, values};
+use super::{Verdict, progress};
 use crate::report::{self, Part};
+use crate::values;
 use crate::workload::{self, Limit, Settings, Workload};
 
 #[derive(Args)]

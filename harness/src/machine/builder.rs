@@ -1,5 +1,6 @@
 //! Settings of a machine, and the order in which it is put together.
 
+use std::io;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
@@ -56,12 +57,18 @@ impl<F: Format> Builder<F> {
     /// Builds the machine.
     ///
     /// # Panics
-    /// If the host has no memory or threads left, the settings make no sense, or the memory is too
-    /// small for the component's own records.
+    /// As [`Builder::try_build`], and if the host has no memory or threads left.
     pub fn build(self) -> Machine<F> {
+        self.try_build().expect("a host with resources")
+    }
+
+    /// Builds the machine; an error says what the host is short of.
+    ///
+    /// # Panics
+    /// If the settings make no sense, or the memory is too small for the component's own records.
+    pub fn try_build(self) -> io::Result<Machine<F>> {
         assert!(self.held_back < self.memory, "no memory is left to start with");
-        let (hosted, power) =
-            Hosted::power_on(self.memory, self.cpus).expect("a host with resources");
+        let (hosted, power) = Hosted::power_on(self.memory, self.cpus)?;
         let (start, end) = hosted.memory();
         let begin = PhysAddr(end.0 - self.held_back);
         let home = hosted.clone();
@@ -71,6 +78,6 @@ impl<F: Format> Builder<F> {
             vm
         });
         let kernel = Some(Kernel::new(vm));
-        Machine { whole: Arc::new(Whole { kernel, held_back: (begin, end), _power: power }) }
+        Ok(Machine { whole: Arc::new(Whole { kernel, held_back: (begin, end), _power: power }) })
     }
 }

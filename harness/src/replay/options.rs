@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
+use crate::values;
+
 /// Memory of the machine, unless told otherwise: what a small laptop of today has for one program,
 /// and enough for the shipped recordings with `--touch all`.
 const DEFAULT_MEMORY: &str = "1G";
@@ -44,7 +46,7 @@ pub struct Options {
     pub seed: u64,
 
     /// Memory of the machine: 512M, 2G...
-    #[arg(long, default_value = DEFAULT_MEMORY, value_parser = size, value_name = "SIZE")]
+    #[arg(long, default_value = DEFAULT_MEMORY, value_parser = values::memory, value_name = "SIZE")]
     pub memory: u64,
 }
 
@@ -64,14 +66,9 @@ pub enum Touch {
 
 impl Default for Options {
     fn default() -> Self {
-        let memory = size(DEFAULT_MEMORY).expect("the default is a size");
+        let memory = values::memory(DEFAULT_MEMORY).expect("the default is a size");
         Self { touch: Touch::First, seed: 1, memory }
     }
-}
-
-/// Reads `512M`: units are binary, as those of memory are.
-fn size(text: &str) -> Result<u64, parse_size::Error> {
-    parse_size::Config::new().with_binary().parse_size(text)
 }
 
 #[cfg(test)]

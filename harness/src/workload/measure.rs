@@ -26,7 +26,7 @@ pub(super) fn measure(
     settings: &Settings,
     progress: &(dyn Fn(f64) + Sync),
 ) -> io::Result<Part> {
-    let machine = Machine::builder().memory(settings.memory).cpus(settings.cpus).build();
+    let machine = Machine::builder().memory(settings.memory).cpus(settings.cpus).try_build()?;
     let load = Arc::new(Load::new(*settings));
     let samples = thread::scope(|scope| {
         let (done, wait) = channel();

@@ -1,5 +1,5 @@
-//! Values on the command line: sizes, times, numbers of CPUs. Each error names the value and shows
-//! what would be right.
+//! Values on the command line: sizes, times, numbers of CPUs. Each error names the value and shows what
+//! would be right.
 
 use std::time::Duration;
 
@@ -7,13 +7,13 @@ use clap::builder::{RangedU64ValueParser, ValueParser};
 use rumpvm_platform::MAX_CPUS;
 
 /// Reads `512M`. Units are binary, as those of memory are: 1K is 1024 bytes.
-pub(super) fn size(text: &str) -> Result<u64, String> {
+fn size(text: &str) -> Result<u64, String> {
     let size = parse_size::Config::new().with_binary().parse_size(text);
     size.map_err(|_| format!("`{text}` is no size: write a number and K, M or G, such as 512M"))
 }
 
 /// Reads the memory of a machine.
-pub(super) fn memory(text: &str) -> Result<u64, String> {
+pub(crate) fn memory(text: &str) -> Result<u64, String> {
     /// Below this, the component's own records and the first page tables leave nothing to run in.
     const LEAST: u64 = 4 << 20;
     /// What a hosted machine's frame numbers and the host's address space carry without trouble.
@@ -26,7 +26,7 @@ pub(super) fn memory(text: &str) -> Result<u64, String> {
 }
 
 /// Reads `60s`, `2m`, `1h 30m`.
-pub(super) fn time(text: &str) -> Result<Duration, String> {
+pub(crate) fn time(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(Duration::ZERO) => Err("no time at all: nothing would run".into()),
         Ok(time) => Ok(time),
@@ -37,7 +37,7 @@ pub(super) fn time(text: &str) -> Result<Duration, String> {
 }
 
 /// Reads a number of CPUs.
-pub(super) fn cpus() -> ValueParser {
+pub(crate) fn cpus() -> ValueParser {
     RangedU64ValueParser::<usize>::new().range(1..=MAX_CPUS as u64).into()
 }
 
