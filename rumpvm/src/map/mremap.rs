@@ -11,7 +11,6 @@ use super::change::Gone;
 use super::mmap::{Placed, check_memory};
 use super::{Area, AreaFlags, Map, State, Store};
 use crate::error::CallError;
-use crate::pmap::Debt;
 use crate::radix::{Slot, put_page};
 use crate::sync::try_push;
 
@@ -201,11 +200,8 @@ impl<P: Platform> Map<P> {
             self.amap.clear(&store.mmu.phys, new, &mut spares_there);
             return committed;
         }
-        let mut debt = Debt::new();
-        let pin = store.mmu.phys.epoch.pin();
-        self.pmap.cursor(&store.mmu, &pin, request.old).remove(&mut debt);
-        drop(pin);
-        debt.pay(&store.mmu, &self.pmap);
+        self.give_up_tables(store, request.old);
+        self.give_up_tables(store, new);
         if private {
             self.move_pages(store, old, new);
         }

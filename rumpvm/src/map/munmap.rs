@@ -52,14 +52,20 @@ impl<P: Platform> Map<P> {
         Ok(gone)
     }
 
-    /// Unmaps and gives up what is in memory of `range`. No fault may bring it back meanwhile: nothing is
-    /// mapped there any more, or the generation is frozen.
-    pub(super) fn drop_pages(&self, store: &Store<P>, range: VirtRange, mut spares: Spares<'_, P>) {
+    /// Gives up leaf tables over `range` that a fork shared, before anything is mapped there where nothing
+    /// was: what a fault enters through them the other side would see. The generation is frozen.
+    pub(super) fn give_up_tables(&self, store: &Store<P>, range: VirtRange) {
         let mut debt = Debt::new();
         let pin = store.mmu.phys.epoch.pin();
         self.pmap.cursor(&store.mmu, &pin, range).remove(&mut debt);
         drop(pin);
         debt.pay(&store.mmu, &self.pmap);
+    }
+
+    /// Unmaps and gives up what is in memory of `range`. No fault may bring it back meanwhile: nothing is
+    /// mapped there any more, or the generation is frozen.
+    pub(super) fn drop_pages(&self, store: &Store<P>, range: VirtRange, mut spares: Spares<'_, P>) {
+        self.give_up_tables(store, range);
         self.amap.clear(&store.mmu.phys, range, &mut spares);
     }
 }

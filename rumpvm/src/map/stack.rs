@@ -33,6 +33,7 @@ impl<P: Platform> Map<P> {
             return Ok(());
         }
         let range = VirtRange::new(at.page_down(), stack.range.end);
+        let gained = VirtRange::new(range.start, stack.range.start);
         let limits = state.limits;
         if !stack.flags.contains(AreaFlags::GROWSDOWN) || range.length() > limits.stack {
             return Err(CallError::NoMemory);
@@ -54,8 +55,12 @@ impl<P: Platform> Map<P> {
         if change.mapped() > limits.address_space || (locked && change.locked() > limits.locked) {
             return Err(CallError::NoMemory);
         }
+        let frozen = self.generation.freeze();
+        let gone = change.commit(store);
+        self.give_up_tables(store, gained);
+        drop(frozen);
         // The stack has no object, so nothing is left to settle.
-        change.commit(store).settle(store);
+        gone.settle(store);
         Ok(())
     }
 }
