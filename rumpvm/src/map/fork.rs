@@ -45,11 +45,13 @@ impl<P: Platform> Map<P> {
         {
             let mut childs = child.state.lock();
             childs.heap = state.heap;
-            childs.limits = state.limits;
+            childs.limits.areas = u64::MAX;
             let mut change = child.change(&mut childs);
             let everything = VirtRange::new(VirtAddr(0), VirtAddr(u64::MAX - 1));
             change.replace(everything, areas).map_err(|_| NoMemory)?;
             change.commit(store).settle(store);
+            // After the areas: what the parent has the child may have, whatever the limit is now.
+            childs.limits = state.limits;
         }
         // No fault of the parent decides from here on; those that have decided hold a leaf table's lock,
         // which sharing takes.
