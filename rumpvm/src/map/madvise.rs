@@ -66,7 +66,7 @@ impl<P: Platform> Map<P> {
         advice: i32,
     ) -> Result<(), CallError> {
         let advice = decode(advice)?;
-        let range = whole_pages::<P>(at, length).map_err(|_| CallError::Invalid)?;
+        let range = whole_pages(at, length).map_err(|_| CallError::Invalid)?;
         if range.is_empty() {
             return Ok(());
         }

@@ -32,7 +32,7 @@ mod stack;
 
 use core::ops::ControlFlow;
 
-use rumpvm_arch::{Format, PAGE_SIZE, VirtAddr, VirtRange};
+use rumpvm_arch::{PAGE_SIZE, VirtAddr, VirtRange};
 use rumpvm_platform::Platform;
 
 pub use area::{Area, AreaFlags};
@@ -175,16 +175,12 @@ impl<P: Platform> Map<P> {
     }
 }
 
-/// `length` bytes from `at`, rounded up to whole pages; `at` must be page-aligned and the range lie inside
-/// user memory. The common argument check of the calls on existing mappings.
-pub(crate) fn whole_pages<P: Platform>(at: VirtAddr, length: u64) -> Result<VirtRange, CallError> {
+/// `length` bytes from `at`, rounded up to whole pages; `at` must be page-aligned. The common argument check
+/// of the calls on existing mappings, for which what lies beyond user memory is just not mapped.
+pub(crate) fn whole_pages(at: VirtAddr, length: u64) -> Result<VirtRange, CallError> {
     if !at.is_page_aligned() {
         return Err(CallError::Invalid);
     }
-    let end = length.checked_add(PAGE_SIZE - 1).ok_or(CallError::Invalid)? & !(PAGE_SIZE - 1);
-    let range = VirtRange::of_length(at, end).ok_or(CallError::Unmapped)?;
-    if range.end > P::Format::USER_END {
-        return Err(CallError::Unmapped);
-    }
-    Ok(range)
+    let length = length.checked_next_multiple_of(PAGE_SIZE).ok_or(CallError::Unmapped)?;
+    VirtRange::of_length(at, length).ok_or(CallError::Unmapped)
 }

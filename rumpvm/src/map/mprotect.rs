@@ -23,7 +23,7 @@ impl<P: Platform> Map<P> {
         length: u64,
         prot: Prot,
     ) -> Result<(), CallError> {
-        let range = whole_pages::<P>(at, length)?;
+        let range = whole_pages(at, length)?;
         if range.is_empty() {
             return Ok(());
         }

@@ -87,7 +87,7 @@ impl<P: Platform> Space<P> {
             POPULATE_WRITE => Access::Write,
             _ => return self.map.madvise(store, at, length, advice),
         };
-        let range = whole_pages::<P>(at, length).map_err(|_| CallError::Invalid)?;
+        let range = whole_pages(at, length).map_err(|_| CallError::Invalid)?;
         pages(range).try_for_each(|at| {
             fault::fault(store, &self.map, at, access).map_err(|error| match error {
                 FaultError::Unmapped { .. } => CallError::Unmapped,
