@@ -1,10 +1,13 @@
 //! mlock(2) and munlock(2): keep pages in memory.
 
+use core::ops::ControlFlow;
+
 use rumpvm_arch::{PAGE_SIZE, VirtAddr, VirtRange};
 use rumpvm_platform::Platform;
 
 use super::{AreaFlags, Map, Store};
 use crate::error::CallError;
+use crate::sync::Pin;
 
 impl<P: Platform> Map<P> {
     /// Locks every page that `length` bytes from `at` touch, and returns their range: they are yet to be
@@ -41,14 +44,16 @@ impl<P: Platform> Map<P> {
             return Ok(range);
         }
         let mut state = self.state.lock();
-        if locked && state.locked.saturating_add(bytes) > state.limits.locked {
-            return Err(if state.limits.locked == 0 {
-                CallError::NotPermitted
-            } else {
-                CallError::NoMemory
-            });
+        let pin = store.mmu.phys.epoch.pin();
+        if locked && state.limits.locked == 0 {
+            return Err(CallError::NotPermitted);
         }
-        let prefix = self.mapped_prefix(&store.mmu.phys.epoch.pin(), range);
+        let more = bytes.saturating_sub(self.locked_in(&pin, range));
+        if locked && state.locked.saturating_add(more) > state.limits.locked {
+            return Err(CallError::NoMemory);
+        }
+        let prefix = self.mapped_prefix(&pin, range);
+        drop(pin);
         if prefix.is_empty() {
             return Err(CallError::Unmapped);
         }
@@ -58,5 +63,17 @@ impl<P: Platform> Map<P> {
         drop(state);
         gone.settle(store);
         if prefix == range { Ok(range) } else { Err(CallError::Unmapped) }
+    }
+
+    /// Bytes of `range` that are locked already. Holes count against the limit, as on Linux.
+    fn locked_in(&self, pin: &Pin<'_, P>, range: VirtRange) -> u64 {
+        let mut locked = 0;
+        let _: ControlFlow<()> = self.areas.visit(pin, range.start.0, range.end.0, |area| {
+            if area.flags.contains(AreaFlags::LOCKED) {
+                locked += area.range.clip(range).length();
+            }
+            ControlFlow::Continue(())
+        });
+        locked
     }
 }
