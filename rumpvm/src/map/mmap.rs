@@ -55,6 +55,9 @@ bitflags! {
     }
 }
 
+/// What `MAP_32BIT` stays below: its addresses are to fit 31 bits.
+const BIT32_END: VirtAddr = VirtAddr(1 << 31);
+
 /// What is to be mapped.
 pub enum Backing<'o, P: Platform> {
     /// Zero-filled memory.
@@ -76,6 +79,8 @@ pub(crate) struct Placed {
 struct Request {
     length: u64,
     hint: VirtAddr,
+    /// Where it must end, if its place is ours to choose.
+    limit: VirtAddr,
     fixed: bool,
     no_replace: bool,
     area: AreaFlags,
@@ -155,7 +160,7 @@ impl<P: Platform> Map<P> {
     ) -> Result<VirtRange, CallError> {
         let pin = store.mmu.phys.epoch.pin();
         if !request.fixed {
-            return self.place(state, &pin, request.hint, request.length);
+            return self.place(state, &pin, (request.hint, request.limit), request.length);
         }
         if !request.hint.is_page_aligned() {
             return Err(CallError::Invalid);
@@ -249,7 +254,9 @@ fn decode<P: Platform>(
     }
     let no_replace = flags.contains(MapFlags::FIXED_NOREPLACE);
     let fixed = no_replace || flags.contains(MapFlags::FIXED);
-    Ok(Request { length, hint, fixed, no_replace, area })
+    let low = flags.contains(MapFlags::BIT32);
+    let limit = if low { BIT32_END } else { P::Format::USER_END };
+    Ok(Request { length, hint, limit, fixed, no_replace, area })
 }
 
 /// Refuses what is larger than all memory, if the space's limits say so.

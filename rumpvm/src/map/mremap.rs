@@ -156,7 +156,7 @@ impl<P: Platform> Map<P> {
             new
         } else {
             let pin = store.mmu.phys.epoch.pin();
-            self.place(state, &pin, VirtAddr(0), new_length)?
+            self.place(state, &pin, (VirtAddr(0), P::Format::USER_END), new_length)?
         };
         match self.move_to(store, state, request, area, new) {
             Ok(more) => Ok((new, gone.and(more))),

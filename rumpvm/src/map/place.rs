@@ -16,16 +16,16 @@ const STACK_ROOM: u64 = 128 << 20;
 pub(super) const GUARD: u64 = 256 * PAGE_SIZE;
 
 impl<P: Platform> Map<P> {
-    /// A free range of `length` bytes: at `hint` if that is free, else the highest that fits.
+    /// A free range of `length` bytes below `limit`: at `hint` if that is free, else the highest that fits.
     pub(super) fn place(
         &self,
         state: &State,
         pin: &Pin<'_, P>,
-        hint: VirtAddr,
+        (hint, limit): (VirtAddr, VirtAddr),
         length: u64,
     ) -> Result<VirtRange, CallError> {
         let lowest = state.limits.lowest;
-        let end = P::Format::USER_END.0;
+        let end = P::Format::USER_END.min(limit).0;
         if length > end - lowest {
             return Err(CallError::NoMemory);
         }
