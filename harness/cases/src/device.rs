@@ -1,0 +1,80 @@
+//! Device memory: frames that are mapped as they are, and never the component's to free.
+//!
+//! A case has no device. It takes frames out of the component's hands instead, which maps them the same
+//! way; that they can also be frames without a record is tested where the machine can hold some back.
+
+use rumpvm::phys::PageKind;
+use rumpvm::{FaultError, MapFlags, Vm};
+use rumpvm_arch::Frame;
+use rumpvm_platform::Platform;
+
+use crate::program::BASE;
+use crate::{PAGE, Program, cases};
+
+cases! {
+    stores_reach_the_devices_frames_and_loads_see_them,
+    a_private_mapping_of_a_device_copies_on_store,
+    a_device_ends_where_it_ends,
+}
+
+/// Calls `work` with two frames in a row that serve as a device.
+fn with_device<P: Platform>(vm: &Vm<P>, work: impl FnOnce(Frame)) {
+    let phys = &vm.mmu.phys;
+    let run = phys.alloc_run(1).unwrap();
+    phys.zero(&run);
+    for second in phys.rest_of_run(&run, 1) {
+        phys.zero(&second);
+        phys.give(second, PageKind::Wired);
+    }
+    let first = phys.give(run, PageKind::Wired);
+    work(first);
+    phys.free(phys.take(first));
+    phys.free(phys.take(Frame(first.0 + 1)));
+}
+
+fn stores_reach_the_devices_frames_and_loads_see_them<P: Platform>(vm: &Vm<P>) {
+    with_device(vm, |first| {
+        let device = vm.device(first, 2).unwrap();
+        let program = Program::new(vm);
+        program.map_object(BASE, 2, MapFlags::SHARED, &device, 0);
+        program.set(BASE + PAGE + 7, 42);
+        let mut byte = [0];
+        vm.mmu.phys.read(Frame(first.0 + 1), 7, &mut byte);
+        assert_eq!(byte, [42]);
+        vm.mmu.phys.write(first, 3, &[43]);
+        assert_eq!(program.get(BASE + 3), 43);
+        let child = program.fork();
+        child.set(BASE, 1);
+        assert_eq!(program.get(BASE), 1);
+        drop((program, child));
+        vm.close(&device).unwrap();
+    });
+}
+
+fn a_private_mapping_of_a_device_copies_on_store<P: Platform>(vm: &Vm<P>) {
+    with_device(vm, |first| {
+        let device = vm.device(first, 2).unwrap();
+        let program = Program::new(vm);
+        program.map_object(BASE, 2, MapFlags::PRIVATE, &device, 0);
+        vm.mmu.phys.write(first, 0, &[5, 6]);
+        assert_eq!(program.get(BASE), 5);
+        program.set(BASE, 9);
+        let mut bytes = [0; 2];
+        vm.mmu.phys.read(first, 0, &mut bytes);
+        assert_eq!((bytes, program.get(BASE + 1)), ([5, 6], 6));
+        drop(program);
+        vm.close(&device).unwrap();
+    });
+}
+
+fn a_device_ends_where_it_ends<P: Platform>(vm: &Vm<P>) {
+    with_device(vm, |first| {
+        let device = vm.device(first, 2).unwrap();
+        let program = Program::new(vm);
+        program.map_object(BASE, 3, MapFlags::SHARED, &device, 0);
+        let at = BASE + 2 * PAGE;
+        assert_eq!(program.load(at), Err(FaultError::BeyondEnd { at }));
+        drop(program);
+        vm.close(&device).unwrap();
+    });
+}

@@ -1,0 +1,91 @@
+//! Limits of a space: what goes beyond one is refused and changes nothing.
+
+use rumpvm::{CallError, Limits, MapFlags, Overcommit, RemapFlags, Vm};
+use rumpvm_arch::{Prot, VirtAddr};
+use rumpvm_platform::Platform;
+
+use crate::program::{ANON, BASE};
+use crate::{PAGE, Program, cases};
+
+cases! {
+    the_address_space_limit_refuses_what_would_exceed_it,
+    replacing_a_mapping_does_not_count_twice,
+    the_area_limit_refuses_a_cut_but_not_a_removal,
+    a_mapping_larger_than_memory_is_refused_unless_overcommit_is_allowed,
+    the_lowest_address_cannot_be_mapped,
+    limits_are_inherited,
+    a_parent_above_its_area_limit_can_still_fork,
+}
+
+fn the_address_space_limit_refuses_what_would_exceed_it<P: Platform>(vm: &Vm<P>) {
+    let program = Program::new(vm);
+    program.set_limits(Limits { address_space: 8 * PAGE, ..Limits::default() });
+    program.map_at(BASE, 6);
+    assert_eq!(program.try_map(VirtAddr(0), 3, ANON), Err(CallError::NoMemory));
+    let grown = program.mremap(vm, BASE, 6 * PAGE, 9 * PAGE, RemapFlags::MAYMOVE, VirtAddr(0));
+    assert_eq!(grown, Err(CallError::NoMemory));
+    let at = program.map(2);
+    assert_eq!(program.mapped_bytes(), 8 * PAGE);
+    program.unmap(at, 1);
+    program.map(1);
+}
+
+fn replacing_a_mapping_does_not_count_twice<P: Platform>(vm: &Vm<P>) {
+    let program = Program::new(vm);
+    program.set_limits(Limits { address_space: 8 * PAGE, ..Limits::default() });
+    program.map_at(BASE, 8);
+    program.map_at(BASE + 2 * PAGE, 6);
+    assert_eq!(program.mapped_bytes(), 8 * PAGE);
+}
+
+fn the_area_limit_refuses_a_cut_but_not_a_removal<P: Platform>(vm: &Vm<P>) {
+    let program = Program::new(vm);
+    program.map_at(BASE, 9);
+    program.map_at(BASE + 20 * PAGE, 1);
+    program.set_limits(Limits { areas: 2, ..Limits::default() });
+    let table = program.table();
+    let middle = BASE + 4 * PAGE;
+    assert_eq!(program.munmap(vm, middle, PAGE), Err(CallError::NoMemory));
+    assert_eq!(program.mprotect(vm, middle, PAGE, Prot::READ), Err(CallError::NoMemory));
+    assert_eq!(program.try_map(VirtAddr(0), 1, ANON), Err(CallError::NoMemory));
+    assert_eq!(program.madvise(vm, middle, PAGE, 1), Err(CallError::NoMemory));
+    assert_eq!(program.table(), table);
+    program.set(middle, 1);
+    program.unmap(BASE, 1);
+    program.unmap(BASE + 20 * PAGE, 1);
+    program.unmap(middle, 1);
+}
+
+fn a_mapping_larger_than_memory_is_refused_unless_overcommit_is_allowed<P: Platform>(vm: &Vm<P>) {
+    let program = Program::new(vm);
+    let pages = vm.statistics().frames_total + 1;
+    let large = |flags| program.try_map(VirtAddr(0), pages, flags);
+    assert_eq!(large(ANON), Err(CallError::NoMemory));
+    assert!(large(ANON | MapFlags::NORESERVE).is_ok());
+    program.set_limits(Limits { overcommit: Overcommit::Always, ..Limits::default() });
+    assert!(large(ANON).is_ok());
+}
+
+fn the_lowest_address_cannot_be_mapped<P: Platform>(vm: &Vm<P>) {
+    let program = Program::new(vm);
+    let lowest = VirtAddr(Limits::default().lowest);
+    let fixed = ANON | MapFlags::FIXED;
+    assert_eq!(program.try_map(lowest - PAGE, 1, fixed), Err(CallError::NotPermitted));
+    assert_eq!(program.try_map(lowest - PAGE, 1, ANON), Ok(lowest), "a hint is moved up");
+}
+
+fn limits_are_inherited<P: Platform>(vm: &Vm<P>) {
+    let parent = Program::new(vm);
+    let limits = Limits { stack: 5 * PAGE, data: 6 * PAGE, ..Limits::default() };
+    parent.set_limits(limits);
+    assert_eq!(parent.fork().limits(), limits);
+}
+
+fn a_parent_above_its_area_limit_can_still_fork<P: Platform>(vm: &Vm<P>) {
+    let parent = Program::new(vm);
+    for page in 0..5 {
+        parent.map_at(BASE + 2 * page * PAGE, 1);
+    }
+    parent.set_limits(Limits { areas: 2, ..Limits::default() });
+    assert_eq!(parent.fork().table(), parent.table());
+}

@@ -1,0 +1,219 @@
+//! Page tables through their cursors: what one operation does to a range.
+
+use alloc::vec;
+use alloc::vec::Vec;
+
+use rumpvm::Vm;
+use rumpvm::phys::PageKind;
+use rumpvm::pmap::{Cursor, Debt, Pmap};
+use rumpvm_arch::{Format, Frame, Prot, Pte, VirtAddr, VirtRange, span};
+use rumpvm_platform::Platform;
+
+use crate::program::BASE;
+use crate::{PAGE, cases};
+
+cases! {
+    what_was_entered_is_found_with_its_frame_and_rights,
+    removing_a_range_leaves_its_neighbours_and_frees_the_empty_tables,
+    protecting_takes_rights_away_and_never_gives_any,
+    protecting_with_no_rights_removes_the_entries,
+    harvesting_returns_the_bits_once_and_leaves_the_mapping,
+    entering_the_same_frame_again_only_adds_rights,
+    entering_another_frame_replaces_the_mapping,
+    an_operation_on_an_empty_range_finds_nothing_and_makes_no_tables,
+}
+
+/// A pmap outside any space, with frames to map.
+pub(crate) struct Bench<'v, P: Platform> {
+    pub(crate) vm: &'v Vm<P>,
+    pub(crate) pmap: Pmap<P>,
+    pub(crate) frames: Vec<Frame>,
+}
+
+impl<'v, P: Platform> Bench<'v, P> {
+    pub(crate) fn new(vm: &'v Vm<P>, frames: usize) -> Self {
+        let phys = &vm.mmu.phys;
+        let frames =
+            (0..frames).map(|_| phys.give(phys.alloc().unwrap(), PageKind::Anon)).collect();
+        Self { vm, pmap: Pmap::try_new(&vm.mmu).unwrap(), frames }
+    }
+
+    /// Does `work` with a cursor over `pages` pages at `at`, and pays what it owes.
+    pub(crate) fn at<R>(
+        &self,
+        at: VirtAddr,
+        pages: u64,
+        work: impl FnOnce(Cursor<'_, P>, &mut Debt<P>) -> R,
+    ) -> R {
+        let mut debt = Debt::new();
+        let range = VirtRange::new(at, at + pages * PAGE);
+        let pin = self.vm.mmu.phys.epoch.pin();
+        let result = work(self.pmap.cursor(&self.vm.mmu, &pin, range), &mut debt);
+        drop(pin);
+        debt.pay(&self.vm.mmu, &self.pmap);
+        result
+    }
+
+    pub(crate) fn enter(&self, at: VirtAddr, frames: &[Frame], prot: Prot) {
+        let entered = self.at(at, frames.len() as u64, |cursor, debt| {
+            cursor.enter(frames.iter().copied(), prot, debt)
+        });
+        assert_eq!(entered, Ok(frames.len() as u64));
+    }
+
+    pub(crate) fn remove(&self, at: VirtAddr, pages: u64) {
+        self.at(at, pages, |cursor, debt| cursor.remove(debt));
+    }
+
+    pub(crate) fn entry(&self, at: VirtAddr) -> Option<Pte> {
+        let pin = self.vm.mmu.phys.epoch.pin();
+        self.pmap.query(&self.vm.mmu, &pin, at)
+    }
+
+    fn tables(&self) -> u64 {
+        self.pmap.tables(&self.vm.mmu, &self.vm.mmu.phys.epoch.pin())
+    }
+
+    pub(crate) fn resident(&self) -> u64 {
+        self.pmap.resident(&self.vm.mmu, &self.vm.mmu.phys.epoch.pin())
+    }
+
+    /// Frame and rights of every entry in the range.
+    fn contents(&self, at: VirtAddr, pages: u64) -> Vec<(VirtAddr, Frame, Prot)> {
+        let mut found = vec![];
+        self.at(at, pages, |cursor, _| {
+            cursor.query(|at, entry| found.push((at, entry.frame(), entry.prot::<P::Format>())));
+        });
+        found
+    }
+}
+
+impl<P: Platform> Drop for Bench<'_, P> {
+    fn drop(&mut self) {
+        let phys = &self.vm.mmu.phys;
+        self.pmap.destroy(&self.vm.mmu);
+        for frame in self.frames.drain(..) {
+            phys.free(phys.take(frame));
+        }
+    }
+}
+
+/// What the hardware makes of `prot`.
+fn seen<P: Platform>(prot: Prot) -> Prot {
+    let readable = prot | Prot::READ;
+    if P::Format::HAS_NX { readable } else { readable | Prot::EXEC }
+}
+
+/// The last page of a leaf table: what is entered there goes on in the next one.
+fn border<P: Platform>() -> VirtAddr {
+    BASE + span::<P::Format>(2) - PAGE
+}
+
+fn what_was_entered_is_found_with_its_frame_and_rights<P: Platform>(vm: &Vm<P>) {
+    let bench = Bench::new(vm, 3);
+    let at = border::<P>();
+    bench.enter(at, &bench.frames, Prot::READ | Prot::EXEC);
+
+    let rights = seen::<P>(Prot::READ | Prot::EXEC);
+    let expected: Vec<_> =
+        (0..).zip(&bench.frames).map(|(page, frame)| (at + page * PAGE, *frame, rights)).collect();
+    assert_eq!(bench.contents(at, 3), expected);
+    assert_eq!(bench.contents(BASE, 4096), expected, "and nothing else");
+    assert_eq!(bench.entry(at - PAGE), None);
+    assert_eq!(bench.resident(), 3);
+}
+
+fn removing_a_range_leaves_its_neighbours_and_frees_the_empty_tables<P: Platform>(vm: &Vm<P>) {
+    let bench = Bench::new(vm, 4);
+    let at = border::<P>();
+    let empty = bench.tables();
+    bench.enter(at - PAGE, &bench.frames, Prot::RW);
+    let both = bench.tables();
+
+    bench.remove(at + PAGE, 2);
+    assert_eq!(bench.resident(), 2);
+    assert_eq!(bench.tables(), both - 1, "the second leaf table is empty");
+
+    bench.remove(at - PAGE, 1);
+    let last = (at, bench.frames[1], seen::<P>(Prot::RW));
+    assert_eq!(bench.contents(BASE, 4096), [last]);
+
+    bench.remove(BASE, 4096);
+    assert_eq!((bench.resident(), bench.tables()), (0, empty), "only the root is left");
+    assert!(bench.frames.iter().all(|frame| vm.mmu.mappings(*frame) == 0));
+}
+
+fn protecting_takes_rights_away_and_never_gives_any<P: Platform>(vm: &Vm<P>) {
+    let bench = Bench::new(vm, 2);
+    bench.enter(BASE, &bench.frames[..1], Prot::ALL);
+    bench.enter(BASE + PAGE, &bench.frames[1..], Prot::READ);
+
+    bench.at(BASE, 2, |cursor, debt| cursor.protect(Prot::RW, debt));
+    let rights = |page: u64| bench.entry(BASE + page * PAGE).unwrap().prot::<P::Format>();
+    assert_eq!((rights(0), rights(1)), (seen::<P>(Prot::RW), seen::<P>(Prot::READ)));
+
+    bench.at(BASE, 1, |cursor, debt| cursor.protect(Prot::READ, debt));
+    assert_eq!(rights(0), seen::<P>(Prot::READ));
+}
+
+fn protecting_with_no_rights_removes_the_entries<P: Platform>(vm: &Vm<P>) {
+    let bench = Bench::new(vm, 2);
+    bench.enter(BASE, &bench.frames, Prot::RW);
+    bench.at(BASE, 1, |cursor, debt| cursor.protect(Prot::empty(), debt));
+    assert_eq!(bench.entry(BASE), None);
+    assert_eq!((bench.resident(), vm.mmu.mappings(bench.frames[0])), (1, 0));
+}
+
+fn harvesting_returns_the_bits_once_and_leaves_the_mapping<P: Platform>(vm: &Vm<P>) {
+    let bench = Bench::new(vm, 1);
+    bench.enter(BASE, &bench.frames, Prot::RW);
+    let pin = vm.mmu.phys.epoch.pin();
+    let mut leaf = bench.pmap.find_leaf(&vm.mmu, &pin, BASE).unwrap();
+    assert!(leaf.note(BASE, rumpvm_arch::Access::Write));
+    drop(leaf);
+    drop(pin);
+
+    let harvest = || {
+        let mut bits = vec![];
+        bench.at(BASE, 4096, |cursor, debt| {
+            let mask = Pte::A | Pte::D;
+            cursor.harvest(mask, debt, |at, entry| {
+                bits.push((at, entry.is_accessed(), entry.is_dirty()));
+            });
+        });
+        bits
+    };
+    assert_eq!(harvest(), [(BASE, true, true)]);
+    assert_eq!(harvest(), [(BASE, false, false)]);
+    assert_eq!(bench.entry(BASE).unwrap().frame(), bench.frames[0]);
+}
+
+fn entering_the_same_frame_again_only_adds_rights<P: Platform>(vm: &Vm<P>) {
+    let bench = Bench::new(vm, 1);
+    bench.enter(BASE, &bench.frames, Prot::READ);
+    bench.enter(BASE, &bench.frames, Prot::RW);
+    bench.enter(BASE, &bench.frames, Prot::READ | Prot::EXEC);
+
+    assert_eq!(bench.entry(BASE).unwrap().prot::<P::Format>(), Prot::ALL);
+    assert_eq!((bench.resident(), vm.mmu.mappings(bench.frames[0])), (1, 1));
+}
+
+fn entering_another_frame_replaces_the_mapping<P: Platform>(vm: &Vm<P>) {
+    let bench = Bench::new(vm, 2);
+    bench.enter(BASE, &bench.frames[..1], Prot::RW);
+    bench.enter(BASE, &bench.frames[1..], Prot::READ);
+
+    let entry = bench.entry(BASE).unwrap();
+    assert_eq!((entry.frame(), entry.is_writable()), (bench.frames[1], false));
+    assert_eq!(vm.mmu.mappings(bench.frames[0]), 0);
+    assert_eq!((bench.resident(), vm.mmu.mappings(bench.frames[1])), (1, 1));
+}
+
+fn an_operation_on_an_empty_range_finds_nothing_and_makes_no_tables<P: Platform>(vm: &Vm<P>) {
+    let bench = Bench::new(vm, 0);
+    let everything = P::Format::USER_END.0 / PAGE;
+    bench.remove(VirtAddr(0), everything);
+    bench.at(VirtAddr(0), everything, |cursor, debt| cursor.protect(Prot::READ, debt));
+    assert_eq!(bench.contents(VirtAddr(0), everything), []);
+    assert_eq!(bench.tables(), 1);
+}
