@@ -72,7 +72,7 @@ impl<P: Platform> Phys<P> {
         // - `adding` is held, and both questions were asked under it.
         // - The host gave the range for good, and its direct map covers it (`Platform::phys_to_virt`).
         unsafe { self.records.publish(first, frames, base) };
-        self.buddy.lock().free_range(&self.records, first + own, frames - own);
+        self.buddy.lock_unqueued().free_range(&self.records, first + own, frames - own);
         self.set_batch();
         drop(adding);
         if zero_page == 1 {

@@ -20,8 +20,8 @@ const MAGAZINE: usize = 2 * MAX_BATCH as usize;
 
 /// What one CPU has at hand. Written by that CPU alone, with interrupts masked.
 pub(super) struct Cache<P> {
-    /// The CPU is moving frames between its magazine and the depot. It may serve a flush request while
-    /// it waits for the depot's lock, and must not be drained then.
+    /// The CPU is moving frames between its magazine, the depot and the buddy. It may serve a request while
+    /// it waits for their locks, and must not be drained then: it would wait for itself.
     moving: Atomic<u32, P>,
     len: Atomic<u32, P>,
     zeroed_len: Atomic<u32, P>,
@@ -219,14 +219,13 @@ impl<P: Platform> Phys<P> {
         while cache.frames() > 0 {
             self.push_chain(&cache, MAX_BATCH);
         }
-        cache.moving.set(0);
-        drop(cache);
         while self.empty_chain() {}
+        cache.moving.set(0);
     }
 
     /// Calls `f` with every frame that is free, and where it is. For checks at a quiet moment.
     pub fn for_each_free(&self, mut f: impl FnMut(Frame, PageKind)) {
-        self.buddy.lock().for_each(&self.records, |first, order| {
+        self.buddy.lock_unqueued().for_each(&self.records, |first, order| {
             f(Frame(first), PageKind::Free);
             for at in 1..1 << order {
                 f(Frame(first + at), PageKind::FreeTail);
@@ -235,7 +234,7 @@ impl<P: Platform> Phys<P> {
         for cache in self.caches.iter() {
             cache.for_each(&mut f);
         }
-        let depot = self.depot.lock();
+        let depot = self.depot.lock_unqueued();
         let mut chain = depot.first_chain;
         while chain != NO_FRAME {
             let mut at = chain;

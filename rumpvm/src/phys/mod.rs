@@ -1,7 +1,8 @@
 //! Physical memory: which frame is whose, and where the next one comes from.
 //!
 //! Flow:  alloc -> this CPU's magazine -> depot -> buddy; free goes the same way back.
-//! Locks: `depot`, then `buddy`, both spin; the magazines are the CPU's own.
+//! Locks: `depot`, then `buddy`, both spin; the magazines are the CPU's own. A CPU that waits for one may be
+//!        asked to drain, which takes both: it waits without a ticket, or says that it is `moving`.
 //! Sleep: never. When there is no frame the caller gets [`NoMemory`].
 //! Owns:  every frame given by `add_memory`, and one [`Page`] record for each.
 //!
@@ -143,7 +144,7 @@ impl<P: Platform> Phys<P> {
         if P::fails(Scarce::Frame) {
             return Err(NoMemory);
         }
-        let first = self.buddy.lock().alloc(&self.records, order).ok_or(NoMemory)?;
+        let first = self.buddy.lock_unqueued().alloc(&self.records, order).ok_or(NoMemory)?;
         for at in 0..1 << order {
             self.page(Frame(first.0 + at)).set_kind(PageKind::Fresh);
         }
@@ -231,8 +232,8 @@ impl<P: Platform> Phys<P> {
     /// Frames that could be handed out now.
     pub fn free_frames(&self) -> u64 {
         let cached: u64 = self.caches.iter().map(Cache::frames).sum();
-        let depot = self.depot.lock().frames();
-        depot + cached + self.buddy.lock().free_frames()
+        let depot = self.depot.lock_unqueued().frames();
+        depot + cached + self.buddy.lock_unqueued().free_frames()
     }
 
     /// Frames that were added, in use or not.

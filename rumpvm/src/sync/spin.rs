@@ -118,6 +118,17 @@ impl<T, S: Seam> Spin<T, S> {
     pub fn lock(&self) -> SpinGuard<'_, T, S> {
         SpinGuard { _raw: self.lock.lock(), data: &self.data }
     }
+
+    /// Takes the lock without queueing for it, so that a request which this CPU serves while it waits may
+    /// take it in between. A queue would have that request wait behind its own CPU.
+    pub fn lock_unqueued(&self) -> SpinGuard<'_, T, S> {
+        loop {
+            if let Some(raw) = self.lock.try_lock() {
+                return SpinGuard { _raw: raw, data: &self.data };
+            }
+            S::relax(self.lock.owner.address());
+        }
+    }
 }
 
 impl<T, S: Seam> Deref for SpinGuard<'_, T, S> {
