@@ -1,7 +1,6 @@
 //! Processes: birth, exec, exit, wait, and who inherits whom. One thread only, so nobody sleeps here.
 
 use rumpvm::{CallError, Hold, Pid, Process, State, Vm, WaitFor};
-use rumpvm_arch::VirtAddr;
 use rumpvm_platform::Platform;
 
 use crate::program::BASE;
