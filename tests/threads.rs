@@ -17,7 +17,7 @@ const AWAY: VirtAddr = VirtAddr(0x6000_0000);
 const DONTNEED: i32 = 4;
 const ANON: MapFlags = MapFlags::PRIVATE.union(MapFlags::ANONYMOUS);
 /// Enough to meet every race of these tests many times, in a few seconds of a debug build.
-const ROUNDS: u64 = 400_000;
+const ROUNDS: u64 = if cfg!(debug_assertions) { 100_000 } else { 200_000 };
 
 fn page(number: u64) -> VirtAddr {
     BASE + number * PAGE_SIZE
@@ -87,7 +87,7 @@ fn threads_that_fault_in_disjoint_parts_keep_what_they_stored() {
 fn threads_that_fault_on_the_same_pages_get_the_same_pages() {
     let machine = Machine::builder().cpus(4).build();
     machine.run(|user| {
-        for round in 0..ROUNDS / 4000 {
+        for round in 0..ROUNDS / 1000 {
             let at = BASE + round * 16 * PAGE_SIZE;
             map(user, at, 16, ANON);
             for thread in 0..4 {
@@ -256,7 +256,7 @@ fn a_storm_of_short_lived_children_leaves_nothing_behind() {
         (0..40).for_each(|number| user.store_u64(page(number), number).unwrap());
         for thread in 0..4 {
             user.spawn_thread(move |user| {
-                for round in 0..ROUNDS / 4000 {
+                for round in 0..ROUNDS / 100 {
                     let child = move |user: &User| {
                         user.store_u64(page(round % 40), 1).unwrap();
                         if round.is_multiple_of(3) {
@@ -326,7 +326,7 @@ fn no_store_to_a_file_is_lost_between_writing_it_out_and_storing_again() {
                 }
             });
         }
-        for _ in 0..ROUNDS / 400 {
+        for _ in 0..ROUNDS / 100 {
             user.msync(BASE, length, SyncFlags::SYNC).unwrap();
         }
     });
@@ -369,7 +369,7 @@ fn an_access_lands_or_lies_beyond_the_end_while_an_object_changes_its_size() {
                 }
             });
         }
-        for round in 0..ROUNDS / 4000 {
+        for round in 0..ROUNDS / 1000 {
             user.vm().resize(&memory, round * 7 % PAGES * PAGE_SIZE + round % 6 * 8);
             user.yield_now();
             user.vm().resize(&memory, PAGES * PAGE_SIZE);
@@ -387,7 +387,7 @@ fn threads_that_run_out_of_memory_together_get_errors_and_the_machine_goes_on() 
         for thread in 0..4 {
             user.spawn_thread(move |user| {
                 let at = BASE + thread * (4 << 20);
-                for _ in 0..ROUNDS / 20_000 {
+                for _ in 0..ROUNDS / 5000 {
                     map(user, at, 512, ANON);
                     let stored =
                         (0..512).take_while(|n| user.store_u64(at + n * PAGE_SIZE, n + 1).is_ok());

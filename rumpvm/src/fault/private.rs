@@ -52,16 +52,23 @@ impl<P: Platform> Attempt<'_, P> {
         if let Target::New(fresh, ..) = &target {
             phys.page(fresh.frame()).refs.set(1);
         }
-        let entered =
-            self.map.pmap.leaf(mmu, self.pin, self.at, true, debt).and_then(|mut table| {
-                // F1: with both locks held, or not at all.
-                if !self.map.generation.still(self.generation) {
-                    return Ok(None);
-                }
-                let was_there = table.get(self.at).is_present();
-                table.enter(self.at, frame, self.area.prot, Some(self.access), debt)?;
-                Ok(Some((table, was_there)))
-            });
+        let entered = self.map.pmap.leaf(mmu, self.pin, self.at, true).and_then(|mut table| {
+            // F1: with both locks held, or not at all.
+            if !self.map.generation.still(self.generation) {
+                return Ok(None);
+            }
+            let there = table.get(self.at);
+            let was_there = there.is_present();
+            if was_there && there.frame() != frame {
+                // Gone from every CPU before another page takes its place: else one thread could
+                // still load from the old page what another has stored to the new one.
+                let mut old = Debt::new();
+                table.remove(self.at, &mut old);
+                old.pay(mmu, &self.map.pmap);
+            }
+            table.enter(self.at, frame, self.area.prot, Some(self.access), debt)?;
+            Ok(Some((table, was_there)))
+        });
         let (mut table, was_there) = match entered {
             Ok(Some(entered)) => entered,
             Ok(None) => {
@@ -139,7 +146,7 @@ impl<P: Platform> Attempt<'_, P> {
             }
             _ => None,
         };
-        let mut table = self.map.pmap.leaf(mmu, self.pin, self.at, false, debt)?;
+        let mut table = self.map.pmap.leaf(mmu, self.pin, self.at, false)?;
         // Slots of this address change only with this table locked (A1).
         let still = self.map.amap.get(phys, self.pin, page) == private;
         if !self.map.generation.still(self.generation) || !still {

@@ -24,7 +24,7 @@ impl<P: Platform> Attempt<'_, P> {
             Resident::BeyondEnd => return Ok(Step::BeyondEnd(object.clone())),
         };
         let store = self.access == rumpvm_arch::Access::Write;
-        let mut table = self.map.pmap.leaf(mmu, self.pin, self.at, store, debt)?;
+        let mut table = self.map.pmap.leaf(mmu, self.pin, self.at, store)?;
         if !self.map.generation.still(self.generation) {
             return Ok(Step::Again);
         }

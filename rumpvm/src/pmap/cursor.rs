@@ -8,7 +8,6 @@ use rumpvm_platform::Platform;
 
 use super::{Debt, Leaf, Mmu, Pmap, table};
 use crate::NoMemory;
-use crate::stats::Event;
 use crate::sync::{Ordering, Pin, fence};
 
 /// A range of one pmap that is to be worked on.
@@ -46,7 +45,7 @@ impl<'m, P: Platform> Cursor<'m, P> {
         let mut at = self.range.start;
         while at < self.range.end && frames.peek().is_some() {
             let store = prot.contains(Prot::WRITE);
-            let mut leaf = self.pmap.leaf(self.mmu, self.pin, at, store, debt)?;
+            let mut leaf = self.pmap.leaf(self.mmu, self.pin, at, store)?;
             let end = leaf.range().end.min(self.range.end);
             if debt.is_full() {
                 drop(leaf);
@@ -179,18 +178,14 @@ impl<P: Platform> Pmap<P> {
         if above.is_stray() || !entry.is_present() {
             return true;
         }
-        let page = mmu.phys.page(entry.frame());
-        let inner = page.lock.lock();
-        if page.refs.load(Ordering::Acquire) == 1 {
+        // Only this pmap's own fork adds sharers, and a fork takes the lock of `parent`.
+        if mmu.phys.page(entry.frame()).refs.load(Ordering::Acquire) == 1 {
             return false;
         }
-        self.unlink(mmu, parent, slot, at, 1, debt);
-        // Others may work in it as theirs alone only when no CPU reaches it through us any more.
-        debt.release(entry.frame());
-        drop(inner);
+        self.leave(mmu, parent, slot, entry.frame(), at);
+        above.live.set(above.live.get() - 1);
         let empty = above.live.get() == 0;
         drop(lock);
-        mmu.phys.counters.count(Event::TableUnshared);
         if empty {
             self.free_empty(mmu, at, 2, debt);
         }

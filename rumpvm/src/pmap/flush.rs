@@ -3,7 +3,8 @@
 //! Every change that takes rights away adds to a [`Debt`]. It is paid to the CPUs that translate through
 //! the pmap at that moment, and only then may what was unmapped be freed.
 //!
-//! Locks: none; a debt must be paid without a spin lock held.
+//! Locks: none. A debt is paid without any, or with those of the tables and nodes alone that keep others from
+//! mapping something else meanwhile.
 //! Sleep: never, but paying waits for the CPUs concerned.
 
 use core::marker::PhantomData;
@@ -51,9 +52,6 @@ pub struct Debt<P: Platform> {
     everywhere: bool,
     /// Unlinked tables, chained through their records.
     tables: u32,
-    /// Shared leaf tables that the pmap has left. They count it as a sharer until this is paid: the others
-    /// must not take them for their own while a CPU may still walk them for us.
-    left: Few,
     /// Object pages that were dirty when an entry of theirs went. Until this is paid a CPU that knows the
     /// entry can store to them without anybody noting it.
     dirty: Few,
@@ -74,7 +72,6 @@ impl<P: Platform> Debt<P> {
             ranges,
             everywhere: false,
             tables: NO_TABLE,
-            left: Few::NONE,
             dirty: Few::NONE,
             platform: PhantomData,
         }
@@ -110,11 +107,6 @@ impl<P: Platform> Debt<P> {
         self.tables = frame.0;
     }
 
-    /// Owes the end of the pmap's use of a shared leaf table that it has unlinked.
-    pub(super) fn release(&mut self, table: Frame) {
-        self.left.push(table);
-    }
-
     /// Remembers that `old`, an entry that is gone, could be stored through.
     #[inline]
     pub(super) fn dirty(&mut self, phys: &Phys<P>, old: Pte) {
@@ -129,12 +121,12 @@ impl<P: Platform> Debt<P> {
     /// Whether it must be paid before anything is added to it.
     #[inline]
     pub fn is_full(&self) -> bool {
-        self.left.len == FEW || self.dirty.len == FEW
+        self.dirty.len == FEW
     }
 
     /// Whether nothing is owed.
     pub fn is_paid(&self) -> bool {
-        self.ranges.len == 0 && self.tables == NO_TABLE && self.left.len == 0 && self.dirty.len == 0
+        self.ranges.len == 0 && self.tables == NO_TABLE && self.dirty.len == 0
     }
 
     /// The caller knows of a larger debt that pays this one too.
@@ -142,8 +134,8 @@ impl<P: Platform> Debt<P> {
         self.ranges.len = 0;
     }
 
-    /// Flushes what is owed for `pmap`, and returns when every CPU concerned has done so. To be called
-    /// without a spin lock or a pin.
+    /// Flushes what is owed for `pmap`, and returns when every CPU concerned has done so. A CPU that waits
+    /// for a table or node that the caller holds serves the flush meanwhile.
     pub fn pay(mut self, mmu: &Mmu<P>, pmap: &Pmap<P>) {
         if self.ranges.len > 0 {
             // S1: what was changed is seen by every CPU that joins the set after this.
@@ -172,9 +164,6 @@ impl<P: Platform> Debt<P> {
             if page.kind() == PageKind::Object {
                 page.set_dirty();
             }
-        }
-        for table in self.left.take() {
-            super::leaf::release(mmu, table);
         }
         while self.tables != NO_TABLE {
             let frame = Frame(self.tables);

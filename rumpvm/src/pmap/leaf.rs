@@ -55,14 +55,13 @@ impl<P: Platform> Pmap<P> {
         pin: &'m Pin<'_, P>,
         at: VirtAddr,
         store: bool,
-        debt: &mut Debt<P>,
     ) -> Result<Leaf<'m, P>, NoMemory> {
         loop {
             match self.find_leaf(mmu, pin, at) {
                 Some(leaf) if leaf.writable || !store => return Ok(leaf),
                 Some(leaf) => {
                     drop(leaf);
-                    self.take_over(mmu, at, debt)?;
+                    self.take_over(mmu, at)?;
                 }
                 None => self.make_tables(mmu, at, 1)?,
             }
@@ -75,34 +74,23 @@ impl<P: Platform> Pmap<P> {
     /// only above: so we leave it to them and begin an empty one, which faults refill by the windowful.
     /// Copying all 512 entries would need as many reverse-map records, and most forks end in exec. When
     /// the others are gone, the table is ours again once every entry in it is read-only itself.
-    fn take_over(&self, mmu: &Mmu<P>, at: VirtAddr, debt: &mut Debt<P>) -> Result<(), NoMemory> {
+    fn take_over(&self, mmu: &Mmu<P>, at: VirtAddr) -> Result<(), NoMemory> {
         let fresh = mmu.phys.alloc_zeroed()?;
         let mut spare = Some(fresh);
         if let Some(parent) = self.table_at(mmu, at, 2) {
             let slot = index::<P::Format>(2, at);
-            let above = mmu.phys.page(parent);
-            let lock = above.lock.lock();
+            let lock = mmu.phys.page(parent).lock.lock();
             let entry = table::load(mmu, parent, slot);
             if entry.is_present() && !entry.is_writable() {
-                let shared = entry.frame();
-                let page = mmu.phys.page(shared);
-                let inner = page.lock.lock();
-                if page.refs.load(Ordering::Acquire) == 1 {
-                    for slot in 0..entries::<P::Format>(1) {
-                        if table::load(mmu, shared, slot).is_writable() {
-                            table::clear_bits(mmu, shared, slot, Pte::W);
-                        }
-                    }
-                    table::set_bits(mmu, parent, slot, Pte::W);
+                if self.make_own(mmu, parent, slot, entry.frame()) {
+                    // Nobody shares it any more.
                 } else if let Some(fresh) = spare.take() {
+                    // Gone from every CPU before a store passes through the new table: else one thread could
+                    // still load from a page of which another has stored to the copy.
+                    self.leave(mmu, parent, slot, entry.frame(), at);
                     let own = table::make(mmu, fresh, at, 1, self.id());
-                    let entry = Pte::table::<P::Format>(2, own, true);
-                    table::swap(mmu, parent, slot, entry);
-                    debt.range(table::serves::<P::Format>(1, at));
-                    debt.release(shared);
-                    mmu.phys.counters.count(Event::TableUnshared);
+                    table::store(mmu, parent, slot, Pte::table::<P::Format>(2, own, true));
                 }
-                drop(inner);
             }
             drop(lock);
         }
@@ -110,6 +98,41 @@ impl<P: Platform> Pmap<P> {
             mmu.phys.free(fresh);
         }
         Ok(())
+    }
+
+    /// Lets stores through the leaf table that entry `slot` of `parent` leads to, if nobody else has it.
+    /// With the lock of `parent` held.
+    fn make_own(&self, mmu: &Mmu<P>, parent: Frame, slot: usize, leaf: Frame) -> bool {
+        let page = mmu.phys.page(leaf);
+        let _lock = page.lock.lock();
+        if page.refs.load(Ordering::Acquire) != 1 {
+            return false;
+        }
+        for slot in 0..entries::<P::Format>(1) {
+            if table::load(mmu, leaf, slot).is_writable() {
+                table::clear_bits(mmu, leaf, slot, Pte::W);
+            }
+        }
+        table::set_bits(mmu, parent, slot, Pte::W);
+        true
+    }
+
+    /// Unlinks a shared leaf table from `parent`, whose lock is held, and gives up this pmap's use of it: the
+    /// others may take it for their own only when no CPU reaches it through us any more.
+    pub(super) fn leave(
+        &self,
+        mmu: &Mmu<P>,
+        parent: Frame,
+        slot: usize,
+        leaf: Frame,
+        at: VirtAddr,
+    ) {
+        let mut owed = Debt::new();
+        table::swap(mmu, parent, slot, Pte::ABSENT);
+        owed.range(table::serves::<P::Format>(1, at));
+        owed.pay(mmu, self);
+        release(mmu, leaf);
+        mmu.phys.counters.count(Event::TableUnshared);
     }
 }
 

@@ -79,8 +79,4 @@ impl<'p, P: Platform> Leaf<'p, P> {
     pub fn range(&self) -> (u64, u64) {
         (self.base, self.base + SLOTS as u64)
     }
-
-    pub(super) fn is_sole(&self) -> bool {
-        self.page.refs.load(Ordering::Acquire) == 1
-    }
 }

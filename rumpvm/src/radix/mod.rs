@@ -100,7 +100,12 @@ impl<P: Platform> Radix<P> {
         loop {
             if let Some((leaf, true)) = self.find(phys, index) {
                 let locked = Leaf::lock(phys, leaf.frame, index);
-                if !locked.page.is_stray() && locked.is_sole() {
+                // Another thread may have replaced the links that led here by copies, and left the leaf to
+                // the other sharer, whose only one it now is. A leaf is copied under its lock, so what is
+                // found again now stays.
+                let again = self.find(phys, index);
+                let is_same = again.is_some_and(|(now, sole)| sole && now.frame == leaf.frame);
+                if is_same && !locked.page.is_stray() {
                     return Ok(locked);
                 }
             }

@@ -1,8 +1,11 @@
 //! Ticket spin locks: first come, first served; interrupts stay masked while one is held.
 //!
 //! A spin lock is never held across a sleep or a switch: masking interrupts keeps the timer out, and
-//! nothing in the component sleeps, or waits for another CPU's flush, with a guard alive. So a holder
-//! always gets on, and a CPU that waits for the lock serves nothing meanwhile.
+//! nothing in the component sleeps with a guard alive.
+//!
+//! There are two kinds. The holder of a [`RawSpin`], which guards a table or node, may wait for other CPUs
+//! to flush what it takes away; so a CPU that waits for one serves flush requests meanwhile. The holder of
+//! a [`Spin`] waits for nothing, and a CPU that waits for one serves nothing: serving takes such locks.
 
 use core::cell::UnsafeCell;
 use core::marker::PhantomData;
@@ -42,9 +45,21 @@ impl<S: Seam> RawSpin<S> {
         Self { next: Atomic::new(0), owner: Atomic::new(0) }
     }
 
-    /// Takes the lock; waits without sleeping.
+    /// Takes the lock; waits without sleeping, and serves flush requests meanwhile.
     #[inline]
     pub fn lock(&self) -> RawGuard<'_, S> {
+        S::point(Point::Lock(self.owner.address()));
+        let interrupts = S::intr_save();
+        let ticket = self.next.fetch_add(1, Ordering::Relaxed);
+        if self.owner.load(Ordering::Acquire) != ticket {
+            self.owner.wait_while(Ordering::Acquire, |owner| owner != ticket);
+        }
+        RawGuard { lock: self, interrupts, not_send: PhantomData }
+    }
+
+    /// As [`RawSpin::lock`], without serving anything.
+    #[inline]
+    fn lock_quietly(&self) -> RawGuard<'_, S> {
         S::point(Point::Lock(self.owner.address()));
         let interrupts = S::intr_save();
         let ticket = self.next.fetch_add(1, Ordering::Relaxed);
@@ -116,7 +131,7 @@ impl<T, S: Seam> Spin<T, S> {
     /// Takes the lock; waits without sleeping.
     #[inline]
     pub fn lock(&self) -> SpinGuard<'_, T, S> {
-        SpinGuard { _raw: self.lock.lock(), data: &self.data }
+        SpinGuard { _raw: self.lock.lock_quietly(), data: &self.data }
     }
 }
 
