@@ -1,6 +1,5 @@
 //! madvise(2): how memory will be used, and what may be thrown away.
 
-use alloc::vec::Vec;
 use core::ops::ControlFlow;
 
 use rumpvm_arch::{VirtAddr, VirtRange};
@@ -9,7 +8,6 @@ use rumpvm_platform::Platform;
 use super::change::Gone;
 use super::{AreaFlags, Map, Store, whole_pages};
 use crate::error::CallError;
-use crate::sync::try_push;
 
 /// What one value of `advice` asks for.
 #[derive(Clone, Copy)]
@@ -55,7 +53,8 @@ fn decode(advice: i32) -> Result<Advice, CallError> {
 
 impl<P: Platform> Map<P> {
     /// Takes advice on `length` bytes from `at`. Holes are skipped, what is mapped is advised, and the
-    /// answer is then [`CallError::Unmapped`].
+    /// answer is then [`CallError::Unmapped`]. What comes before an area that may not lose its pages loses
+    /// them, and then the answer is [`CallError::Invalid`]; as on Linux.
     ///
     /// Takes the map's lock. Sleeps when pages are asked for.
     pub(crate) fn madvise(
@@ -71,7 +70,7 @@ impl<P: Platform> Map<P> {
             return Ok(());
         }
         let mut state = self.state.lock();
-        let (parts, complete) = self.mapped_parts(store, range)?;
+        let complete = self.is_covered(store, range);
         let mut gone = Gone::none();
         match advice {
             Advice::Mark(clear, set) => {
@@ -81,7 +80,7 @@ impl<P: Platform> Map<P> {
                 })?;
             }
             Advice::DontNeed { anonymous } => {
-                parts.iter().try_for_each(|part| self.dont_need(store, *part, anonymous))?;
+                self.dont_need(store, range, anonymous)?;
             }
             Advice::WillNeed | Advice::Nothing => {}
         }
@@ -93,49 +92,38 @@ impl<P: Platform> Map<P> {
         if complete { Ok(()) } else { Err(CallError::Unmapped) }
     }
 
-    /// The parts of `range` that are mapped, one for each area, and whether that is all of it.
-    fn mapped_parts(
-        &self,
-        store: &Store<P>,
-        range: VirtRange,
-    ) -> Result<(Vec<VirtRange>, bool), CallError> {
-        let pin = store.mmu.phys.epoch.pin();
-        let mut parts = Vec::new();
-        let mut pages = 0;
-        let walked = self.areas.visit(&pin, range.start.0, range.end.0, |area| {
-            let part = area.range.clip(range);
-            pages += part.pages();
-            match try_push::<_, P>(&mut parts, part) {
-                Ok(()) => ControlFlow::Continue(()),
-                Err(error) => ControlFlow::Break(error),
-            }
-        });
-        match walked {
-            ControlFlow::Break(error) => Err(error.into()),
-            ControlFlow::Continue(()) => Ok((parts, pages == range.pages())),
-        }
+    /// Whether all of `range` is mapped.
+    fn is_covered(&self, store: &Store<P>, range: VirtRange) -> bool {
+        self.mapped_prefix(&store.mmu.phys.epoch.pin(), range) == range
     }
 
-    /// Drops the private pages of `part`, which lies in one area, and its translations.
+    /// Drops the private pages of `range`, and its translations, up to the first area that may not lose
+    /// them. As one piece whatever the areas are, so that it is done as a whole or, for want of memory, not
+    /// at all; holes have no pages.
     fn dont_need(
         &self,
         store: &Store<P>,
-        part: VirtRange,
+        range: VirtRange,
         anonymous: bool,
     ) -> Result<(), CallError> {
         let pin = store.mmu.phys.epoch.pin();
-        if let Some(area) = self.areas.get(&pin, part.start.0) {
+        let first_unfit = self.areas.visit(&pin, range.start.0, range.end.0, |area| {
             let unfit = anonymous && (area.is_shared() || area.object.is_some());
             if area.flags.contains(AreaFlags::LOCKED) || unfit {
-                return Err(CallError::Invalid);
+                return ControlFlow::Break(area.range.start.max(range.start));
             }
-        }
+            ControlFlow::Continue(())
+        });
         drop(pin);
-        let spares = self.amap.spares(&store.mmu.phys, part)?;
-        let frozen = self.generation.freeze();
-        self.drop_pages(store, part, spares);
-        drop(frozen);
-        Ok(())
+        let unfit = first_unfit.break_value();
+        let part = VirtRange::new(range.start, unfit.unwrap_or(range.end));
+        if !part.is_empty() {
+            let spares = self.amap.spares(&store.mmu.phys, part)?;
+            let frozen = self.generation.freeze();
+            self.drop_pages(store, part, spares);
+            drop(frozen);
+        }
+        if unfit.is_some() { Err(CallError::Invalid) } else { Ok(()) }
     }
 
     /// Reads in what a file has in `range`; failures show when the pages are used.

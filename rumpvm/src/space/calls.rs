@@ -57,7 +57,8 @@ impl<P: Platform> Space<P> {
     }
 
     /// Locks every page that `length` bytes from `at` touch, and brings them in. Up to the first hole it
-    /// is done even if there is one, and then the answer is [`CallError::Unmapped`].
+    /// is done even if there is one, and then the answer is [`CallError::Unmapped`]. When memory ends while
+    /// pages are brought in, the answer is [`CallError::Again`], and the range stays locked; as on Linux.
     ///
     /// Takes the map's lock; sleeps for pages without it.
     pub fn mlock(&self, store: &Store<P>, at: VirtAddr, length: u64) -> Result<(), CallError> {
@@ -72,7 +73,9 @@ impl<P: Platform> Space<P> {
     }
 
     /// Takes advice on `length` bytes from `at`; see madvise(2). Holes are skipped, what is mapped is
-    /// advised, and the answer is then [`CallError::Unmapped`].
+    /// advised, and the answer is then [`CallError::Unmapped`]. What comes before an area that may not lose
+    /// its pages loses them, and then the answer is [`CallError::Invalid`]. Populating stops at the first
+    /// page that cannot be brought in.
     ///
     /// Takes the map's lock. Sleeps when pages are asked for.
     pub fn madvise(
