@@ -24,6 +24,7 @@ cases! {
     a_child_does_not_get_what_is_marked_dontfork,
     a_child_has_no_locked_memory,
     rights_are_inherited_and_changed_apart,
+    shared_memory_that_may_only_be_stored_to_can_be_loaded_after_a_fork,
     many_children_of_one_parent_are_independent,
     a_fork_without_contents_is_an_empty_space,
 }
@@ -216,4 +217,20 @@ fn a_fork_without_contents_is_an_empty_space<P: Platform>(vm: &Vm<P>) {
     assert!(child.table().is_empty());
     child.try_map(BASE, 1, ANON).unwrap();
     assert!(parent.table().is_empty());
+}
+
+/// x86 has no such page: what may be stored to may be loaded, also where a fork has taken the right to store
+/// from the table.
+fn shared_memory_that_may_only_be_stored_to_can_be_loaded_after_a_fork<P: Platform>(vm: &Vm<P>) {
+    let parent = Program::new(vm);
+    parent.map_at(BASE, 1);
+    parent.set(BASE, 1);
+    let shared = MapFlags::SHARED | MapFlags::ANONYMOUS | MapFlags::FIXED;
+    let at = BASE + PAGE;
+    parent.try_map(at, 1, shared).unwrap();
+    parent.protect(at, 1, Prot::WRITE);
+    let child = parent.fork();
+    assert_eq!((parent.get(at), child.get(at)), (0, 0));
+    child.set(at, 5);
+    assert_eq!(parent.get(at), 5);
 }

@@ -175,7 +175,12 @@ impl<P: Platform> Leaf<'_, P> {
         debt: &mut Debt<P>,
     ) -> Result<(), NoMemory> {
         let slot = index::<P::Format>(1, at);
-        let prot = if self.writable { prot } else { prot.difference(Prot::WRITE) };
+        let prot = match prot {
+            _ if self.writable => prot,
+            // Writable implies readable: without the former, the latter has to be said.
+            Prot::WRITE => Prot::READ,
+            _ => prot.difference(Prot::WRITE),
+        };
         let mut entry = Pte::page::<P::Format>(frame, prot);
         if let Some(access) = touched {
             let stores = access == Access::Write && prot.contains(Prot::WRITE);
