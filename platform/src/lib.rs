@@ -1,8 +1,8 @@
 //! The hypercalls: what rumpvm asks of the machine it runs on, and nothing else.
 //!
 //! A home of rumpvm is a type that implements [`Platform`]. Six calls are enough to start: both
-//! directions of the direct map, CPU number, console, panic and [`Platform::tlb_invalidate`]; what only
-//! several CPUs, sleeping or tests need has a default. Memory is pushed in by the host
+//! directions of the direct map, CPU number, panic, [`Platform::tlb_activate`] and
+//! [`Platform::tlb_invalidate`]; what only several CPUs, sleeping or tests need has a default. Memory is pushed in by the host
 //! (`Vm::add_memory`), threads are the host's, and there is no allocator call.
 //!
 //! The trait [`Seam`] is the part that locks and atomics use. Its calls are associated functions, so a
@@ -148,14 +148,6 @@ pub trait Platform: Seam {
     fn frame_freed(&self, frame: Frame) {
         let _ = frame;
     }
-
-    /// Nanoseconds since some fixed moment.
-    fn uptime_ns(&self) -> u64 {
-        0
-    }
-
-    /// Writes a diagnostic.
-    fn console_write(&self, text: &str);
 
     /// An invariant of the component broke. Must not return.
     fn panic(&self, story: &str) -> !;

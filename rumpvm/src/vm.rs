@@ -101,17 +101,20 @@ impl<P: Platform> Vm<P> {
     }
 
     /// The object of `file`, the same for every open of one file, with the caller as a user who
-    /// gives it up with [`Vm::close`].
+    /// gives it up with [`Vm::close`]. Takes the registry's lock; sleeps while an object of that file is
+    /// being written by its last user.
     pub fn open_file(&self, file: impl File + 'static) -> Result<Hold<Object<P>, P>, CallError> {
         Ok(self.objects.open_file(try_box::<_, P>(file)?)?)
     }
 
-    /// Anonymous memory of `bytes` bytes that spaces can share, as memfd_create(2) makes it.
+    /// Anonymous memory of `bytes` bytes that spaces can share, as memfd_create(2) makes it; the caller is a
+    /// user, as of a file. Takes the registry's lock.
     pub fn shared_memory(&self, bytes: u64) -> Result<Hold<Object<P>, P>, CallError> {
         Ok(self.objects.memory(bytes)?)
     }
 
-    /// The memory of a device: `frames` frames from `first` on, which were not given as memory.
+    /// The memory of a device: `frames` frames from `first` on, which were not given as memory; the caller is
+    /// a user, as of a file. Takes the registry's lock.
     pub fn device(&self, first: Frame, frames: u32) -> Result<Hold<Object<P>, P>, CallError> {
         Ok(self.objects.device(first, frames)?)
     }

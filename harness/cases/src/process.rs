@@ -1,7 +1,6 @@
 //! Processes: birth, exec, exit, wait, and who inherits whom. One thread only, so nobody sleeps here.
 
 use rumpvm::{CallError, Hold, Pid, Process, State, Vm, WaitFor};
-use rumpvm_arch::VirtAddr;
 use rumpvm_platform::Platform;
 
 use crate::program::BASE;
@@ -188,7 +187,6 @@ fn a_space_without_users_cannot_be_entered<P: Platform>(vm: &Vm<P>) {
     drop(program);
     assert!(!hold.try_enter());
     assert_eq!(hold.users(), 0);
-    let _ = VirtAddr(0);
 }
 
 fn zombies_of_the_dead_are_reaped_by_the_heir<P: Platform>(vm: &Vm<P>) {

@@ -293,14 +293,6 @@ impl<F: Format> Platform for Hosted<F> {
         self.machine.freed.record(position, cpu_id());
     }
 
-    fn uptime_ns(&self) -> u64 {
-        self.machine.powered_on.elapsed().as_nanos() as u64
-    }
-
-    fn console_write(&self, text: &str) {
-        eprint!("{text}");
-    }
-
     fn panic(&self, story: &str) -> ! {
         panic!("{story}");
     }

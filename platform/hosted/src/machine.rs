@@ -7,7 +7,6 @@
 use std::io;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock, Weak};
-use std::time::Instant;
 
 use rumpvm_arch::Access;
 use rumpvm_platform::CpuId;
@@ -41,7 +40,6 @@ pub(crate) struct Machine {
     pub(crate) scarcity: Scarcity,
     /// Weak, because the component owns a handle to the machine.
     pub(crate) upcalls: OnceLock<Weak<dyn Upcalls>>,
-    pub(crate) powered_on: Instant,
 }
 
 impl Machine {
@@ -56,7 +54,6 @@ impl Machine {
             outcome: Outcome::default(),
             scarcity: Scarcity::default(),
             upcalls: OnceLock::new(),
-            powered_on: Instant::now(),
         }))
     }
 

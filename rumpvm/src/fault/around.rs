@@ -3,13 +3,14 @@
 //! Only what the locks held already keep still: pages of the same leaf, in the same leaf table and area.
 //! Nothing is made, read or waited for, and failing is no error.
 
-use rumpvm_arch::{PAGE_SIZE, Prot, VirtAddr, VirtRange};
+use rumpvm_arch::{Frame, PAGE_SIZE, Prot, VirtAddr, VirtRange};
 use rumpvm_platform::Platform;
 
 use super::Attempt;
 use crate::pmap::{Debt, Leaf as Table};
 use crate::radix::{Leaf, Slot};
 use crate::stats::Event;
+use crate::sync::Ordering;
 
 /// Bytes around a fault, aligned: Linux's `fault_around_bytes`.
 const WINDOW: u64 = 64 << 10;
@@ -24,6 +25,29 @@ impl<P: Platform> Attempt<'_, P> {
         VirtRange::new(start, start + WINDOW).clip(self.area.range).clip(table.range())
     }
 
+    /// Maps the neighbours that are not mapped yet and for which `pick` names a frame and rights.
+    fn map_around(
+        &self,
+        table: &mut Table<'_, P>,
+        debt: &mut Debt<P>,
+        mut pick: impl FnMut(u64) -> Option<(Frame, Prot)>,
+    ) {
+        let window = self.window(table);
+        let mut mapped = 0;
+        for page in window.start.page()..window.end.page() {
+            let at = VirtAddr::of_page(page);
+            if table.get(at).is_present() {
+                continue;
+            }
+            let Some((frame, prot)) = pick(page) else { continue };
+            if table.enter(at, frame, prot, None, debt).is_err() {
+                break;
+            }
+            mapped += 1;
+        }
+        self.store.mmu.phys.counters.add(Event::MappedAround, mapped);
+    }
+
     /// Maps pages of the object around the fault.
     pub(super) fn map_object_around(
         &self,
@@ -33,28 +57,18 @@ impl<P: Platform> Attempt<'_, P> {
         debt: &mut Debt<P>,
     ) {
         let phys = &self.store.mmu.phys;
-        let window = self.window(table);
         let (first, last) = leaf.range();
         let size = self.area.object.as_ref().map_or(0, |object| object.size());
-        let mut mapped = 0;
-        for page in window.start.page()..window.end.page() {
-            let (at, index) = (VirtAddr::of_page(page), self.area.object_index(page));
-            let known = (first..last).contains(&index) && index * PAGE_SIZE < size;
-            if !known || table.get(at).is_present() {
-                continue;
+        self.map_around(table, debt, |page| {
+            let index = self.area.object_index(page);
+            if !(first..last).contains(&index) || index * PAGE_SIZE >= size {
+                return None;
             }
-            let Slot::Page(frame) = leaf.get(index) else { continue };
+            let Slot::Page(frame) = leaf.get(index) else { return None };
             let hidden =
                 !self.area.is_shared() && self.map.amap.get(phys, self.pin, page) != Slot::Empty;
-            if hidden || phys.page(frame).is_busy() {
-                continue;
-            }
-            if table.enter(at, frame, prot, None, debt).is_err() {
-                break;
-            }
-            mapped += 1;
-        }
-        phys.counters.add(Event::MappedAround, mapped);
+            (!hidden && !phys.page(frame).is_busy()).then_some((frame, prot))
+        });
     }
 
     /// Maps private pages around a store, those that are ours alone writable. For after a fork, when a
@@ -66,48 +80,28 @@ impl<P: Platform> Attempt<'_, P> {
         debt: &mut Debt<P>,
     ) {
         let phys = &self.store.mmu.phys;
-        let window = self.window(table);
-        let mut mapped = 0;
-        for page in window.start.page()..window.end.page() {
-            let at = VirtAddr::of_page(page);
-            if table.get(at).is_present() {
-                continue;
-            }
+        let readable = self.readable();
+        self.map_around(table, debt, |page| {
             // A leaf table can be wider than a leaf (i386): the window is not, and is aligned.
-            let Slot::Page(frame) = slots.get(page) else { continue };
-            let sole = phys.page(frame).refs.load(crate::sync::Ordering::Acquire) == 1;
-            let area = self.area.prot;
-            let prot = if sole { area } else { area.difference(Prot::WRITE) };
-            let prot = if prot.is_empty() { Prot::READ } else { prot };
-            if table.enter(at, frame, prot, None, debt).is_err() {
-                break;
-            }
-            mapped += 1;
-        }
-        phys.counters.add(Event::MappedAround, mapped);
+            let Slot::Page(frame) = slots.get(page) else { return None };
+            let sole = phys.page(frame).refs.load(Ordering::Acquire) == 1;
+            Some((frame, if sole { self.area.prot } else { readable }))
+        });
     }
 
     /// Maps private pages around a load, for reading.
-    pub(super) fn map_private_readable_around(
-        &self,
-        table: &mut Table<'_, P>,
-        prot: Prot,
-        debt: &mut Debt<P>,
-    ) {
+    pub(super) fn map_private_readable_around(&self, table: &mut Table<'_, P>, debt: &mut Debt<P>) {
         let phys = &self.store.mmu.phys;
-        let window = self.window(table);
-        let mut mapped = 0;
-        for page in window.start.page()..window.end.page() {
-            let at = VirtAddr::of_page(page);
-            if table.get(at).is_present() {
-                continue;
-            }
-            let Slot::Page(frame) = self.map.amap.get(phys, self.pin, page) else { continue };
-            if table.enter(at, frame, prot, None, debt).is_err() {
-                break;
-            }
-            mapped += 1;
-        }
-        phys.counters.add(Event::MappedAround, mapped);
+        let readable = self.readable();
+        self.map_around(table, debt, |page| match self.map.amap.get(phys, self.pin, page) {
+            Slot::Page(frame) => Some((frame, readable)),
+            Slot::Empty => None,
+        });
+    }
+
+    /// The area's rights without that to store. x86 has no mapping without any.
+    pub(super) fn readable(&self) -> Prot {
+        let prot = self.area.prot.difference(Prot::WRITE);
+        if prot.is_empty() { Prot::READ } else { prot }
     }
 }

@@ -47,7 +47,8 @@ impl<P: Platform> Map<P> {
         Ok(())
     }
 
-    /// Calls `work` with the frame at `at` while it stays mapped with the right to `access`.
+    /// Calls `work` with the frame at `at` while it stays mapped with the right to `access`. The memory of a
+    /// device is denied: the direct map need not cover it.
     fn with_page(
         &self,
         store: &Store<P>,
@@ -61,7 +62,11 @@ impl<P: Platform> Map<P> {
                 if let Some(mut leaf) = self.pmap.find_leaf(&store.mmu, &pin, at)
                     && leaf.note(at, access)
                 {
-                    work(leaf.get(at).frame());
+                    let frame = leaf.get(at).frame();
+                    if !store.mmu.phys.has(frame) {
+                        return Err(FaultError::Denied { at, wanted: access.needs() });
+                    }
+                    work(frame);
                     return Ok(());
                 }
             }

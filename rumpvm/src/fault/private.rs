@@ -1,6 +1,6 @@
 //! Faults on private memory: zero-fill, copy-on-write, and reading what is still common.
 
-use rumpvm_arch::{Access, Frame, Prot};
+use rumpvm_arch::{Access, Frame};
 use rumpvm_platform::Platform;
 
 use super::{Attempt, Step};
@@ -150,17 +150,16 @@ impl<P: Platform> Attempt<'_, P> {
             // Another thread was faster, or the CPU knew an older entry.
             return Ok(Step::Done(Event::FaultSpurious));
         }
-        let prot = self.area.prot.difference(Prot::WRITE);
         let (frame, event) = match (private, &common) {
             (Slot::Page(frame), _) => (frame, Event::FaultSoft),
             (Slot::Empty, Some((frame, _))) => (*frame, Event::FaultSoft),
             (Slot::Empty, None) => (phys.zero_page(), Event::FaultZeroPage),
         };
-        let prot = if prot.is_empty() { Prot::READ } else { prot };
+        let prot = self.readable();
         table.enter(self.at, frame, prot, Some(Access::Read), debt)?;
         match (common, private) {
             (Some((_, Some(leaf))), _) => self.map_object_around(&mut table, &leaf, prot, debt),
-            (_, Slot::Page(_)) => self.map_private_readable_around(&mut table, prot, debt),
+            (_, Slot::Page(_)) => self.map_private_readable_around(&mut table, debt),
             // Untouched memory: the neighbours are most likely untouched too.
             _ => {}
         }

@@ -3,6 +3,7 @@
 use rumpvm_arch::{Format, PAGE_SIZE, Prot, VirtAddr, VirtRange};
 use rumpvm_platform::Platform;
 
+use super::change::Gone;
 use super::mmap::check_memory;
 use super::{Area, AreaFlags, Map, State, Store};
 use crate::error::CallError;
@@ -24,13 +25,28 @@ impl<P: Platform> Map<P> {
     /// Takes the map's lock. Does not sleep otherwise.
     pub fn brk(&self, store: &Store<P>, at: VirtAddr) -> VirtAddr {
         let mut state = self.state.lock();
-        if at >= state.heap.start && self.move_end(store, &mut state, at).is_ok() {
+        let moved = if at >= state.heap.start {
+            self.move_end(store, &mut state, at)
+        } else {
+            Err(CallError::Invalid)
+        };
+        if moved.is_ok() {
             state.heap.end = at;
         }
-        state.heap.end
+        let end = state.heap.end;
+        drop(state);
+        if let Ok(gone) = moved {
+            gone.settle(store);
+        }
+        end
     }
 
-    fn move_end(&self, store: &Store<P>, state: &mut State, at: VirtAddr) -> Result<(), CallError> {
+    fn move_end(
+        &self,
+        store: &Store<P>,
+        state: &mut State,
+        at: VirtAddr,
+    ) -> Result<Gone<P>, CallError> {
         let heap = state.heap;
         if at - heap.start > state.limits.data {
             return Err(CallError::NoMemory);
@@ -38,29 +54,25 @@ impl<P: Platform> Map<P> {
         let from = heap.end.page_up().ok_or(CallError::NoMemory)?;
         let to = at.page_up().ok_or(CallError::NoMemory)?;
         if to == from {
-            return Ok(());
+            return Ok(Gone::none());
         }
-        let gone = if to < from {
-            self.unmap(store, state, VirtRange::new(to, from))?
-        } else {
-            let range = VirtRange::new(from, to);
-            if to > P::Format::USER_END || !self.is_clear(&store.mmu.phys.epoch.pin(), range) {
-                return Err(CallError::NoMemory);
-            }
-            let area = Area {
-                range,
-                prot: Prot::RW,
-                max_prot: Prot::ALL,
-                flags: AreaFlags::HEAP,
-                object: None,
-                offset: 0,
-            };
-            check_memory(store, state, &area)?;
-            self.put(store, state, area)?
+        if to < from {
+            return self.unmap(store, state, VirtRange::new(to, from));
+        }
+        let range = VirtRange::new(from, to);
+        if to > P::Format::USER_END || !self.is_clear(&store.mmu.phys.epoch.pin(), range) {
+            return Err(CallError::NoMemory);
+        }
+        let area = Area {
+            range,
+            prot: Prot::RW,
+            max_prot: Prot::ALL,
+            flags: AreaFlags::HEAP,
+            object: None,
+            offset: 0,
         };
-        // The heap has no object.
-        gone.settle(store);
-        Ok(())
+        check_memory(store, state, &area)?;
+        self.put(store, state, area)
     }
 
     /// Whether `range` is free, with a page to spare behind it: the heap keeps off its neighbour.

@@ -55,12 +55,6 @@ impl<P: Platform> Gone<P> {
             settle_one(store, object);
         }
     }
-
-    /// Both.
-    pub(super) fn and(mut self, mut other: Self) -> Self {
-        self.0.append(&mut other.0);
-        self
-    }
 }
 
 impl<P: Platform> Map<P> {

@@ -7,7 +7,7 @@ use rumpvm_arch::{VirtAddr, VirtRange};
 use rumpvm_platform::Platform;
 
 use super::change::Gone;
-use super::{AreaFlags, Map, State, Store, whole_pages};
+use super::{AreaFlags, Map, Store, whole_pages};
 use crate::error::CallError;
 use crate::sync::try_push;
 
@@ -73,22 +73,20 @@ impl<P: Platform> Map<P> {
         let mut state = self.state.lock();
         let (parts, complete) = self.mapped_parts(store, range)?;
         let mut gone = Gone::none();
-        let mut outcome = Ok(());
-        for part in parts {
-            outcome = match advice {
-                Advice::Mark(clear, set) => {
-                    self.mark(store, &mut state, part, clear, set, &mut gone)
-                }
-                Advice::DontNeed { anonymous } => self.dont_need(store, part, anonymous),
-                Advice::WillNeed | Advice::Nothing => Ok(()),
-            };
-            if outcome.is_err() {
-                break;
+        match advice {
+            Advice::Mark(clear, set) => {
+                gone = self.rewrite(store, &mut state, range, |area| {
+                    area.flags.remove(clear);
+                    area.flags.insert(set);
+                })?;
             }
+            Advice::DontNeed { anonymous } => {
+                parts.iter().try_for_each(|part| self.dont_need(store, *part, anonymous))?;
+            }
+            Advice::WillNeed | Advice::Nothing => {}
         }
         drop(state);
         gone.settle(store);
-        outcome?;
         if let Advice::WillNeed = advice {
             self.will_need(store, range);
         }
@@ -116,23 +114,6 @@ impl<P: Platform> Map<P> {
             ControlFlow::Break(error) => Err(error.into()),
             ControlFlow::Continue(()) => Ok((parts, pages == range.pages())),
         }
-    }
-
-    fn mark(
-        &self,
-        store: &Store<P>,
-        state: &mut State,
-        part: VirtRange,
-        clear: AreaFlags,
-        set: AreaFlags,
-        gone: &mut Gone<P>,
-    ) -> Result<(), CallError> {
-        let more = self.rewrite(store, state, part, |area| {
-            area.flags.remove(clear);
-            area.flags.insert(set);
-        })?;
-        *gone = core::mem::replace(gone, Gone::none()).and(more);
-        Ok(())
     }
 
     /// Drops the private pages of `part`, which lies in one area, and its translations.

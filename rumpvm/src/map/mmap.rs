@@ -90,6 +90,8 @@ impl<P: Platform> Map<P> {
     /// Maps `length` bytes of `backing` from byte `offset` on and returns where; see mmap(2). Anonymous
     /// shared memory becomes an object of its own.
     ///
+    /// The memory of a device can be shared, not copied: a private mapping that may be stored to is refused.
+    ///
     /// Takes the map's lock. Sleeps when what it replaces was the last mapping of a file.
     #[expect(clippy::too_many_arguments, reason = "the arguments of mmap(2)")]
     pub(crate) fn mmap(
@@ -134,16 +136,16 @@ impl<P: Platform> Map<P> {
         object: Option<&Hold<Object<P>, P>>,
         offset: u64,
     ) -> Result<VirtRange, CallError> {
+        let shared = request.area.contains(AreaFlags::SHARED);
+        let cannot_copy = !shared && object.is_some_and(|object| object.device().is_some());
+        let max_prot = if cannot_copy { Prot::READ | Prot::EXEC } else { Prot::ALL };
+        if !max_prot.contains(prot) {
+            return Err(CallError::Denied);
+        }
         let mut state = self.state.lock();
         let range = self.choose(store, &state, request)?;
-        let area = Area {
-            range,
-            prot,
-            max_prot: Prot::ALL,
-            flags: request.area,
-            object: object.cloned(),
-            offset,
-        };
+        let area =
+            Area { range, prot, max_prot, flags: request.area, object: object.cloned(), offset };
         check_memory(store, &state, &area)?;
         let gone = self.put(store, &mut state, area)?;
         drop(state);
@@ -192,13 +194,13 @@ impl<P: Platform> Map<P> {
         let spares = self.amap.spares(&store.mmu.phys, range)?;
         let mut new = Vec::new();
         try_push::<_, P>(&mut new, area)?;
-        let before = state.mapped;
+        let (mapped, locked) = (state.mapped, state.locked);
         let mut change = self.change(state);
         change.replace(range, new)?;
-        if change.mapped() > limits.address_space && change.mapped() > before {
+        if change.mapped() > limits.address_space && change.mapped() > mapped {
             return Err(CallError::NoMemory);
         }
-        if change.locked() > limits.locked {
+        if change.locked() > limits.locked && change.locked() > locked {
             return Err(CallError::Again);
         }
         // What was there before must be gone when the first fault on the new area looks.

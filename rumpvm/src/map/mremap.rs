@@ -52,8 +52,11 @@ impl<P: Platform> Map<P> {
     ) -> Result<Placed, CallError> {
         let request = decode::<P>(old, old_length, new_length, flags, new_at)?;
         let mut state = self.state.lock();
-        let (moved, gone) = self.remap(store, &mut state, &request)?;
+        let mut replaced = Gone::none();
+        let remapped = self.remap(store, &mut state, &request, &mut replaced);
         drop(state);
+        replaced.settle(store);
+        let (moved, gone) = remapped?;
         gone.settle(store);
         let pin = store.mmu.phys.epoch.pin();
         let area = self.areas.get(&pin, moved.start.0);
@@ -68,6 +71,7 @@ impl<P: Platform> Map<P> {
         store: &Store<P>,
         state: &mut State,
         request: &Request,
+        replaced: &mut Gone<P>,
     ) -> Result<(VirtRange, Gone<P>), CallError> {
         let Request { old, new_length, flags, .. } = *request;
         let pin = store.mmu.phys.epoch.pin();
@@ -107,7 +111,7 @@ impl<P: Platform> Map<P> {
         if !flags.contains(RemapFlags::MAYMOVE) {
             return Err(CallError::NoMemory);
         }
-        self.relocate(store, state, request, &area)
+        self.relocate(store, state, request, &area, replaced)
     }
 
     /// Whether `old`, the tail of `area`, can become `grown` where it is.
@@ -139,32 +143,26 @@ impl<P: Platform> Map<P> {
         check_memory(store, state, &probe)
     }
 
-    /// Moves `request.old`, which lies in `area`, to a new place.
+    /// Moves `request.old`, which lies in `area`, to a new place. `replaced` gets what was there before.
     fn relocate(
         &self,
         store: &Store<P>,
         state: &mut State,
         request: &Request,
         area: &Area<P>,
+        replaced: &mut Gone<P>,
     ) -> Result<(VirtRange, Gone<P>), CallError> {
         let Request { new_length, flags, new_at, .. } = *request;
-        let mut gone = Gone::none();
         let new = if flags.contains(RemapFlags::FIXED) {
             let new = VirtRange::of_length(new_at, new_length).ok_or(CallError::Invalid)?;
             // As on Linux, what is at the new place goes first, whatever comes after.
-            gone = self.unmap(store, state, new)?;
+            *replaced = self.unmap(store, state, new)?;
             new
         } else {
             let pin = store.mmu.phys.epoch.pin();
             self.place(state, &pin, (VirtAddr(0), P::Format::USER_END), new_length)?
         };
-        match self.move_to(store, state, request, area, new) {
-            Ok(more) => Ok((new, gone.and(more))),
-            Err(error) => {
-                gone.settle(store);
-                Err(error)
-            }
-        }
+        Ok((new, self.move_to(store, state, request, area, new)?))
     }
 
     fn move_to(

@@ -29,9 +29,8 @@ impl<P: Platform> Map<P> {
         if length > end - lowest {
             return Err(CallError::NoMemory);
         }
-        if hint.0 != 0
-            && let Some(at) = VirtAddr(hint.0.max(lowest)).page_up()
-            && let Some(range) = VirtRange::of_length(at, length)
+        if hint.page() != 0
+            && let Some(range) = VirtRange::of_length(round_hint(hint, lowest), length)
             && range.end.0 <= end
             && self.is_free(pin, range)
         {
@@ -72,4 +71,9 @@ impl<P: Platform> Map<P> {
             _ => end,
         }
     }
+}
+
+/// Where a hint points: rounded down, and not below `lowest`; Linux's `round_hint_to_min`.
+fn round_hint(hint: VirtAddr, lowest: u64) -> VirtAddr {
+    VirtAddr(hint.page_down().0.max(lowest))
 }

@@ -35,7 +35,8 @@ impl<P: Platform> Map<P> {
         let range = VirtRange::new(at.page_down(), stack.range.end);
         let gained = VirtRange::new(range.start, stack.range.start);
         let limits = state.limits;
-        if !stack.flags.contains(AreaFlags::GROWSDOWN) || range.length() > limits.stack {
+        let too_low = range.start.0 < limits.lowest;
+        if !stack.flags.contains(AreaFlags::GROWSDOWN) || range.length() > limits.stack || too_low {
             return Err(CallError::NoMemory);
         }
         if let Some(below) = self.areas.before(&pin, at.0) {
@@ -59,7 +60,7 @@ impl<P: Platform> Map<P> {
         let gone = change.commit(store);
         self.give_up_tables(store, gained);
         drop(frozen);
-        // The stack has no object, so nothing is left to settle.
+        drop(state);
         gone.settle(store);
         Ok(())
     }

@@ -112,23 +112,28 @@ impl<P: Platform> Phys<P> {
     /// Fills half of an empty magazine from the depot, else from the buddy; returns one frame of it.
     #[cold]
     pub(super) fn refill(&self, cache: &Cache<P>) -> Option<Frame> {
-        let batch = self.batch.get();
-        let from_depot = self.pop_chain(cache);
-        if !from_depot {
+        if !self.pop_chain(cache) {
+            let batch = self.batch.get();
             let mut buddy = self.buddy.lock();
             for _ in 0..batch {
                 let Some(frame) = buddy.alloc(&self.records, 0) else { break };
                 self.page(frame).set_kind(PageKind::Cached);
                 cache.push(frame, batch);
             }
+            let left = buddy.free_frames();
+            drop(buddy);
+            self.note_peak(left);
         }
-        let frame = cache.pop();
-        // The peak is kept here, where a lock was taken anyway, to the precision of a batch.
-        let used = self.used_frames();
+        cache.pop()
+    }
+
+    /// The depot is empty, and the buddy has `left` frames: more are in use than ever before, if ever.
+    fn note_peak(&self, left: u64) {
+        let cached: u64 = self.caches.iter().map(Cache::frames).sum();
+        let used = self.records.frames().saturating_sub(left + cached);
         if used > self.peak.load(Ordering::Relaxed) {
             self.peak.store(used, Ordering::Relaxed);
         }
-        frame
     }
 
     fn pop_chain(&self, cache: &Cache<P>) -> bool {

@@ -48,7 +48,12 @@ impl<'m, P: Platform> Cursor<'m, P> {
             let store = prot.contains(Prot::WRITE);
             let mut leaf = self.pmap.leaf(self.mmu, self.pin, at, store, debt)?;
             let end = leaf.range().end.min(self.range.end);
-            while at < end {
+            if debt.is_full() {
+                drop(leaf);
+                core::mem::take(debt).pay(self.mmu, self.pmap);
+                continue;
+            }
+            while at < end && !debt.is_full() {
                 let Some(frame) = frames.next() else { break };
                 leaf.enter(at, frame, prot, None, debt)?;
                 at = at + PAGE_SIZE;

@@ -17,17 +17,20 @@
 mod cursor;
 mod flush;
 mod leaf;
+mod ranges;
 mod rmap;
 mod share;
+mod shootdown;
 mod table;
 
 use rumpvm_arch::{Frame, Pte, VirtAddr};
 use rumpvm_platform::{CpuSet, Platform};
 
 pub use cursor::Cursor;
-pub use flush::{Debt, Shootdown};
+pub use flush::Debt;
 pub use leaf::Leaf;
 pub use share::Inherit;
+pub use shootdown::Shootdown;
 
 use crate::NoMemory;
 use crate::phys::{PageKind, Phys};

@@ -10,7 +10,7 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use rumpvm_arch::{Format, Frame, PAGE_SHIFT, VirtAddr};
+use rumpvm_arch::{Frame, PAGE_SHIFT, VirtAddr};
 use rumpvm_platform::Platform;
 
 use crate::NoMemory;
@@ -50,7 +50,6 @@ impl Place {
 
     /// The address that the entry serves, by the record of its table.
     pub(super) fn address<P: Platform>(self, table: &Page<P>) -> VirtAddr {
-        let _ = P::Format::LEVELS;
         VirtAddr(table.index.get()).page_down() + ((self.slot() as u64) << PAGE_SHIFT)
     }
 

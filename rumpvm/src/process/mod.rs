@@ -93,14 +93,16 @@ impl<P: Platform> Process<P> {
         self.space.lock().clone()
     }
 
-    /// A child with a copy of this process's space.
+    /// A child with a copy of this process's space. Takes the map's lock of the space, then the table's; its
+    /// faults wait meanwhile. Fails for want of memory, and then nothing has changed.
     pub fn fork(&self, vm: &Processes<P>) -> Result<Hold<Self, P>, CallError> {
         let space = self.space().ok_or(CallError::Invalid)?;
         let copy = vm.fork_space(&space)?;
         vm.adopt(self.pid.0, copy, 1)
     }
 
-    /// A child that uses this process's own space. The caller must then [`Process::await_release`] it.
+    /// A child that uses this process's own space. The caller must then [`Process::await_release`] it. Takes
+    /// the table's lock. Fails for want of memory, and then nothing has changed.
     pub fn vfork(&self, vm: &Processes<P>) -> Result<Hold<Self, P>, CallError> {
         let space = self.space().ok_or(CallError::Invalid)?;
         space.add_user();

@@ -111,7 +111,7 @@ impl<P: Platform> Radix<P> {
     }
 
     /// The same tree once more: both then copy what they change. The other CPUs' faults that began before
-    /// must be told (`Space::generation`), because they may have found the path to be theirs alone.
+    /// must be told (`Map::generation`), because they may have found the path to be theirs alone.
     pub fn share(&self, phys: &Phys<P>) -> Self {
         let _path = self.path.lock();
         let word = self.root.load(Ordering::Acquire);

@@ -65,7 +65,7 @@ impl<P: Platform> Space<P> {
         pages(range).try_for_each(|at| {
             fault::touch(store, &self.map, at).map_err(|error| match error {
                 // What mlock(2) says of each on Linux.
-                FaultError::NoMemory { .. } | FaultError::Pager { .. } => CallError::Again,
+                FaultError::NoMemory { .. } => CallError::Again,
                 _ => CallError::Unmapped,
             })
         })

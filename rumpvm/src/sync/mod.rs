@@ -15,9 +15,7 @@
 //! | [`epoch`] | when is what readers may still see safe to free |
 //! | [`tree`] | ordered tree of ranges, searched without a lock |
 //!
-//! **Order of locks**, outermost first; whoever holds one may only take a later one:
-//! process list, process, map (sleep locks), object registry, space list, amap and object nodes from the
-//! root down, page tables from the root down, reverse map of a page, flush mailbox, depot, buddy.
+//! The order in which locks may be taken is the table in DESIGN.md, section 3.
 
 pub mod epoch;
 pub mod hold;
