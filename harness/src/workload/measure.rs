@@ -11,6 +11,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
 
+use rumpvm::stats::Statistics;
+
 use super::load::{Deed, Load};
 use super::{Job, Settings, worker};
 use crate::machine::{Machine, User};
@@ -28,17 +30,14 @@ pub(super) fn measure(
 ) -> io::Result<Part> {
     let machine = Machine::builder().memory(settings.memory).cpus(settings.cpus).try_build()?;
     let load = Arc::new(Load::new(*settings));
-    let samples = thread::scope(|scope| {
+    let (elapsed, samples) = thread::scope(|scope| {
         let (done, wait) = channel();
         let sampler = scope.spawn(|| sample(&machine, &load, progress, wait));
-        work(&machine, &load, job.clone());
+        let elapsed = work(&machine, &load, job.clone());
         drop(done);
-        sampler.join().expect("the sampler does not panic")
+        (elapsed, sampler.join().expect("the sampler does not panic"))
     });
-    let mut part = part(name, &machine, &load, samples);
-    if let Err(story) = machine.try_check() {
-        part.failures.push(story);
-    }
+    let mut part = part(name, &load, elapsed, samples, &machine.vm().statistics());
     // Files are compared on disk when the last mapping and the machine are gone.
     drop(machine);
     if part.passed()
@@ -49,13 +48,29 @@ pub(super) fn measure(
     Ok(part)
 }
 
-/// Runs the workload to the end of its last process. A panic in the machine is a failure of the run.
-fn work(machine: &Machine, load: &Arc<Load>, job: Arc<dyn Job>) {
+/// Runs the workload to the end of its last process, which takes the time returned, and then `check`.
+fn work(machine: &Machine, load: &Arc<Load>, job: Arc<dyn Job>) -> Duration {
     let shared = load.clone();
     let first = move |user: &User| worker::run(user, &shared, 0, |worker| job.start(worker));
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| machine.run(first))) {
-        load.fail(format!("the machine stopped: {}", story(payload.as_ref())));
+    let ran = succeeds(load, || {
+        machine.run(first);
+        Ok(())
+    });
+    let elapsed = load.elapsed();
+    if ran {
+        succeeds(load, || machine.try_check());
     }
+    elapsed
+}
+
+/// Whether `step` goes well. If not, the run has failed; a panic has stopped the machine for good.
+fn succeeds(load: &Load, step: impl FnOnce() -> Result<(), String>) -> bool {
+    match catch_unwind(AssertUnwindSafe(step)) {
+        Ok(Ok(())) => return true,
+        Ok(Err(broken)) => load.fail(format!("check: {broken}")),
+        Err(payload) => load.fail(format!("the machine stopped: {}", story(payload.as_ref()))),
+    }
+    false
 }
 
 /// Takes samples and reports progress until `wait`'s other end is dropped.
@@ -75,7 +90,13 @@ fn sample(
     }
 }
 
-fn part(name: &str, machine: &Machine, load: &Load, samples: Vec<Sample>) -> Part {
+fn part(
+    name: &str,
+    load: &Load,
+    elapsed: Duration,
+    samples: Vec<Sample>,
+    counted: &Statistics,
+) -> Part {
     let deeds = load.deeds();
     let out_of_memory = deeds[Deed::OutOfMemory as usize];
     let named = Deed::ALL.iter().zip(deeds).filter(|(_, count)| *count != 0);
@@ -84,12 +105,12 @@ fn part(name: &str, machine: &Machine, load: &Load, samples: Vec<Sample>) -> Par
         name: name.into(),
         kind: PartKind::Workload,
         failures: load.failures(),
-        elapsed: load.elapsed(),
+        elapsed,
         operations: deeds.iter().sum::<u64>() - out_of_memory,
         samples,
         details,
     };
-    run.with_statistics(&machine.vm().statistics())
+    run.with_statistics(counted)
 }
 
 /// What a panic said.
