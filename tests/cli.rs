@@ -25,6 +25,8 @@ fn bad_values_are_refused_by_name() {
     assert_refused("run server --time soon", &["soon", "--time", "60s"]);
     assert_refused("run server --cpus 0", &["0", "--cpus", "256"]);
     assert_refused("run server --seed x", &["x", "--seed"]);
+    assert_refused("run server --rounds 0", &["0", "--rounds"]);
+    assert_refused("tour --report /nonesuch/report.html", &["/nonesuch/report.html"]);
 }
 
 #[test]
@@ -83,4 +85,22 @@ fn a_run_without_a_terminal_draws_no_bar() {
     assert!(output.status.success());
     assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(String::from_utf8_lossy(&output.stdout).contains("check passed"));
+}
+
+#[test]
+fn a_file_that_is_refused_does_not_keep_the_next_one_from_its_turn() {
+    let traces = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/traces");
+    let output = rumpvm(&format!("replay {traces}/README.md {traces}/sort.strace.gz"));
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("sort.strace.gz"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("README.md"));
+}
+
+#[test]
+fn a_reader_that_has_gone_is_no_failure() {
+    let (reader, writer) = std::io::pipe().expect("a host with pipes");
+    drop(reader);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rumpvm"));
+    command.args(["run", "bigbuffer", "--rounds", "1", "--json"]).stdout(writer);
+    assert!(command.status().expect("the binary was built for this test").success());
 }

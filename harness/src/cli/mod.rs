@@ -3,6 +3,7 @@
 //! Exit status 0: it ran, and every check passed. 1: it ran, and something was wrong, said on standard
 //! error. 2: it could not run as asked, said likewise.
 
+mod output;
 mod progress;
 mod replay;
 mod run;

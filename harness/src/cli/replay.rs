@@ -5,25 +5,38 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde_json::json;
 
-use super::{Verdict, progress};
+use super::{Verdict, output, progress};
 use crate::replay::{self, Outcome, ReplayArgs};
 
-/// Replays every file that was named. One that is refused ends the command.
+/// Replays every file that was named. One that is refused does not keep the others from their turn, but the
+/// command fails in the end.
 pub(super) fn replay(arguments: &ReplayArgs) -> Result<Verdict> {
     let mut outcomes = Vec::new();
+    let mut refused = None;
     for path in &arguments.files {
-        let outcome = one(path, arguments)?;
-        if !arguments.json {
-            println!("{}\n{outcome}", path.display());
+        match one(path, arguments) {
+            Ok(outcome) => {
+                if !arguments.json {
+                    output::say(format_args!("{}\n{outcome}", path.display()))?;
+                }
+                outcomes.push((path, outcome));
+            }
+            Err(error) => {
+                if let Some(earlier) = refused.replace(error) {
+                    eprintln!("rumpvm: {earlier:#}");
+                }
+            }
         }
-        outcomes.push((path, outcome));
     }
     if arguments.json {
         let whole: Vec<_> = outcomes
             .iter()
             .map(|(path, outcome)| json!({ "file": path.display().to_string(), "result": outcome }))
             .collect();
-        println!("{}", serde_json::to_string_pretty(&whole)?);
+        output::say(serde_json::to_string_pretty(&whole)?)?;
+    }
+    if let Some(error) = refused {
+        return Err(error);
     }
     Ok(Verdict::of(outcomes.iter().all(|(_, outcome)| outcome.agrees)))
 }

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use serde_json::json;
 
-use super::{Verdict, progress};
+use super::{Verdict, output, progress};
 use crate::report::{self, Part};
 use crate::values;
 use crate::workload::{self, Limit, Settings, Workload};
@@ -37,7 +37,12 @@ pub(super) struct RunArgs {
     /// End after so many rounds of each worker instead, whatever time they take.
     ///
     /// What is counted then follows from the seed alone, as long as memory lasts.
-    #[arg(long, conflicts_with = "time", value_name = "NUMBER")]
+    #[arg(
+        long,
+        conflicts_with = "time",
+        value_parser = clap::value_parser!(u64).range(1..),
+        value_name = "NUMBER"
+    )]
     rounds: Option<u64>,
 
     /// Also write an HTML report with plots.
@@ -55,6 +60,9 @@ pub(super) fn run(arguments: &RunArgs) -> Result<Verdict> {
     let (cpus, memory, seed) = (arguments.cpus, arguments.memory, arguments.seed);
     let settings = Settings { cpus, memory, seed, limit };
     let name = arguments.workload.name();
+    if let Some(path) = &arguments.report {
+        output::can_write(path)?;
+    }
     let part =
         progress::shown(name, |progress| workload::run(arguments.workload, &settings, progress));
     let part = part.with_context(|| format!("{name} cannot start"))?;
@@ -68,7 +76,7 @@ pub(super) fn run(arguments: &RunArgs) -> Result<Verdict> {
     if arguments.json {
         print_json(&part, &settings)?
     } else {
-        print_text(&part)
+        print_text(&part)?
     }
     Ok(Verdict::of(part.passed()))
 }
@@ -81,19 +89,19 @@ fn print_json(part: &Part, settings: &Settings) -> Result<()> {
         "passed": part.passed(),
         "result": part,
     });
-    println!("{}", serde_json::to_string_pretty(&whole)?);
-    Ok(())
+    output::say(serde_json::to_string_pretty(&whole)?)
 }
 
-fn print_text(part: &Part) {
-    println!("{}", report::text(std::slice::from_ref(part)));
+fn print_text(part: &Part) -> Result<()> {
+    output::say(report::text(std::slice::from_ref(part)))?;
     for detail in &part.details {
-        println!("{:>16}  {}", report::count(detail.count), detail.what);
+        output::say(format_args!("{:>16}  {}", report::count(detail.count), detail.what))?;
     }
     for failure in &part.failures {
         eprintln!("FAILED: {failure}");
     }
     if part.passed() {
-        println!("check passed");
+        output::say("check passed")?;
     }
+    Ok(())
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::Args;
 
-use super::{Verdict, progress};
+use super::{Verdict, output, progress};
 use crate::report::{self, Part};
 use crate::tour::{self, Station};
 
@@ -21,6 +21,8 @@ pub(super) struct TourArgs {
 
 /// Goes from station to station and shows what was seen.
 pub(super) fn tour(arguments: &TourArgs) -> Result<Verdict> {
+    let path = arguments.report.clone().unwrap_or_else(|| REPORT.into());
+    output::can_write(&path)?;
     let mut parts: Vec<Part> = Vec::new();
     for station in Station::all() {
         let name = station.name();
@@ -29,10 +31,9 @@ pub(super) fn tour(arguments: &TourArgs) -> Result<Verdict> {
         progress::tell(&part);
         parts.push(part);
     }
-    println!("{}", report::text(&parts));
-    let path = arguments.report.clone().unwrap_or_else(|| REPORT.into());
+    output::say(report::text(&parts))?;
     report::write(&path, &parts, "the tour: six recorded programs, five workloads")
         .with_context(|| format!("cannot write the report {}", path.display()))?;
-    println!("report: {}", path.canonicalize().unwrap_or(path).display());
+    output::say(format_args!("report: {}", path.canonicalize().unwrap_or(path).display()))?;
     Ok(Verdict::of(parts.iter().all(Part::passed)))
 }
