@@ -58,6 +58,7 @@ fn a_page_copied_stays_when_the_file_page_is_mapped_elsewhere<P: Platform>(vm: &
 }
 
 fn the_tail_of_the_last_page_is_zero<P: Platform>(vm: &Vm<P>) {
+    crate::frames::soil(vm);
     let object = vm.open_file(RamFile::<P>::new(1, &[7; PAGE as usize + 10])).unwrap();
     let program = Program::new(vm);
     program.map_object(BASE, 2, PRIVATE, &object, 0);

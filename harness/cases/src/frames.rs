@@ -41,6 +41,15 @@ fn take_all<P: Platform>(vm: &Vm<P>) -> Vec<rumpvm::phys::Fresh> {
     taken
 }
 
+/// Leaves something in every free frame, so that whoever takes one unzeroed shows it.
+pub(crate) fn soil<P: Platform>(vm: &Vm<P>) {
+    let taken = take_all(vm);
+    for fresh in &taken {
+        vm.mmu.phys.write(fresh.frame(), 0, &[0xee; PAGE as usize]);
+    }
+    taken.into_iter().for_each(|fresh| vm.mmu.phys.free(fresh));
+}
+
 fn taking_every_frame_ends_in_an_error_and_afterwards_all_are_back<P: Platform>(vm: &Vm<P>) {
     let phys = &vm.mmu.phys;
     vm.mmu.squeeze();
@@ -86,11 +95,7 @@ fn a_run_is_aligned_to_its_length_and_its_frames_are_free_one_by_one<P: Platform
 
 fn a_zeroed_frame_holds_zeros_whatever_was_in_it_before<P: Platform>(vm: &Vm<P>) {
     let phys = &vm.mmu.phys;
-    let taken = take_all(vm);
-    for fresh in &taken {
-        phys.write(fresh.frame(), PAGE - 4, &[1, 2, 3, 4]);
-    }
-    taken.into_iter().for_each(|fresh| phys.free(fresh));
+    soil(vm);
     // Some from the stock that idle CPUs keep, the others zeroed on the spot.
     (0..100).for_each(|_| {
         vm.idle();
