@@ -1,6 +1,6 @@
 //! mlock(2) and munlock(2): pages that are brought in and counted.
 
-use rumpvm::{CallError, Limits, MapFlags, Vm};
+use rumpvm::{CallError, Limits, MapFlags, SyncFlags, Vm};
 use rumpvm_arch::Prot;
 use rumpvm_platform::Platform;
 
@@ -8,6 +8,7 @@ use crate::program::{ANON, BASE};
 use crate::{PAGE, Program, RamFile, cases};
 
 cases! {
+    a_length_that_wraps_to_nothing_locks_nothing,
     locking_brings_the_pages_in_and_counts_them_once,
     unlocking_and_unmapping_end_the_count,
     up_to_the_first_hole_memory_is_locked,
@@ -15,6 +16,18 @@ cases! {
     the_limit_counts_only_what_is_not_locked_already,
     without_any_limit_left_locking_is_not_permitted,
     the_range_is_widened_to_whole_pages,
+}
+
+fn a_length_that_wraps_to_nothing_locks_nothing<P: Platform>(vm: &Vm<P>) {
+    let program = Program::new(vm);
+    program.map_at(BASE, 2);
+    assert_eq!(program.mlock(vm, BASE, u64::MAX), Ok(()));
+    assert_eq!(program.munlock(vm, BASE, u64::MAX), Ok(()));
+    assert_eq!(program.msync(vm, BASE, u64::MAX, SyncFlags::SYNC), Ok(()));
+    assert_eq!(program.locked_bytes(), 0);
+    let most = u64::MAX - (PAGE - 1);
+    assert_eq!(program.mlock(vm, BASE, most), Err(CallError::Invalid));
+    assert_eq!(program.msync(vm, BASE, most, SyncFlags::SYNC), Err(CallError::Unmapped));
 }
 
 fn limited<P: Platform>(vm: &Vm<P>, pages: u64) -> Program<'_, P> {

@@ -37,8 +37,8 @@ impl<P: Platform> Map<P> {
         locked: bool,
     ) -> Result<VirtRange, CallError> {
         let start = at.page_down();
-        let bytes = length.checked_add(at - start).ok_or(CallError::Invalid)?;
-        let bytes = bytes.checked_next_multiple_of(PAGE_SIZE).ok_or(CallError::Invalid)?;
+        // Rounding wraps to nothing at the very top, as it does on Linux.
+        let bytes = length.wrapping_add(at - start).wrapping_add(PAGE_SIZE - 1) & !(PAGE_SIZE - 1);
         let range = VirtRange::of_length(start, bytes).ok_or(CallError::Invalid)?;
         if range.is_empty() {
             return Ok(range);

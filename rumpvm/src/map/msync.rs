@@ -43,7 +43,8 @@ impl<P: Platform> Map<P> {
         {
             return Err(CallError::Invalid);
         }
-        let length = length.checked_next_multiple_of(PAGE_SIZE).ok_or(CallError::Unmapped)?;
+        // Rounding wraps to nothing at the very top, as it does on Linux.
+        let length = length.wrapping_add(PAGE_SIZE - 1) & !(PAGE_SIZE - 1);
         let range = VirtRange::of_length(at, length).ok_or(CallError::Unmapped)?;
         let mut from = range.start;
         let mut complete = true;

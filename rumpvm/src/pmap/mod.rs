@@ -4,7 +4,8 @@
 //!
 //! Flow:  fault -> [`Pmap::leaf`] (find, make or take over the table) -> [`Leaf::enter`] -> entry.
 //! Locks: one for each table, in its frame's record; upper tables before lower ones. Walks take none.
-//! Sleep: never; but paying a [`Debt`] waits for other CPUs, so no spin lock may be held then.
+//! Sleep: never; but paying a [`Debt`] waits for other CPUs, so no lock may be held then but those of the
+//!        tables and nodes that keep others from mapping something else meanwhile.
 //! Owns:  tables, and the reverse map of every frame.
 //!
 //! M1. `live` of a table is the number of its nonzero entries, changed under its lock with them.
