@@ -14,7 +14,9 @@ use std::sync::{Arc, Mutex, Weak};
 use std::thread::{self, JoinHandle};
 
 use rumpvm_arch::{Format, Frame, PhysAddr, VirtRange, X86_64};
-use rumpvm_platform::{CpuId, CpuSet, MAX_CPUS, Platform, Scarce, Seam};
+use rumpvm_platform::{
+    CpuId, CpuSet, LockStep, LockUse, MAX_CPUS, Platform, Scarce, Seam, Site, ThreadLocal,
+};
 
 use crate::cpu::{Attention, Mail, lock};
 use crate::here::{self, cpu_id, here, is_on_cpu, may_switch};
@@ -217,7 +219,7 @@ impl<F: Format> Seam for Hosted<F> {
         here::intr_restore();
     }
 
-    fn sleep(word: &AtomicU32, expected: u32) {
+    fn sleep(word: &AtomicU32, expected: u32, until: Option<u64>) {
         may_switch("a thread sleeps");
         here(|here| {
             here.attend();
@@ -227,6 +229,11 @@ impl<F: Format> Seam for Hosted<F> {
                 // A second panic would abort the process, and a sleep might never end.
                 here.machine.stop_for(Box::new("a thread slept while it unwound from a panic"));
                 here.halt();
+            }
+            if until.is_some() {
+                // The turn goes round; the caller looks again, at the word and at the clock.
+                here.scheduler.yield_now(here);
+                return;
             }
             let sleeper = Sleeper { cpu: here.id, slot: current.slot };
             if here.machine.sleepers.enter(word, expected, sleeper) {
@@ -249,8 +256,23 @@ impl<F: Format> Seam for Hosted<F> {
         });
     }
 
+    fn thread() -> Option<NonNull<ThreadLocal>> {
+        is_on_cpu().then(|| here(|here| here.local()))
+    }
+
+    fn clock() -> u64 {
+        here::clock()
+    }
+
     #[inline]
-    fn fails(what: Scarce) -> bool {
+    fn lock_step(step: LockStep, lock: &LockUse) {
+        if cfg!(debug_assertions) && is_on_cpu() {
+            here(|here| here.lock_step(step, lock));
+        }
+    }
+
+    #[inline]
+    fn fails(what: Scarce, _site: Site) -> bool {
         is_on_cpu() && here(|here| here.machine.scarcity.fails(what))
     }
 }

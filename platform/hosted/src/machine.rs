@@ -5,7 +5,7 @@
 //! Owns:  the parts. Handles and CPUs own the machine together; `Power` owns the CPUs' host threads.
 
 use std::io;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use rumpvm_arch::Access;
@@ -38,6 +38,8 @@ pub(crate) struct Machine {
     pub(crate) sleepers: Sleepers,
     pub(crate) outcome: Outcome,
     pub(crate) scarcity: Scarcity,
+    /// Threads so far.
+    threads: AtomicU64,
     /// Weak, because the component owns a handle to the machine.
     pub(crate) upcalls: OnceLock<Weak<dyn Upcalls>>,
 }
@@ -53,8 +55,14 @@ impl Machine {
             sleepers: Sleepers::default(),
             outcome: Outcome::default(),
             scarcity: Scarcity::default(),
+            threads: AtomicU64::new(0),
             upcalls: OnceLock::new(),
         }))
+    }
+
+    /// The number of a thread that is about to begin.
+    pub(crate) fn new_thread(&self) -> u64 {
+        self.threads.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     pub(crate) fn cpu(&self, id: CpuId) -> &Cpu {
