@@ -92,7 +92,7 @@ impl<P: Platform> Space<P> {
         };
         let range = whole_pages(at, length).map_err(|_| CallError::Invalid)?;
         pages(range).try_for_each(|at| {
-            fault::fault(store, &self.map, at, access).map_err(|error| match error {
+            fault::bring(store, &self.map, at, access).map_err(|error| match error {
                 FaultError::Unmapped { .. } => CallError::Unmapped,
                 FaultError::Denied { .. } => CallError::Invalid,
                 FaultError::NoMemory { .. } => CallError::NoMemory,
