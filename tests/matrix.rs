@@ -8,6 +8,8 @@
 //! run, another part for the next one, so that every two of the three meet; `RUMPVM_MATRIX=all` runs them
 //! all, which takes minutes. After XNU's `vm_configurator`.
 
+#[path = "matrix/accesses.rs"]
+mod accesses;
 #[path = "matrix/alignments.rs"]
 mod alignments;
 #[path = "matrix/compare.rs"]

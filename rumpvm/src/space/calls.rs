@@ -38,8 +38,8 @@ impl<P: Platform> Space<P> {
     }
 
     /// Makes the `old_length` bytes mapped at `old` be `new_length` bytes, here or, if `flags` allow it,
-    /// elsewhere; returns where. With `FIXED`, at `new_at`. An `old_length` of 0 maps a shared object once
-    /// more. See mremap(2).
+    /// elsewhere; returns where. With `FIXED`, at `new_at`; with `DONTUNMAP` alone, there if it is free. An
+    /// `old_length` of 0 maps a shared object once more. See mremap(2).
     ///
     /// Takes the map's lock. Sleeps as [`Space::mmap`] does.
     pub fn mremap(
