@@ -34,6 +34,12 @@ impl Hardware {
         Ok(Self { freed: Freed::new(arena.frames())?, arena })
     }
 
+    /// As if the power had just come on. Nobody else uses it.
+    pub(crate) fn renew(&self) {
+        self.arena.soil();
+        self.freed.forget();
+    }
+
     pub(crate) fn walker(&self) -> Walker<'_> {
         Walker { arena: &self.arena, freed: &self.freed }
     }

@@ -17,6 +17,7 @@ mod access;
 mod arena;
 mod copy;
 mod cpu;
+pub mod explored;
 mod file;
 mod freed;
 mod hardware;
