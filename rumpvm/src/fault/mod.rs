@@ -151,6 +151,23 @@ pub(crate) fn touch<P: Platform>(
     fault(store, map, at, access)
 }
 
+/// Brings the page of `at` in for `access`, if its area gives that right by name; no stack grows for it.
+pub(crate) fn bring<P: Platform>(
+    store: &Store<P>,
+    map: &Map<P>,
+    at: VirtAddr,
+    access: Access,
+) -> Result<(), FaultError> {
+    let prot = {
+        let pin = store.mmu.phys.epoch.pin();
+        map.areas.get(&pin, at.0).ok_or(FaultError::Unmapped { at })?.prot
+    };
+    if !prot.contains(access.needs()) {
+        return Err(FaultError::Denied { at, wanted: access.needs() });
+    }
+    fault(store, map, at, access)
+}
+
 fn attempt<P: Platform>(
     store: &Store<P>,
     map: &Map<P>,
