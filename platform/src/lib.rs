@@ -13,37 +13,20 @@ extern crate alloc;
 
 mod cpuset;
 mod file;
+mod lock;
+mod memory;
+mod thread;
 
 pub use cpuset::{CpuId, CpuSet, MAX_CPUS};
 pub use file::{File, FileId, IoError};
+pub use lock::{LockClass, LockKind, LockStep, LockUse, Violation, Witness};
+pub use memory::{Cell, Op, Site, Step};
+pub use thread::{MAX_TOKENS, ThreadLocal, TokenUse};
 
-use core::ptr::NonNull;
+use core::ptr::{self, NonNull};
 use core::sync::atomic::AtomicU32;
 
 use rumpvm_arch::{Format, Frame, PhysAddr, VirtRange};
-
-/// Something that the component is about to do and that other CPUs may see.
-///
-/// An explorer stops here and lets another CPU go first; every other home ignores it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Point {
-    /// Load of the atomic at this address.
-    Load(usize),
-    /// Store to the atomic at this address.
-    Store(usize),
-    /// Read-modify-write of the atomic at this address.
-    Rmw(usize),
-    /// A full fence.
-    Fence,
-    /// The lock at this address is about to be taken.
-    Lock(usize),
-    /// The lock at this address has been released.
-    Unlock(usize),
-    /// Store to the page-table entry at this address.
-    TableStore(usize),
-    /// An allocation.
-    Allocate,
-}
 
 /// What can run out, and can therefore be made to fail in a test.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -56,6 +39,9 @@ pub enum Scarce {
 
 /// What locks, atomics and waits need of a home.
 pub trait Seam: Sized + Send + Sync + 'static {
+    /// Whether the home owns the schedule, and carries out every step on a shared word itself.
+    const OWNS_MEMORY: bool = false;
+
     /// Number of the CPU that runs the caller, below [`MAX_CPUS`].
     fn cpu_id() -> CpuId;
 
@@ -87,11 +73,11 @@ pub trait Seam: Sized + Send + Sync + 'static {
     }
 
     /// Blocks the calling thread while `*word == expected`, as a futex does: the comparison and the
-    /// decision to sleep are one step for [`Seam::wakeup`]. May return early. Never called with a
-    /// spin lock held.
-    fn sleep(word: &AtomicU32, expected: u32) {
-        let _ = expected;
-        Self::relax(word as *const AtomicU32 as usize);
+    /// decision to sleep are one step for [`Seam::wakeup`]. May return early, and does so once
+    /// [`Seam::clock`] has reached `until`. Never called with a spin lock held.
+    fn sleep(word: &AtomicU32, expected: u32, until: Option<u64>) {
+        let _ = (expected, until);
+        Self::relax(ptr::from_ref(word) as usize);
     }
 
     /// Wakes every thread that sleeps on `word`.
@@ -99,16 +85,58 @@ pub trait Seam: Sized + Send + Sync + 'static {
         let _ = word;
     }
 
-    /// A scheduling point; see [`Point`].
+    /// Nanoseconds since some moment; never goes back. In a home without a clock no wait times out.
+    fn clock() -> u64 {
+        0
+    }
+
+    /// What this home keeps of the calling thread for the component; the same as long as the thread lives, and
+    /// used by nobody else. Tokens and the owners of sleep locks need it.
+    fn thread() -> Option<NonNull<ThreadLocal>> {
+        None
+    }
+
+    /// A number for what lies at `address`. A home that repeats runs gives the same one in each.
+    fn name(address: usize) -> usize {
+        address
+    }
+
+    /// Carries out `step` and returns what the word held before. Called only where [`Seam::OWNS_MEMORY`].
+    ///
+    /// # Safety
+    /// `step.cell` is a live atomic of that width.
+    unsafe fn carry_out(step: Step) -> u64 {
+        unreachable!("a home that owns the schedule carries out {step:?}")
+    }
+
+    /// A full fence is about to be passed.
     #[inline(always)]
-    fn point(at: Point) {
-        let _ = at;
+    fn fence(site: Site) {
+        let _ = site;
+    }
+
+    /// Whether [`Seam::fence_everywhere`] works in this home. The same answer as long as the machine lives.
+    #[inline(always)]
+    fn fences_everywhere() -> bool {
+        false
+    }
+
+    /// Passes a full fence on every CPU, in the middle of whatever it does. Readers then need no fence of their
+    /// own (`sync::epoch` of the component).
+    fn fence_everywhere() {
+        unreachable!("this home cannot fence everywhere");
+    }
+
+    /// Something is done to a lock; see [`LockStep`].
+    #[inline(always)]
+    fn lock_step(step: LockStep, lock: &LockUse) {
+        let _ = (step, lock);
     }
 
     /// Whether to pretend that `what` has run out.
     #[inline(always)]
-    fn fails(what: Scarce) -> bool {
-        let _ = what;
+    fn fails(what: Scarce, site: Site) -> bool {
+        let _ = (what, site);
         false
     }
 }

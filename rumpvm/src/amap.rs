@@ -15,7 +15,7 @@ use rumpvm_platform::Platform;
 use crate::NoMemory;
 use crate::phys::Phys;
 use crate::radix::{Leaf, Radix, Slot, Spares};
-use crate::sync::Pin;
+use crate::sync::{Pin, class};
 
 /// The private pages of one space.
 pub struct Amap<P: Platform> {
@@ -31,7 +31,7 @@ impl<P: Platform> Default for Amap<P> {
 impl<P: Platform> Amap<P> {
     /// No pages.
     pub fn new() -> Self {
-        Self { slots: Radix::new() }
+        Self { slots: Radix::new(&class::AMAP) }
     }
 
     /// What is at virtual page `page`. Takes no lock.

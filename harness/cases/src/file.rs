@@ -7,10 +7,14 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use rumpvm::sync::Spin;
-use rumpvm_platform::{File, FileId, IoError, Seam};
+use rumpvm_platform::{File, FileId, IoError, LockClass, LockKind, Seam};
 
 /// What a failure of a [`RamFile`] says: `EIO`.
 pub(crate) const EIO: IoError = IoError(5);
+
+/// After every lock of the component.
+static FILE: LockClass =
+    LockClass { name: "file in memory", rank: u8::MAX, kind: LockKind::Spin, nests: false };
 
 /// Volume number of these files.
 const DEVICE: u64 = 77;
@@ -35,7 +39,7 @@ impl<S: Seam> RamFile<S> {
     /// File number `inode` with these contents. Two files of one number are one file to the component.
     pub fn new(inode: u64, bytes: &[u8]) -> Arc<Self> {
         let state = State { bytes: bytes.to_vec(), ..State::default() };
-        Arc::new(Self { inode, state: Spin::new(state) })
+        Arc::new(Self { inode, state: Spin::new(&FILE, state) })
     }
 
     /// A file of `pages` pages, of which page `n` is filled with the byte `n + 1`.

@@ -7,13 +7,15 @@
 //! Locks: none; everything here belongs to one host thread.
 //! Owns:  the CPU's scheduler, and a share of the machine.
 
-use std::cell::{Cell, OnceCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::hint;
 use std::panic::resume_unwind;
-use std::sync::Arc;
+use std::ptr::NonNull;
+use std::sync::{Arc, OnceLock};
 use std::thread;
+use std::time::Instant;
 
-use rumpvm_platform::CpuId;
+use rumpvm_platform::{CpuId, LockStep, LockUse, ThreadLocal, Witness};
 
 use crate::cpu::{Attention, Cpu};
 use crate::machine::Machine;
@@ -24,6 +26,8 @@ use crate::thread::Ask;
 /// processors, and then the one waited for may be the one that is not running.
 const LOOKS_PER_YIELD: u32 = 16;
 const NOWHERE: u32 = u32::MAX;
+/// Threads are numbered from one; the idle loops stand apart.
+const IDLE: u64 = 1 << 63;
 
 thread_local! {
     static ID: Cell<u32> = const { Cell::new(NOWHERE) };
@@ -39,6 +43,9 @@ pub(crate) struct Here {
     /// The component's flush handler is running.
     in_interrupt: Cell<bool>,
     looks: Cell<u32>,
+    /// Of the idle loop, which is no thread, but takes locks.
+    local: ThreadLocal,
+    witness: RefCell<Witness>,
 }
 
 /// Unwinds a CPU that is told to stop while no thread runs on it.
@@ -68,6 +75,12 @@ pub(crate) fn intr_restore() {
     MASKED.set(MASKED.get() - 1);
 }
 
+/// Nanoseconds since the first question.
+pub(crate) fn clock() -> u64 {
+    static START: OnceLock<Instant> = OnceLock::new();
+    START.get_or_init(Instant::now).elapsed().as_nanos() as u64
+}
+
 /// Checks that a switch of threads is allowed here: no spin lock is held, and no value of this CPU is
 /// in use. Both mask interrupts, on every home.
 #[inline]
@@ -94,6 +107,8 @@ pub(crate) fn become_cpu(machine: Arc<Machine>, id: CpuId) {
         scheduler: Scheduler::default(),
         in_interrupt: Cell::new(false),
         looks: Cell::new(0),
+        local: ThreadLocal::new(IDLE | u64::from(id.0)),
+        witness: RefCell::default(),
     };
     let fresh = HERE.with(|cell| cell.set(here).is_ok());
     assert!(fresh, "a host thread plays one CPU");
@@ -125,6 +140,25 @@ impl Here {
                 component.tlb_interrupt();
                 self.in_interrupt.set(false);
             }
+        }
+    }
+
+    /// What the component keeps of the running thread, or of the idle loop.
+    pub(crate) fn local(&self) -> NonNull<ThreadLocal> {
+        self.scheduler
+            .with_current(|thread| NonNull::from(thread.map_or(&self.local, |it| &it.local)))
+    }
+
+    /// Notes what is done to a lock, and stops the machine if that is against the rules.
+    pub(crate) fn lock_step(&self, step: LockStep, lock: &LockUse) {
+        let told = self.scheduler.with_current(|thread| {
+            let witness = thread.map_or(&self.witness, |thread| &thread.witness);
+            witness.borrow_mut().step(step, lock)
+        });
+        if let Err(violation) = told
+            && !thread::panicking()
+        {
+            panic!("CPU {}: {violation}", self.id.0);
         }
     }
 

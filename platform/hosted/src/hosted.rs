@@ -14,7 +14,9 @@ use std::sync::{Arc, Mutex, Weak};
 use std::thread::{self, JoinHandle};
 
 use rumpvm_arch::{Format, Frame, PhysAddr, VirtRange, X86_64};
-use rumpvm_platform::{CpuId, CpuSet, MAX_CPUS, Platform, Scarce, Seam};
+use rumpvm_platform::{
+    CpuId, CpuSet, LockStep, LockUse, MAX_CPUS, Platform, Scarce, Seam, Site, ThreadLocal,
+};
 
 use crate::cpu::{Attention, Mail, lock};
 use crate::here::{self, cpu_id, here, is_on_cpu, may_switch};
@@ -55,7 +57,7 @@ impl<F: Format> Hosted<F> {
     pub fn power_on(memory: u64, cpus: usize) -> io::Result<(Self, Power)> {
         assert!((1..=MAX_CPUS).contains(&cpus), "a machine has 1 to {MAX_CPUS} CPUs, not {cpus}");
         let machine = Machine::new(memory, cpus)?;
-        let last = PhysAddr(machine.arena.end().0 - 1);
+        let last = PhysAddr(machine.hardware.arena.end().0 - 1);
         assert!(
             u64::from(last.frame().0) < F::FRAME_END,
             "{} cannot reach memory up to {last:?}",
@@ -80,7 +82,7 @@ impl<F: Format> Hosted<F> {
 
     /// First byte of RAM, and one past the last.
     pub fn memory(&self) -> (PhysAddr, PhysAddr) {
-        (self.machine.arena.start(), self.machine.arena.end())
+        (self.machine.hardware.arena.start(), self.machine.hardware.arena.end())
     }
 
     /// Runs `body` as a thread on `cpu`, or where the fewest are, and returns its result when it and
@@ -143,7 +145,10 @@ impl<F: Format> Hosted<F> {
     /// Compares every cached translation with the page tables; the error is the story. Only at a quiet
     /// moment: no access and no flush under way.
     pub fn verify_tlbs(&self) -> Result<(), String> {
-        verify::verify::<F>(&self.machine)
+        verify::verify::<F>(
+            &self.machine.hardware,
+            self.machine.cpus.iter().map(|cpu| cpu.tlb.lock()),
+        )
     }
 
     /// Whether the caller runs on a CPU, of this machine or another.
@@ -217,7 +222,7 @@ impl<F: Format> Seam for Hosted<F> {
         here::intr_restore();
     }
 
-    fn sleep(word: &AtomicU32, expected: u32) {
+    fn sleep(word: &AtomicU32, expected: u32, until: Option<u64>) {
         may_switch("a thread sleeps");
         here(|here| {
             here.attend();
@@ -227,6 +232,11 @@ impl<F: Format> Seam for Hosted<F> {
                 // A second panic would abort the process, and a sleep might never end.
                 here.machine.stop_for(Box::new("a thread slept while it unwound from a panic"));
                 here.halt();
+            }
+            if until.is_some() {
+                // The turn goes round; the caller looks again, at the word and at the clock.
+                here.scheduler.yield_now(here);
+                return;
             }
             let sleeper = Sleeper { cpu: here.id, slot: current.slot };
             if here.machine.sleepers.enter(word, expected, sleeper) {
@@ -249,8 +259,23 @@ impl<F: Format> Seam for Hosted<F> {
         });
     }
 
+    fn thread() -> Option<NonNull<ThreadLocal>> {
+        is_on_cpu().then(|| here(|here| here.local()))
+    }
+
+    fn clock() -> u64 {
+        here::clock()
+    }
+
     #[inline]
-    fn fails(what: Scarce) -> bool {
+    fn lock_step(step: LockStep, lock: &LockUse) {
+        if cfg!(debug_assertions) && is_on_cpu() {
+            here(|here| here.lock_step(step, lock));
+        }
+    }
+
+    #[inline]
+    fn fails(what: Scarce, _site: Site) -> bool {
         is_on_cpu() && here(|here| here.machine.scarcity.fails(what))
     }
 }
@@ -260,12 +285,12 @@ impl<F: Format> Platform for Hosted<F> {
 
     #[inline]
     fn phys_to_virt(&self, at: PhysAddr) -> NonNull<u8> {
-        self.machine.arena.pointer(at)
+        self.machine.hardware.arena.pointer(at)
     }
 
     #[inline]
     fn virt_to_phys(&self, at: NonNull<u8>) -> PhysAddr {
-        self.machine.arena.address(at)
+        self.machine.hardware.arena.address(at)
     }
 
     fn cpu_count(&self) -> usize {
@@ -273,7 +298,7 @@ impl<F: Format> Platform for Hosted<F> {
     }
 
     fn tlb_activate(&self, root: Option<Frame>) {
-        let root = root.map(|root| self.machine.walker().root(root));
+        let root = root.map(|root| self.machine.hardware.walker().root(root));
         self.machine.cpu(cpu_id()).tlb.lock().activate(root);
     }
 
@@ -288,9 +313,9 @@ impl<F: Format> Platform for Hosted<F> {
     }
 
     fn frame_freed(&self, frame: Frame) {
-        let position = self.machine.arena.position(frame);
+        let position = self.machine.hardware.arena.position(frame);
         let position = position.unwrap_or_else(|| panic!("{frame:?} was freed but is no memory"));
-        self.machine.freed.record(position, cpu_id());
+        self.machine.hardware.freed.record(position, cpu_id());
     }
 
     fn panic(&self, story: &str) -> ! {

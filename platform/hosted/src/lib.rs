@@ -19,6 +19,7 @@ mod copy;
 mod cpu;
 mod file;
 mod freed;
+mod hardware;
 mod here;
 mod hosted;
 mod machine;

@@ -98,19 +98,19 @@ impl Scheduler {
         }
         let (births, woken) = here.cpu().collect();
         for birth in births {
-            self.bear(birth);
+            self.bear(here, birth);
         }
         self.runnable.borrow_mut().extend(woken);
     }
 
-    fn bear(&self, birth: Birth) {
+    fn bear(&self, here: &Here, birth: Birth) {
         let mut threads = self.threads.borrow_mut();
         let slot = self.vacant.borrow_mut().pop().unwrap_or_else(|| {
             threads.push(None);
             Slot(threads.len() as u32 - 1)
         });
         let stack = self.stacks.borrow_mut().pop().unwrap_or_default();
-        threads[slot.0 as usize] = Some(Thread::new(slot, birth, stack));
+        threads[slot.0 as usize] = Some(Thread::new(slot, birth, stack, here.machine.new_thread()));
         self.runnable.borrow_mut().push_back(slot);
     }
 
@@ -165,6 +165,11 @@ impl Scheduler {
     /// A thread of this CPU has been woken by one that runs on it.
     pub(crate) fn make_runnable(&self, slot: Slot) {
         self.runnable.borrow_mut().push_back(slot);
+    }
+
+    /// Calls `f` with the running thread, if one runs and not the idle loop.
+    pub(crate) fn with_current<R>(&self, f: impl FnOnce(Option<&Context>) -> R) -> R {
+        f(self.current.borrow().as_deref())
     }
 
     /// Whether a thread runs, and not the idle loop.

@@ -15,6 +15,7 @@ use std::rc::Rc;
 
 use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, Yielder};
+use rumpvm_platform::{ThreadLocal, Witness};
 
 use crate::cpu::{Birth, Slot};
 use crate::here::may_switch;
@@ -40,6 +41,10 @@ type Resume = Rc<dyn Fn()>;
 pub(crate) struct Context {
     pub(crate) slot: Slot,
     pub(crate) group: Group,
+    /// What the component keeps here.
+    pub(crate) local: ThreadLocal,
+    /// The locks that it holds; debug builds look.
+    pub(crate) witness: RefCell<Witness>,
     /// Another thread, or the idle loop, has used the CPU since this one last ran.
     pub(crate) displaced: Cell<bool>,
     on_resume: RefCell<Option<Resume>>,
@@ -52,11 +57,13 @@ pub(crate) struct Thread {
 }
 
 impl Thread {
-    pub(crate) fn new(slot: Slot, birth: Birth, stack: DefaultStack) -> Self {
+    pub(crate) fn new(slot: Slot, birth: Birth, stack: DefaultStack, number: u64) -> Self {
         let Birth { body, group } = birth;
         let context = Rc::new(Context {
             slot,
             group,
+            local: ThreadLocal::new(number),
+            witness: RefCell::default(),
             displaced: Cell::new(false),
             on_resume: RefCell::new(None),
             yielder: Cell::new(ptr::null()),

@@ -91,7 +91,7 @@ impl<P: Platform> Map<P> {
             amap: Amap::new(),
             areas,
             generation: Generation::new(),
-            state: sync::Mutex::new(state),
+            state: sync::Mutex::new(&sync::class::MAP, state),
         })
     }
 

@@ -26,7 +26,7 @@ use crate::NoMemory;
 use crate::phys::PageKind;
 use crate::pmap::Mmu;
 use crate::radix::{Leaf, Radix, Slot, put_page};
-use crate::sync::{Atomic, Hold, Mutex, Ordering, Pin, fence};
+use crate::sync::{Atomic, Hold, Mutex, Ordering, Pin, class, fence};
 
 /// Where an object's pages come from.
 pub(crate) enum Pager {
@@ -77,11 +77,11 @@ impl<P: Platform> Object<P> {
         Hold::try_new(Self {
             id,
             pager,
-            pages: Radix::new(),
+            pages: Radix::new(&class::OBJECT),
             size: Atomic::new(size),
             users: Atomic::new(1),
             state: Atomic::new(LIVE),
-            resizing: Mutex::new(()),
+            resizing: Mutex::new(&class::RESIZING, ()),
         })
     }
 

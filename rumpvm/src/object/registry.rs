@@ -12,7 +12,7 @@ use rumpvm_platform::{File, FileId, IoError, Platform};
 use super::{LEAVING, LIVE, Object, Pager};
 use crate::NoMemory;
 use crate::pmap::Mmu;
-use crate::sync::{Hold, Mutex, Ordering, try_reserve};
+use crate::sync::{Hold, Mutex, Ordering, class, try_reserve};
 
 /// All objects of a machine.
 pub struct Registry<P: Platform> {
@@ -42,7 +42,7 @@ impl<P: Platform> Default for Registry<P> {
 impl<P: Platform> Registry<P> {
     /// No objects.
     pub fn new() -> Self {
-        Self { list: Mutex::new(List { objects: Vec::new(), next_id: 1 }) }
+        Self { list: Mutex::new(&class::REGISTRY, List { objects: Vec::new(), next_id: 1 }) }
     }
 
     /// The object of `file`, with one more user. Every open of one file gives the same object.

@@ -11,7 +11,7 @@ use core::ptr::{self, NonNull};
 use buddy_system_allocator::Heap;
 use rumpvm_platform::Seam;
 
-use crate::sync::Spin;
+use crate::sync::{Spin, class};
 
 /// Block sizes up to 2^31 bytes.
 const ORDER: usize = 32;
@@ -30,7 +30,7 @@ impl<S: Seam> Default for BootHeap<S> {
 impl<S: Seam> BootHeap<S> {
     /// A heap without memory.
     pub fn new() -> Self {
-        Self { heap: Spin::new(Heap::empty()) }
+        Self { heap: Spin::new(&class::HEAP, Heap::empty()) }
     }
 
     /// Gives the heap `length` bytes at `start`.

@@ -19,6 +19,8 @@ mod limbo;
 mod page;
 mod records;
 
+use core::panic::Location;
+
 use rumpvm_arch::Frame;
 use rumpvm_platform::{Platform, Scarce};
 
@@ -28,7 +30,7 @@ pub use page::{Busy, Page, PageKind};
 
 use crate::NoMemory;
 use crate::stats::{Counters, Event, Statistics};
-use crate::sync::{Atomic, Epoch, Ordering, PerCpu, Spin};
+use crate::sync::{Atomic, Epoch, Ordering, PerCpu, Spin, class};
 use buddy::Buddy;
 use cache::{Cache, Depot, MAGAZINE};
 use limbo::Limbo;
@@ -82,14 +84,14 @@ impl<P: Platform> Phys<P> {
             epoch: Epoch::try_new(cpus)?,
             counters: Counters::try_new(cpus)?,
             records: Records::new(),
-            buddy: Spin::new(Buddy::new()),
-            depot: Spin::new(Depot::new()),
+            buddy: Spin::new(&class::BUDDY, Buddy::new()),
+            depot: Spin::new(&class::DEPOT, Depot::new()),
             caches: PerCpu::try_new(cpus, |_| Cache::new())?,
             limbo: PerCpu::try_new(cpus, |_| Limbo::new())?,
             batch: Atomic::new(1),
             zero_page: Atomic::new(NO_FRAME),
             peak: Atomic::new(0),
-            adding: Spin::new(()),
+            adding: Spin::new(&class::ADDING, ()),
         })
     }
 
@@ -109,8 +111,9 @@ impl<P: Platform> Phys<P> {
 
     /// A frame with unknown contents.
     #[inline]
+    #[track_caller]
     pub fn alloc(&self) -> Result<Fresh, NoMemory> {
-        if P::fails(Scarce::Frame) {
+        if P::fails(Scarce::Frame, Location::caller()) {
             return Err(NoMemory);
         }
         self.pop()
@@ -129,8 +132,9 @@ impl<P: Platform> Phys<P> {
 
     /// A frame full of zeros.
     #[inline]
+    #[track_caller]
     pub fn alloc_zeroed(&self) -> Result<Fresh, NoMemory> {
-        if P::fails(Scarce::Frame) {
+        if P::fails(Scarce::Frame, Location::caller()) {
             return Err(NoMemory);
         }
         if let Some(frame) = self.caches.mine().pop_zeroed() {
@@ -145,8 +149,9 @@ impl<P: Platform> Phys<P> {
 
     /// 2^`order` frames in a row, aligned to their length; the first is returned. Each frame of the run
     /// is `Fresh` and is freed by itself.
+    #[track_caller]
     pub fn alloc_run(&self, order: u32) -> Result<Fresh, NoMemory> {
-        if P::fails(Scarce::Frame) {
+        if P::fails(Scarce::Frame, Location::caller()) {
             return Err(NoMemory);
         }
         let first = self.buddy.lock().alloc(&self.records, order).ok_or(NoMemory)?;

@@ -8,7 +8,7 @@ use rumpvm_platform::Platform;
 
 use super::{Debt, Leaf, Mmu, Pmap, table};
 use crate::NoMemory;
-use crate::sync::{Ordering, Pin, fence};
+use crate::sync::{Ordering, Pin, class, fence};
 
 /// A range of one pmap that is to be worked on.
 pub struct Cursor<'m, P: Platform> {
@@ -173,7 +173,7 @@ impl<P: Platform> Pmap<P> {
         let Some(parent) = self.table_at(mmu, at, 2) else { return true };
         let slot = rumpvm_arch::index::<P::Format>(2, at);
         let above = mmu.phys.page(parent);
-        let lock = above.lock.lock();
+        let lock = above.lock.lock(&class::TABLE);
         let entry = table::load(mmu, parent, slot);
         if above.is_stray() || !entry.is_present() {
             return true;

@@ -7,7 +7,7 @@ use super::{Debt, Mmu, Pmap, is_tracked, keep_dirty, rmap, table};
 use crate::NoMemory;
 use crate::phys::Page;
 use crate::stats::Event;
-use crate::sync::{Ordering, Pin, spin::RawGuard};
+use crate::sync::{Ordering, Pin, class, spin::RawGuard};
 
 /// A locked leaf table of one pmap.
 pub struct Leaf<'m, P: Platform> {
@@ -37,7 +37,7 @@ impl<P: Platform> Pmap<P> {
             }
             let frame = entry.frame();
             let page = mmu.phys.page(frame);
-            let lock = page.lock.lock();
+            let lock = page.lock.lock(&class::TABLE);
             let now = table::load(mmu, parent, slot);
             if now.is_present() && now.frame() == frame && !page.is_stray() {
                 let range = table::serves::<P::Format>(1, at);
@@ -79,7 +79,7 @@ impl<P: Platform> Pmap<P> {
         let mut spare = Some(fresh);
         if let Some(parent) = self.table_at(mmu, at, 2) {
             let slot = index::<P::Format>(2, at);
-            let lock = mmu.phys.page(parent).lock.lock();
+            let lock = mmu.phys.page(parent).lock.lock(&class::TABLE);
             let entry = table::load(mmu, parent, slot);
             if entry.is_present() && !entry.is_writable() {
                 if self.make_own(mmu, parent, slot, entry.frame()) {
@@ -104,7 +104,7 @@ impl<P: Platform> Pmap<P> {
     /// With the lock of `parent` held.
     fn make_own(&self, mmu: &Mmu<P>, parent: Frame, slot: usize, leaf: Frame) -> bool {
         let page = mmu.phys.page(leaf);
-        let _lock = page.lock.lock();
+        let _lock = page.lock.lock(&class::TABLE);
         if page.refs.load(Ordering::Acquire) != 1 {
             return false;
         }
@@ -296,7 +296,7 @@ fn forget<P: Platform>(mmu: &Mmu<P>, table: Frame, slot: usize, old: Pte) {
 /// every entry and retires the table.
 pub(super) fn release<P: Platform>(mmu: &Mmu<P>, frame: Frame) {
     let page = mmu.phys.page(frame);
-    let lock = page.lock.lock();
+    let lock = page.lock.lock(&class::TABLE);
     if page.refs.fetch_sub(1, Ordering::AcqRel) != 1 {
         return;
     }
@@ -320,7 +320,7 @@ impl<P: Platform> Mmu<P> {
     pub fn revoke(&self, _pin: &Pin<'_, P>, frame: Frame, debt: &mut Debt<P>) {
         while let Some(place) = rmap::first(&self.phys, frame) {
             let page = self.phys.page(place.table());
-            let _lock = page.lock.lock();
+            let _lock = page.lock.lock(&class::TABLE);
             let old = table::load(self, place.table(), place.slot());
             // Entry and reverse map change together under this lock: if it does not fit, look again.
             if old.is_present() && old.frame() == frame && !page.is_stray() {
@@ -336,9 +336,13 @@ impl<P: Platform> Mmu<P> {
     /// paid, a store to the page sets a dirty bit again.
     pub fn clean(&self, _pin: &Pin<'_, P>, frame: Frame, debt: &mut Debt<P>) {
         // The reverse map's lock comes after the tables'; here we have it first and only try.
+        let mut taken = None;
         while !rmap::try_each(&self.phys, frame, |place| {
             let page = self.phys.page(place.table());
-            let Some(_lock) = page.lock.try_lock() else { return false };
+            let Some(_lock) = page.lock.try_lock(&class::TABLE) else {
+                taken = Some(page);
+                return false;
+            };
             let old = table::load(self, place.table(), place.slot());
             if old.is_present() && old.frame() == frame && old.is_dirty() {
                 table::clear_bits(self, place.table(), place.slot(), Pte::D);
@@ -347,7 +351,9 @@ impl<P: Platform> Mmu<P> {
             }
             true
         }) {
-            P::relax(self.phys.page(frame).rmap.address());
+            if let Some(page) = taken.take() {
+                page.lock.wait_until_free();
+            }
         }
     }
 

@@ -9,13 +9,14 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::panic::Location;
 
 use rumpvm_arch::{Frame, PAGE_SHIFT, VirtAddr};
-use rumpvm_platform::Platform;
+use rumpvm_platform::{LockStep, LockUse, Platform};
 
 use crate::NoMemory;
 use crate::phys::{Page, Phys};
-use crate::sync::{Ordering, try_box, try_push};
+use crate::sync::{Ordering, class, try_box, try_push};
 
 const ONE: u64 = 1;
 const MANY: u64 = 2;
@@ -69,16 +70,23 @@ struct Locked<'p, P: Platform> {
     page: &'p Page<P>,
     /// What to store on unlocking.
     word: u64,
+    taken: LockUse,
     interrupts: usize,
 }
 
 impl<'p, P: Platform> Locked<'p, P> {
+    #[track_caller]
     fn lock(page: &'p Page<P>) -> Self {
+        let address = page.rmap.address();
+        let site = Location::caller();
+        let taken = LockUse { class: &class::REVERSE, address, shared: false, site };
+        P::lock_step(LockStep::Want, &taken);
         loop {
             let word = page.rmap.spin_while(Ordering::Relaxed, |word| word & LOCKED != 0);
             let interrupts = P::intr_save();
             if page.rmap.compare_exchange(word, word | LOCKED, Ordering::Acquire).is_ok() {
-                return Self { page, word, interrupts };
+                P::lock_step(LockStep::Taken, &taken);
+                return Self { page, word, taken, interrupts };
             }
             P::intr_restore(interrupts);
         }
@@ -120,7 +128,9 @@ impl<'p, P: Platform> Locked<'p, P> {
 
 impl<P: Platform> Drop for Locked<'_, P> {
     fn drop(&mut self) {
+        P::lock_step(LockStep::Free, &self.taken);
         self.page.rmap.store(self.word, Ordering::Release);
+        P::lock_step(LockStep::Freed, &self.taken);
         P::intr_restore(self.interrupts);
     }
 }

@@ -9,7 +9,7 @@ use rumpvm_platform::Platform;
 use super::{Debt, Mmu, Pmap, table};
 use crate::NoMemory;
 use crate::stats::Event;
-use crate::sync::{Ordering, Pin, fence};
+use crate::sync::{Ordering, Pin, class, fence};
 
 /// What a child gets of a leaf table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -73,11 +73,11 @@ impl<P: Platform> Pmap<P> {
             // Table above, then leaf: whoever stores through the leaf holds its lock, so after this
             // every entry that is entered is entered read-only.
             let above = mmu.phys.page(parent);
-            let lock = above.lock.lock();
+            let lock = above.lock.lock(&class::TABLE);
             let entry = table::load(mmu, parent, slot);
             if entry.is_present() {
                 let leaf = mmu.phys.page(entry.frame());
-                let inner = leaf.lock.lock();
+                let inner = leaf.lock.lock(&class::TABLE);
                 leaf.refs.fetch_add(1, Ordering::AcqRel);
                 table::clear_bits(mmu, parent, slot, Pte::W);
                 drop(inner);

@@ -12,7 +12,7 @@ use super::ranges::Ranges;
 use super::{Mmu, Pmap};
 use crate::NoMemory;
 use crate::stats::Event;
-use crate::sync::{Atomic, Ordering, PerCpu, Spin};
+use crate::sync::{Atomic, Ordering, PerCpu, Spin, class};
 
 /// Requests to one CPU.
 struct Mailbox<S> {
@@ -44,12 +44,10 @@ fn members<P: Platform>(words: &[Atomic<u64, P>; CpuSet::WORDS]) -> CpuSet {
 impl<P: Platform> Shootdown<P> {
     pub(super) fn try_new(cpus: usize) -> Result<Self, NoMemory> {
         let mailboxes = PerCpu::try_new(cpus, |_| Mailbox {
-            requests: Spin::new(Requests {
-                ranges: Ranges::new(),
-                drain: false,
-                leave: false,
-                posted: 0,
-            }),
+            requests: Spin::new(
+                &class::MAILBOX,
+                Requests { ranges: Ranges::new(), drain: false, leave: false, posted: 0 },
+            ),
             done: Atomic::new(0),
         })?;
         let empty = || core::array::from_fn(|_| Atomic::new(0));

@@ -1,13 +1,13 @@
 //! Tables: reaching, making and freeing them.
 
 use rumpvm_arch::{Format, Frame, Pte, VirtAddr, VirtRange, entries, index, span};
-use rumpvm_platform::{Platform, Point};
+use rumpvm_platform::Platform;
 
 use super::{Debt, Mmu, Pmap};
 use crate::NoMemory;
 use crate::phys::{Fresh, PageKind};
 use crate::stats::Event;
-use crate::sync::{Ordering, Pin, fence};
+use crate::sync::{Ordering, Pin, class, fence};
 
 /// Loads entry `at` of a table.
 #[inline]
@@ -23,13 +23,9 @@ pub(super) fn load<P: Platform>(mmu: &Mmu<P>, table: Frame, at: usize) -> Pte {
 #[inline]
 pub(super) fn store<P: Platform>(mmu: &Mmu<P>, table: Frame, at: usize, entry: Pte) {
     if P::Format::WIDE {
-        let word = &mmu.phys.words(table)[at];
-        P::point(Point::TableStore(word.address()));
-        word.store(entry.0, Ordering::Release);
+        mmu.phys.words(table)[at].store(entry.0, Ordering::Release);
     } else {
-        let word = &mmu.phys.words32(table)[at];
-        P::point(Point::TableStore(word.address()));
-        word.store(entry.0 as u32, Ordering::Release);
+        mmu.phys.words32(table)[at].store(entry.0 as u32, Ordering::Release);
     }
 }
 
@@ -122,7 +118,7 @@ impl<P: Platform> Pmap<P> {
                 }
                 let fresh = mmu.phys.alloc_zeroed()?;
                 let page = mmu.phys.page(table);
-                let lock = page.lock.lock();
+                let lock = page.lock.lock(&class::TABLE);
                 if page.is_stray() || load(mmu, table, slot).is_present() {
                     drop(lock);
                     mmu.phys.free(fresh);
@@ -145,7 +141,7 @@ impl<P: Platform> Pmap<P> {
         for level in level..P::Format::LEVELS {
             let Some(parent) = self.table_at(mmu, at, level + 1) else { return };
             let above = mmu.phys.page(parent);
-            let lock = above.lock.lock();
+            let lock = above.lock.lock(&class::TABLE);
             let slot = index::<P::Format>(level + 1, at);
             let entry = load(mmu, parent, slot);
             if above.is_stray() || !entry.is_present() {
@@ -153,7 +149,7 @@ impl<P: Platform> Pmap<P> {
             }
             let table = entry.frame();
             let page = mmu.phys.page(table);
-            let inner = page.lock.lock();
+            let inner = page.lock.lock(&class::TABLE);
             if page.live.get() != 0 || page.refs.load(Ordering::Acquire) != 1 {
                 return;
             }

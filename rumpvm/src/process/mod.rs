@@ -21,7 +21,7 @@ pub use wait::WaitFor;
 
 use crate::error::CallError;
 use crate::space::Space;
-use crate::sync::{Atomic, Hold, Mutex, Ordering};
+use crate::sync::{Atomic, Hold, Mutex, Ordering, class};
 
 /// Number of a process, from 1.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -63,8 +63,8 @@ impl<P: Platform> Process<P> {
         Self {
             pid,
             parent: Atomic::new(parent),
-            state: Mutex::new(State::Running),
-            space: Mutex::new(Some(space)),
+            state: Mutex::new(&class::PROCESS_STATE, State::Running),
+            space: Mutex::new(&class::PROCESS_SPACE, Some(space)),
             events: Atomic::new(0),
             released: Atomic::new(released),
             threads: Atomic::new(1),

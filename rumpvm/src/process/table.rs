@@ -8,7 +8,7 @@ use rumpvm_platform::Platform;
 use super::{NOBODY, Pid, Process, State};
 use crate::error::CallError;
 use crate::space::{Space, Spaces};
-use crate::sync::{Hold, Mutex, Ordering, try_reserve};
+use crate::sync::{Hold, Mutex, Ordering, class, try_reserve};
 
 /// All processes of a machine that have not been reaped, and below them all spaces.
 pub struct Processes<P: Platform> {
@@ -25,7 +25,10 @@ pub(super) struct Table<P: Platform> {
 impl<P: Platform> Processes<P> {
     /// No process.
     pub(crate) fn new(spaces: Spaces<P>) -> Self {
-        Self { spaces, table: Mutex::new(Table { processes: Vec::new(), next_pid: 1 }) }
+        Self {
+            spaces,
+            table: Mutex::new(&class::PROCESSES, Table { processes: Vec::new(), next_pid: 1 }),
+        }
     }
 
     /// A process without parent, with an empty space.

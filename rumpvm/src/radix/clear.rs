@@ -20,7 +20,7 @@ impl<P: Platform> Radix<P> {
     pub fn clear(&self, phys: &Phys<P>, (lo, hi): (u64, u64), spares: &mut Spares<'_, P>) {
         let mut from = lo;
         while from < hi {
-            let path = self.path.lock();
+            let path = self.path.lock(self.locks.path);
             let Some(target) = self.first_live(phys, from, hi) else { break };
             let (node, index) = target;
             if node.height == 1 && (index < lo || index + SLOTS as u64 > hi) {
@@ -28,7 +28,7 @@ impl<P: Platform> Radix<P> {
             } else {
                 let unlinked = self.unlink(phys, node, index, spares);
                 drop(path);
-                release(phys, unlinked);
+                release(phys, self.locks.node, unlinked);
             }
             from = index + span(node.height + 1);
         }
@@ -122,7 +122,7 @@ impl<P: Platform> Radix<P> {
             phys.broken(format_args!("a shared leaf is cleared without spare frames"));
         }
         let Some((link, _)) = self.find(phys, base) else { return };
-        let mut leaf = Leaf::lock(phys, link.frame, base);
+        let mut leaf = Leaf::lock(phys, self.locks.node, link.frame, base);
         for index in part {
             if let Slot::Page(frame) = leaf.get(index) {
                 leaf.set(index, Slot::Empty);
@@ -172,7 +172,7 @@ impl<P: Platform> Radix<P> {
                 (parent, node) = (Some(node), child);
             }
             let page = phys.page(node.frame);
-            let lock = page.lock.lock();
+            let lock = page.lock.lock(self.locks.node);
             if page.live.get() != 0 || is_shared(node) {
                 return;
             }

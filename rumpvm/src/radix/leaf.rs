@@ -1,7 +1,7 @@
 //! Leaves: 512 tagged slots behind one lock.
 
 use rumpvm_arch::Frame;
-use rumpvm_platform::Platform;
+use rumpvm_platform::{LockClass, Platform};
 
 use super::SLOTS;
 use super::node::TAG_BITS;
@@ -44,9 +44,15 @@ pub struct Leaf<'p, P: Platform> {
 }
 
 impl<'p, P: Platform> Leaf<'p, P> {
-    pub(super) fn lock(phys: &'p Phys<P>, frame: Frame, index: u64) -> Self {
+    #[track_caller]
+    pub(super) fn lock(
+        phys: &'p Phys<P>,
+        class: &'static LockClass,
+        frame: Frame,
+        index: u64,
+    ) -> Self {
         let page = phys.page(frame);
-        let lock = page.lock.lock();
+        let lock = page.lock.lock(class);
         let base = index & !(SLOTS as u64 - 1);
         Self { page, words: phys.words(frame), base, _lock: lock }
     }

@@ -31,7 +31,7 @@ pub use spares::Spares;
 
 use crate::NoMemory;
 use crate::phys::{Fresh, Phys};
-use crate::sync::{Atomic, Ordering, Pin, RawSpin};
+use crate::sync::{Atomic, Ordering, Pin, RawSpin, class::TreeLocks};
 use node::{Link, copy, make, node_word, release, span};
 
 /// log2 of the slots in a node.
@@ -47,18 +47,13 @@ const MAX_HEIGHT: u32 = 5;
 pub struct Radix<P> {
     root: Atomic<u64, P>,
     path: RawSpin<P>,
-}
-
-impl<P: Platform> Default for Radix<P> {
-    fn default() -> Self {
-        Self::new()
-    }
+    locks: &'static TreeLocks,
 }
 
 impl<P: Platform> Radix<P> {
-    /// An empty tree.
-    pub fn new() -> Self {
-        Self { root: Atomic::new(0), path: RawSpin::new() }
+    /// An empty tree with locks of these classes.
+    pub fn new(locks: &'static TreeLocks) -> Self {
+        Self { root: Atomic::new(0), path: RawSpin::new(), locks }
     }
 
     /// What is at `index`, as of some moment during the call. Takes no lock.
@@ -82,7 +77,7 @@ impl<P: Platform> Radix<P> {
     ) -> Option<Leaf<'p, P>> {
         loop {
             let (leaf, _) = self.find(phys, index)?;
-            let locked = Leaf::lock(phys, leaf.frame, index);
+            let locked = Leaf::lock(phys, self.locks.node, leaf.frame, index);
             if !locked.page.is_stray() {
                 return Some(locked);
             }
@@ -99,7 +94,7 @@ impl<P: Platform> Radix<P> {
     ) -> Result<Leaf<'p, P>, NoMemory> {
         loop {
             if let Some((leaf, true)) = self.find(phys, index) {
-                let locked = Leaf::lock(phys, leaf.frame, index);
+                let locked = Leaf::lock(phys, self.locks.node, leaf.frame, index);
                 // Another thread may have replaced the links that led here by copies, and left the leaf to
                 // the other sharer, whose only one it now is. A leaf is copied under its lock, so what is
                 // found again now stays.
@@ -109,7 +104,7 @@ impl<P: Platform> Radix<P> {
                     return Ok(locked);
                 }
             }
-            let path = self.path.lock();
+            let path = self.path.lock(self.locks.path);
             self.own(phys, index, 1, &mut || phys.alloc_zeroed())?;
             drop(path);
         }
@@ -118,12 +113,12 @@ impl<P: Platform> Radix<P> {
     /// The same tree once more: both then copy what they change. The other CPUs' faults that began before
     /// must be told (`Map::generation`), because they may have found the path to be theirs alone.
     pub fn share(&self, phys: &Phys<P>) -> Self {
-        let _path = self.path.lock();
+        let _path = self.path.lock(self.locks.path);
         let word = self.root.load(Ordering::Acquire);
         if let Some(root) = Link::root(word) {
             phys.page(root.frame).refs.fetch_add(1, Ordering::AcqRel);
         }
-        Self { root: Atomic::new(word), path: RawSpin::new() }
+        Self { root: Atomic::new(word), path: RawSpin::new(), locks: self.locks }
     }
 
     /// Whether every node on the way to `index` has one reference only. For checks.
@@ -163,9 +158,9 @@ impl<P: Platform> Radix<P> {
             let below = match node.child(slot.load(Ordering::Acquire)) {
                 Some(child) if phys.page(child.frame).refs.load(Ordering::Acquire) == 1 => child,
                 Some(shared) => {
-                    let copy = copy(phys, shared, alloc()?);
+                    let copy = copy(phys, self.locks.node, shared, alloc()?);
                     slot.store(node_word(copy.frame), Ordering::Release);
-                    release(phys, shared);
+                    release(phys, self.locks.node, shared);
                     copy
                 }
                 None => {
@@ -207,9 +202,9 @@ impl<P: Platform> Radix<P> {
             root = above;
         }
         if phys.page(root.frame).refs.load(Ordering::Acquire) > 1 {
-            let copy = copy(phys, root, alloc()?);
+            let copy = copy(phys, self.locks.node, root, alloc()?);
             self.root.store(copy.as_root(), Ordering::Release);
-            release(phys, root);
+            release(phys, self.locks.node, root);
             root = copy;
         }
         Ok(root)

@@ -1,7 +1,7 @@
 //! Nodes: links to them, and how they are made, copied and released.
 
 use rumpvm_arch::Frame;
-use rumpvm_platform::Platform;
+use rumpvm_platform::{LockClass, Platform};
 
 use super::{NODE_BITS, SLOTS};
 use crate::phys::{Fresh, PageKind, Phys};
@@ -62,12 +62,17 @@ pub(super) fn make<P: Platform>(phys: &Phys<P>, zeroed: Fresh, height: u32, inde
 }
 
 /// A copy of a shared node; everything that it names gets one more reference (R1).
-pub(super) fn copy<P: Platform>(phys: &Phys<P>, shared: Link, zeroed: Fresh) -> Link {
+pub(super) fn copy<P: Platform>(
+    phys: &Phys<P>,
+    class: &'static LockClass,
+    shared: Link,
+    zeroed: Fresh,
+) -> Link {
     let from = phys.page(shared.frame);
     let copy = make(phys, zeroed, shared.height, from.index.get());
     let (old, new) = (phys.words(shared.frame), phys.words(copy.frame));
     let mut live = 0;
-    let lock = from.lock.lock();
+    let lock = from.lock.lock(class);
     for (old, new) in old.iter().zip(new) {
         let word = old.load(Ordering::Acquire);
         if word != 0 {
@@ -83,13 +88,13 @@ pub(super) fn copy<P: Platform>(phys: &Phys<P>, shared: Link, zeroed: Fresh) -> 
 }
 
 /// Gives up one reference to a node; the last one takes the node apart.
-pub(super) fn release<P: Platform>(phys: &Phys<P>, node: Link) {
+pub(super) fn release<P: Platform>(phys: &Phys<P>, class: &'static LockClass, node: Link) {
     let page = phys.page(node.frame);
     if page.refs.fetch_sub(1, Ordering::AcqRel) != 1 {
         return;
     }
     let words = phys.words(node.frame);
-    let lock = page.lock.lock();
+    let lock = page.lock.lock(class);
     page.set_stray();
     drop(lock);
     // Stray under its lock: nobody changes it any more.
@@ -97,7 +102,7 @@ pub(super) fn release<P: Platform>(phys: &Phys<P>, node: Link) {
         let word = word.load(Ordering::Acquire);
         match (word, node.child(word)) {
             (0, _) => {}
-            (_, Some(child)) => release(phys, child),
+            (_, Some(child)) => release(phys, class, child),
             (_, None) => put_page(phys, Frame((word >> TAG_BITS) as u32)),
         }
     }

@@ -12,7 +12,7 @@ use rumpvm_platform::Platform;
 use super::Space;
 use crate::NoMemory;
 use crate::map::Store;
-use crate::sync::{Hold, Mutex, PerCpu, Spin, try_push};
+use crate::sync::{Hold, Mutex, PerCpu, Spin, class, try_push};
 
 /// All spaces of a machine.
 pub struct Spaces<P: Platform> {
@@ -29,8 +29,8 @@ impl<P: Platform> Spaces<P> {
     /// No spaces yet.
     pub(crate) fn try_new(store: Store<P>) -> Result<Self, NoMemory> {
         let cpus = store.mmu.phys.platform.cpu_count();
-        let current = PerCpu::try_new(cpus, |_| Spin::new(None))?;
-        Ok(Self { store, list: Mutex::new(Vec::new()), current })
+        let current = PerCpu::try_new(cpus, |_| Spin::new(&class::CURRENT, None))?;
+        Ok(Self { store, list: Mutex::new(&class::SPACES, Vec::new()), current })
     }
 
     /// Makes this CPU translate through `space`, of which the running thread is a user. While that thread

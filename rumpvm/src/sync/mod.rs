@@ -8,6 +8,7 @@
 //! | file | what |
 //! |---|---|
 //! | [`seam`] | atomics, fences, waits on a named location, fallible allocation |
+//! | [`class`] | the lock table: who may be taken under whom |
 //! | [`spin`] | ticket spin lock; interrupts masked while held; never across a sleep |
 //! | [`mutex`] | sleep lock; may be held across a sleep |
 //! | [`hold`] | counted pointers that can fail to be made |
@@ -15,8 +16,9 @@
 //! | [`epoch`] | when is what readers may still see safe to free |
 //! | [`tree`] | ordered tree of ranges, searched without a lock |
 //!
-//! The order in which locks may be taken is the table in DESIGN.md, section 3.
+//! What each lock guards is in DESIGN.md, section 3.
 
+pub mod class;
 pub mod epoch;
 pub mod hold;
 pub mod mutex;

@@ -5,8 +5,9 @@
 
 use core::cell::UnsafeCell;
 use core::ops::{Deref, DerefMut};
+use core::panic::Location;
 
-use rumpvm_platform::Seam;
+use rumpvm_platform::{LockClass, LockStep, LockUse, Seam};
 
 use super::seam::{Atomic, Ordering};
 
@@ -16,6 +17,7 @@ const CONTENDED: u32 = 2;
 
 /// Data behind a sleep lock. Sleeps when it has to wait; take no spin lock before it.
 pub struct Mutex<T, S> {
+    class: &'static LockClass,
     word: Atomic<u32, S>,
     data: UnsafeCell<T>,
 }
@@ -24,6 +26,7 @@ pub struct Mutex<T, S> {
 #[must_use = "dropping the guard unlocks"]
 pub struct MutexGuard<'l, T, S: Seam> {
     lock: &'l Mutex<T, S>,
+    taken: LockUse,
 }
 
 // SAFETY: the data is reached only through a guard, and the word admits one guard at a time.
@@ -33,19 +36,24 @@ unsafe impl<T: Send, S: Seam> Send for Mutex<T, S> {}
 
 impl<T, S: Seam> Mutex<T, S> {
     /// Puts `data` behind a lock.
-    pub fn new(data: T) -> Self {
-        Self { word: Atomic::new(FREE), data: UnsafeCell::new(data) }
+    pub fn new(class: &'static LockClass, data: T) -> Self {
+        Self { class, word: Atomic::new(FREE), data: UnsafeCell::new(data) }
     }
 
     /// Takes the lock, sleeping while somebody else has it.
     #[inline]
+    #[track_caller]
     pub fn lock(&self) -> MutexGuard<'_, T, S> {
+        let address = self.word.address();
+        let taken = LockUse { class: self.class, address, shared: false, site: Location::caller() };
+        S::lock_step(LockStep::Want, &taken);
         if self.word.compare_exchange(FREE, HELD, Ordering::Acquire).is_err() {
             while self.word.swap(CONTENDED, Ordering::Acquire) != FREE {
                 self.word.sleep_while(CONTENDED);
             }
         }
-        MutexGuard { lock: self }
+        S::lock_step(LockStep::Taken, &taken);
+        MutexGuard { lock: self, taken }
     }
 
     /// Whether anybody holds it. Stale at once unless nobody runs.
@@ -57,9 +65,11 @@ impl<T, S: Seam> Mutex<T, S> {
 impl<T, S: Seam> Drop for MutexGuard<'_, T, S> {
     #[inline]
     fn drop(&mut self) {
+        S::lock_step(LockStep::Free, &self.taken);
         if self.lock.word.swap(FREE, Ordering::Release) == CONTENDED {
             self.lock.word.wake_sleepers();
         }
+        S::lock_step(LockStep::Freed, &self.taken);
     }
 }
 

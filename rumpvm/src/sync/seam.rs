@@ -1,17 +1,19 @@
 //! The seam: the one place where the component touches atomics and the heap.
 //!
-//! Each operation tells the home first ([`Seam::point`]) and then does the plain core thing. A wait is
-//! [`Atomic::wait_while`]: it names the word it looks at, so a home that owns the schedule can block the
-//! CPU until that word changes instead of spinning.
+//! Each operation is the plain core thing, unless the home owns the schedule: then the home is asked to
+//! carry it out ([`Seam::carry_out`]), and is told where in the source it comes from. A wait is
+//! [`Atomic::wait_while`]: it names the word it looks at, so such a home can block the CPU until that word
+//! changes instead of spinning.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::alloc::Layout;
 use core::marker::PhantomData;
+use core::panic::Location;
 use core::ptr;
 use core::sync::atomic;
 
-use rumpvm_platform::{Point, Scarce, Seam};
+use rumpvm_platform::{Cell, Op, Scarce, Seam, Step};
 
 pub use core::sync::atomic::Ordering;
 
@@ -23,6 +25,10 @@ pub trait Word: Copy + Eq {
     type Cell: Sync + Send;
     /// A cell that holds `value`.
     fn cell(value: Self) -> Self::Cell;
+    /// The value, extended with zeros.
+    fn widen(self) -> u64;
+    /// The low bits of a wide value.
+    fn narrow(wide: u64) -> Self;
     /// Atomic load.
     fn load(cell: &Self::Cell, order: Ordering) -> Self;
     /// Atomic store.
@@ -53,6 +59,14 @@ macro_rules! word {
             #[inline(always)]
             fn cell(value: Self) -> Self::Cell {
                 <$cell>::new(value)
+            }
+            #[inline(always)]
+            fn widen(self) -> u64 {
+                u64::from(self)
+            }
+            #[inline(always)]
+            fn narrow(wide: u64) -> Self {
+                wide as Self
             }
             #[inline(always)]
             fn load(cell: &Self::Cell, order: Ordering) -> Self {
@@ -119,76 +133,123 @@ impl<W: Word, S: Seam> Atomic<W, S> {
         ptr::from_ref(&self.cell) as usize
     }
 
+    /// Has the home carry out `op`; returns the old value.
+    #[inline]
+    #[track_caller]
+    fn hand_over(&self, op: Op, order: Ordering) -> W {
+        let cell = Cell { address: self.address(), bytes: size_of::<W>() as u8 };
+        let step = Step { cell, op, order, site: Location::caller() };
+        // SAFETY: `self` is borrowed, so its cell is alive, and its width is that of `W`.
+        W::narrow(unsafe { S::carry_out(step) })
+    }
+
     /// Loads it.
     #[inline]
+    #[track_caller]
     pub fn load(&self, order: Ordering) -> W {
-        S::point(Point::Load(self.address()));
+        if S::OWNS_MEMORY {
+            return self.hand_over(Op::Load, order);
+        }
         W::load(&self.cell, order)
     }
 
     /// Stores `value`.
     #[inline]
+    #[track_caller]
     pub fn store(&self, value: W, order: Ordering) {
-        S::point(Point::Store(self.address()));
+        if S::OWNS_MEMORY {
+            self.hand_over(Op::Store(value.widen()), order);
+            return;
+        }
         W::store(&self.cell, value, order);
     }
 
     /// Loads a word that only this CPU, or the holder of a lock that the caller holds, ever writes.
     #[inline]
+    #[track_caller]
     pub fn get(&self) -> W {
+        if S::OWNS_MEMORY {
+            return self.hand_over(Op::Get, Ordering::Relaxed);
+        }
         W::load(&self.cell, Ordering::Relaxed)
     }
 
     /// Stores to a word that only this CPU, or the holder of a lock that the caller holds, ever writes.
     #[inline]
+    #[track_caller]
     pub fn set(&self, value: W) {
+        if S::OWNS_MEMORY {
+            self.hand_over(Op::Set(value.widen()), Ordering::Relaxed);
+            return;
+        }
         W::store(&self.cell, value, Ordering::Relaxed);
     }
 
     /// Stores `value` and returns what was there.
     #[inline]
+    #[track_caller]
     pub fn swap(&self, value: W, order: Ordering) -> W {
-        S::point(Point::Rmw(self.address()));
+        if S::OWNS_MEMORY {
+            return self.hand_over(Op::Swap(value.widen()), order);
+        }
         W::swap(&self.cell, value, order)
     }
 
     /// Stores `new` if it holds `old`; otherwise returns what it holds. A failure is an acquire load.
     #[inline]
+    #[track_caller]
     pub fn compare_exchange(&self, old: W, new: W, order: Ordering) -> Result<W, W> {
-        S::point(Point::Rmw(self.address()));
+        if S::OWNS_MEMORY {
+            let op = Op::CompareExchange { old: old.widen(), new: new.widen() };
+            let seen = self.hand_over(op, order);
+            return if seen == old { Ok(seen) } else { Err(seen) };
+        }
         W::compare_exchange(&self.cell, old, new, order)
     }
 
     /// Adds, wrapping, and returns the old value.
     #[inline]
+    #[track_caller]
     pub fn fetch_add(&self, value: W, order: Ordering) -> W {
-        S::point(Point::Rmw(self.address()));
+        if S::OWNS_MEMORY {
+            return self.hand_over(Op::Add(value.widen()), order);
+        }
         W::fetch_add(&self.cell, value, order)
     }
 
     /// Subtracts, wrapping, and returns the old value.
     #[inline]
+    #[track_caller]
     pub fn fetch_sub(&self, value: W, order: Ordering) -> W {
-        S::point(Point::Rmw(self.address()));
+        if S::OWNS_MEMORY {
+            return self.hand_over(Op::Sub(value.widen()), order);
+        }
         W::fetch_sub(&self.cell, value, order)
     }
 
     /// Sets bits and returns the old value.
     #[inline]
+    #[track_caller]
     pub fn fetch_or(&self, value: W, order: Ordering) -> W {
-        S::point(Point::Rmw(self.address()));
+        if S::OWNS_MEMORY {
+            return self.hand_over(Op::Or(value.widen()), order);
+        }
         W::fetch_or(&self.cell, value, order)
     }
 
     /// Keeps only the bits of `value` and returns the old value.
     #[inline]
+    #[track_caller]
     pub fn fetch_and(&self, value: W, order: Ordering) -> W {
-        S::point(Point::Rmw(self.address()));
+        if S::OWNS_MEMORY {
+            return self.hand_over(Op::And(value.widen()), order);
+        }
         W::fetch_and(&self.cell, value, order)
     }
 
     /// Waits, without giving up the CPU, until `busy` no longer holds of the value; returns that value.
     #[inline]
+    #[track_caller]
     pub fn wait_while(&self, order: Ordering, busy: impl Fn(W) -> bool) -> W {
         loop {
             let value = self.load(order);
@@ -202,6 +263,7 @@ impl<W: Word, S: Seam> Atomic<W, S> {
     /// As [`Atomic::wait_while`], for a word that the holder of a spin lock will change: serves nothing
     /// meanwhile.
     #[inline]
+    #[track_caller]
     pub fn spin_while(&self, order: Ordering, busy: impl Fn(W) -> bool) -> W {
         loop {
             let value = self.load(order);
@@ -217,7 +279,13 @@ impl<S: Seam> Atomic<u32, S> {
     /// Gives up the CPU while the word is `expected`; may return early. Look again afterwards.
     #[inline]
     pub fn sleep_while(&self, expected: u32) {
-        S::sleep(&self.cell, expected);
+        S::sleep(&self.cell, expected, None);
+    }
+
+    /// As [`Atomic::sleep_while`], until [`Seam::clock`] has reached `until` at most.
+    #[inline]
+    pub fn sleep_until(&self, expected: u32, until: Option<u64>) {
+        S::sleep(&self.cell, expected, until);
     }
 
     /// Wakes every thread that sleeps on this word.
@@ -241,29 +309,57 @@ impl<T, S: Seam> AtomicPtr<T, S> {
         Self { cell: atomic::AtomicPtr::new(value), seam: PhantomData }
     }
 
+    /// Has the home carry out `op`; returns the old value.
+    #[inline]
+    #[track_caller]
+    fn hand_over(&self, op: Op, order: Ordering) -> *mut T {
+        let address = ptr::from_ref(&self.cell) as usize;
+        let cell = Cell { address, bytes: size_of::<*mut T>() as u8 };
+        let step = Step { cell, op, order, site: Location::caller() };
+        // SAFETY: `self` is borrowed, so its cell is alive, and its width is that of a pointer.
+        let old = unsafe { S::carry_out(step) };
+        ptr::with_exposed_provenance_mut(old as usize)
+    }
+
     /// Loads it.
     #[inline]
+    #[track_caller]
     pub fn load(&self, order: Ordering) -> *mut T {
-        S::point(Point::Load(ptr::from_ref(&self.cell) as usize));
+        if S::OWNS_MEMORY {
+            return self.hand_over(Op::Load, order);
+        }
         self.cell.load(order)
     }
 
     /// Stores `value`.
     #[inline]
+    #[track_caller]
     pub fn store(&self, value: *mut T, order: Ordering) {
-        S::point(Point::Store(ptr::from_ref(&self.cell) as usize));
+        if S::OWNS_MEMORY {
+            self.hand_over(Op::Store(value.expose_provenance() as u64), order);
+            return;
+        }
         self.cell.store(value, order);
     }
 
     /// Loads a pointer that only this CPU ever writes.
     #[inline]
+    #[track_caller]
     pub fn get(&self) -> *mut T {
+        if S::OWNS_MEMORY {
+            return self.hand_over(Op::Get, Ordering::Relaxed);
+        }
         self.cell.load(Ordering::Relaxed)
     }
 
     /// Stores a pointer that only this CPU ever writes.
     #[inline]
+    #[track_caller]
     pub fn set(&self, value: *mut T) {
+        if S::OWNS_MEMORY {
+            self.hand_over(Op::Set(value.expose_provenance() as u64), Ordering::Relaxed);
+            return;
+        }
         self.cell.store(value, Ordering::Relaxed);
     }
 }
@@ -277,8 +373,9 @@ impl<T, S> AtomicPtr<T, S> {
 
 /// A sequentially consistent fence: stores before it are seen by everyone before loads after it.
 #[inline]
+#[track_caller]
 pub fn fence<S: Seam>() {
-    S::point(Point::Fence);
+    S::fence(Location::caller());
     if cfg!(rumpvm_tsan) {
         // ThreadSanitizer does not know fences; it knows that all who change one word come in an order.
         static ORDER: atomic::AtomicU32 = atomic::AtomicU32::new(0);
@@ -290,13 +387,14 @@ pub fn fence<S: Seam>() {
 
 /// Whether the home lets a heap allocation go ahead.
 #[inline]
+#[track_caller]
 fn admit<S: Seam>() -> Result<(), NoMemory> {
-    S::point(Point::Allocate);
-    if S::fails(Scarce::Heap) { Err(NoMemory) } else { Ok(()) }
+    if S::fails(Scarce::Heap, Location::caller()) { Err(NoMemory) } else { Ok(()) }
 }
 
 /// A box of `value`, or an error when the heap is empty; then `value` is dropped.
 #[inline]
+#[track_caller]
 pub fn try_box<T, S: Seam>(value: T) -> Result<Box<T>, NoMemory> {
     admit::<S>()?;
     let layout = Layout::new::<T>();
@@ -320,6 +418,7 @@ pub fn try_box<T, S: Seam>(value: T) -> Result<Box<T>, NoMemory> {
 
 /// Makes room for `more` further elements, so that pushing them cannot fail.
 #[inline]
+#[track_caller]
 pub fn try_reserve<T, S: Seam>(list: &mut Vec<T>, more: usize) -> Result<(), NoMemory> {
     if list.capacity() - list.len() >= more {
         return Ok(());
@@ -330,6 +429,7 @@ pub fn try_reserve<T, S: Seam>(list: &mut Vec<T>, more: usize) -> Result<(), NoM
 
 /// Pushes `value`, or fails and drops it.
 #[inline]
+#[track_caller]
 pub fn try_push<T, S: Seam>(list: &mut Vec<T>, value: T) -> Result<(), NoMemory> {
     try_reserve::<T, S>(list, 1)?;
     list.push(value);

@@ -10,12 +10,14 @@
 use core::cell::UnsafeCell;
 use core::marker::PhantomData;
 use core::ops::{Deref, DerefMut};
+use core::panic::Location;
 
-use rumpvm_platform::{Point, Seam};
+use rumpvm_platform::{LockClass, LockStep, LockUse, Seam};
 
 use super::seam::{Atomic, Ordering};
 
-/// A ticket lock without data, 4 bytes, for records that guard something elsewhere.
+/// A ticket lock without data, 4 bytes, for records that guard something elsewhere. Its class is said where it
+/// is taken: a record has no room for it.
 pub struct RawSpin<S> {
     /// Next ticket to hand out.
     next: Atomic<u16, S>,
@@ -27,6 +29,7 @@ pub struct RawSpin<S> {
 #[must_use = "dropping the guard unlocks"]
 pub struct RawGuard<'l, S: Seam> {
     lock: &'l RawSpin<S>,
+    taken: LockUse,
     interrupts: usize,
     /// Interrupt state belongs to the CPU that saved it.
     not_send: PhantomData<*mut ()>,
@@ -47,42 +50,64 @@ impl<S: Seam> RawSpin<S> {
 
     /// Takes the lock; waits without sleeping, and serves flush requests meanwhile.
     #[inline]
-    pub fn lock(&self) -> RawGuard<'_, S> {
-        S::point(Point::Lock(self.owner.address()));
-        let interrupts = S::intr_save();
-        let ticket = self.next.fetch_add(1, Ordering::Relaxed);
-        if self.owner.load(Ordering::Acquire) != ticket {
-            self.owner.wait_while(Ordering::Acquire, |owner| owner != ticket);
-        }
-        RawGuard { lock: self, interrupts, not_send: PhantomData }
+    #[track_caller]
+    pub fn lock(&self, class: &'static LockClass) -> RawGuard<'_, S> {
+        self.wait_for_turn(class, |owner, ticket| {
+            owner.wait_while(Ordering::Acquire, |owner| owner != ticket);
+        })
     }
 
     /// As [`RawSpin::lock`], without serving anything.
     #[inline]
-    fn lock_quietly(&self) -> RawGuard<'_, S> {
-        S::point(Point::Lock(self.owner.address()));
+    #[track_caller]
+    fn lock_quietly(&self, class: &'static LockClass) -> RawGuard<'_, S> {
+        self.wait_for_turn(class, |owner, ticket| {
+            owner.spin_while(Ordering::Acquire, |owner| owner != ticket);
+        })
+    }
+
+    #[inline]
+    #[track_caller]
+    fn wait_for_turn(
+        &self,
+        class: &'static LockClass,
+        wait: impl Fn(&Atomic<u16, S>, u16),
+    ) -> RawGuard<'_, S> {
+        let wanted = self.used(class);
+        S::lock_step(LockStep::Want, &wanted);
         let interrupts = S::intr_save();
         let ticket = self.next.fetch_add(1, Ordering::Relaxed);
         if self.owner.load(Ordering::Acquire) != ticket {
-            self.owner.spin_while(Ordering::Acquire, |owner| owner != ticket);
+            wait(&self.owner, ticket);
         }
-        RawGuard { lock: self, interrupts, not_send: PhantomData }
+        self.guard(wanted, interrupts)
     }
 
     /// Takes the lock if it is free at this moment.
     #[inline]
-    pub fn try_lock(&self) -> Option<RawGuard<'_, S>> {
-        S::point(Point::Lock(self.owner.address()));
+    #[track_caller]
+    pub fn try_lock(&self, class: &'static LockClass) -> Option<RawGuard<'_, S>> {
+        let wanted = self.used(class);
+        S::lock_step(LockStep::Try, &wanted);
         let interrupts = S::intr_save();
         let owner = self.owner.load(Ordering::Relaxed);
         // `next == owner` means that nobody holds the lock or waits for it.
         match self.next.compare_exchange(owner, owner.wrapping_add(1), Ordering::Acquire) {
-            Ok(_) => Some(RawGuard { lock: self, interrupts, not_send: PhantomData }),
+            Ok(_) => Some(self.guard(wanted, interrupts)),
             Err(_) => {
+                S::lock_step(LockStep::Failed, &wanted);
                 S::intr_restore(interrupts);
                 None
             }
         }
+    }
+
+    /// Waits until those who hold it or wait for it now have had it, without taking it; serves flush requests
+    /// meanwhile.
+    pub fn wait_until_free(&self) {
+        let next = self.next.load(Ordering::Relaxed);
+        let is_ahead = |owner: u16| next.wrapping_sub(owner) as i16 > 0;
+        self.owner.wait_while(Ordering::Acquire, is_ahead);
     }
 
     /// Whether anybody holds it. Stale at once unless nobody runs.
@@ -90,20 +115,34 @@ impl<S: Seam> RawSpin<S> {
     pub fn is_locked(&self) -> bool {
         self.next.load(Ordering::Relaxed) != self.owner.load(Ordering::Relaxed)
     }
+
+    #[inline]
+    #[track_caller]
+    fn used(&self, class: &'static LockClass) -> LockUse {
+        LockUse { class, address: self.owner.address(), shared: false, site: Location::caller() }
+    }
+
+    #[inline]
+    fn guard(&self, taken: LockUse, interrupts: usize) -> RawGuard<'_, S> {
+        S::lock_step(LockStep::Taken, &taken);
+        RawGuard { lock: self, taken, interrupts, not_send: PhantomData }
+    }
 }
 
 impl<S: Seam> Drop for RawGuard<'_, S> {
     #[inline]
     fn drop(&mut self) {
+        S::lock_step(LockStep::Free, &self.taken);
         let ticket = self.lock.owner.get();
         self.lock.owner.store(ticket.wrapping_add(1), Ordering::Release);
+        S::lock_step(LockStep::Freed, &self.taken);
         S::intr_restore(self.interrupts);
-        S::point(Point::Unlock(self.lock.owner.address()));
     }
 }
 
 /// Data behind a ticket lock.
 pub struct Spin<T, S> {
+    class: &'static LockClass,
     lock: RawSpin<S>,
     data: UnsafeCell<T>,
 }
@@ -124,14 +163,23 @@ unsafe impl<T: Send, S: Seam> Send for Spin<T, S> {}
 impl<T, S: Seam> Spin<T, S> {
     /// Puts `data` behind a lock.
     #[inline]
-    pub fn new(data: T) -> Self {
-        Self { lock: RawSpin::new(), data: UnsafeCell::new(data) }
+    pub fn new(class: &'static LockClass, data: T) -> Self {
+        Self { class, lock: RawSpin::new(), data: UnsafeCell::new(data) }
     }
 
     /// Takes the lock; waits without sleeping.
     #[inline]
+    #[track_caller]
     pub fn lock(&self) -> SpinGuard<'_, T, S> {
-        SpinGuard { _raw: self.lock.lock_quietly(), data: &self.data }
+        SpinGuard { _raw: self.lock.lock_quietly(self.class), data: &self.data }
+    }
+
+    /// Takes the lock if it is free at this moment.
+    #[inline]
+    #[track_caller]
+    pub fn try_lock(&self) -> Option<SpinGuard<'_, T, S>> {
+        let raw = self.lock.try_lock(self.class)?;
+        Some(SpinGuard { _raw: raw, data: &self.data })
     }
 }
 

@@ -1,5 +1,6 @@
 //! Threads, sleeping, flush messages, and the end of it all.
 
+use std::panic::Location;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex, Weak};
 
@@ -19,7 +20,7 @@ fn pc(cpus: usize) -> (Pc, Power) {
 /// Sleeps until `word` is no longer `expected`.
 fn await_change(word: &AtomicU32, expected: u32) {
     while word.load(Ordering::SeqCst) == expected {
-        Pc::sleep(word, expected);
+        Pc::sleep(word, expected, None);
     }
 }
 
@@ -99,7 +100,7 @@ fn one_wakeup_wakes_every_sleeper_of_the_word_and_no_other() {
             let words = Arc::clone(&words);
             machine.spawn(Some(CpuId(sleeper % 2)), move || {
                 let [first, other, awake] = &*words;
-                Pc::sleep(if sleeper < 10 { first } else { other }, 0);
+                Pc::sleep(if sleeper < 10 { first } else { other }, 0, None);
                 awake.fetch_add(1, Ordering::SeqCst);
                 Pc::wakeup(awake);
             });
@@ -116,7 +117,7 @@ fn one_wakeup_wakes_every_sleeper_of_the_word_and_no_other() {
                     break;
                 }
                 assert!(awake < expected);
-                Pc::sleep(&words[2], awake);
+                Pc::sleep(&words[2], awake, None);
             }
         }
     });
@@ -125,7 +126,7 @@ fn one_wakeup_wakes_every_sleeper_of_the_word_and_no_other() {
 #[test]
 fn sleep_returns_at_once_when_the_word_has_changed_already() {
     let (pc, _power) = pc(1);
-    pc.run(None, || Pc::sleep(&AtomicU32::new(1), 0));
+    pc.run(None, || Pc::sleep(&AtomicU32::new(1), 0, None));
 }
 
 #[test]
@@ -173,7 +174,7 @@ fn a_sleep_in_a_destructor_during_a_panic_does_not_hang() {
     struct Sleeper;
     impl Drop for Sleeper {
         fn drop(&mut self) {
-            Pc::sleep(&AtomicU32::new(0), 0);
+            Pc::sleep(&AtomicU32::new(0), 0, None);
         }
     }
     let (pc, _power) = pc(2);
@@ -190,7 +191,7 @@ fn a_sleep_in_a_destructor_during_a_panic_does_not_hang() {
 fn a_thread_that_sleeps_yields_or_ends_with_a_spin_lock_stops_the_machine() {
     type Case = (fn(&Pc), &'static str);
     let cases: [Case; 3] = [
-        (|_| Pc::sleep(&AtomicU32::new(1), 0), "a thread sleeps"),
+        (|_| Pc::sleep(&AtomicU32::new(1), 0, None), "a thread sleeps"),
         (|pc| pc.yield_now(), "a thread yields"),
         (|_| (), "a thread ends"),
     ];
@@ -387,7 +388,7 @@ fn a_frame_freed_after_the_other_cpu_has_flushed_is_never_reached_by_it() {
 fn an_ordered_shortage_hits_the_nth_allocation() {
     let (pc, _power) = pc(1);
     pc.fail_nth(Scarce::Frame, 2);
-    let fails = pc.run(None, || [(); 3].map(|()| Pc::fails(Scarce::Frame)));
+    let fails = pc.run(None, || [(); 3].map(|()| Pc::fails(Scarce::Frame, Location::caller())));
     assert_eq!(fails, [false, true, false]);
     assert!(!pc.is_failure_pending(Scarce::Frame));
 }

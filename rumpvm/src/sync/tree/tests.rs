@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::vec::Vec;
 
-use rumpvm_platform::{CpuId, Scarce, Seam};
+use rumpvm_platform::{CpuId, Scarce, Seam, Site};
 
 use super::*;
 use crate::NoMemory;
@@ -24,7 +24,7 @@ impl Seam for TestSeam {
     fn cpu_id() -> CpuId {
         CpuId(0)
     }
-    fn fails(_: Scarce) -> bool {
+    fn fails(_: Scarce, _: Site) -> bool {
         FUEL.with(|fuel| match fuel.get() {
             0 => true,
             u64::MAX => false,
