@@ -7,6 +7,7 @@ mod bare;
 mod check;
 mod debian;
 mod layers;
+mod mutants;
 mod sanitize;
 mod step;
 mod test;
@@ -37,6 +38,8 @@ enum Chore {
     /// The tests and workloads with several CPUs under AddressSanitizer and ThreadSanitizer; sets up
     /// Debian's compiler and clang if they are missing.
     Sanitize(sanitize::Arguments),
+    /// Whether the tests would notice if the code were wrong.
+    Mutants(mutants::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Chore::Bare => bare::run(),
         Chore::Layers => layers::run(),
         Chore::Sanitize(arguments) => sanitize::run(&arguments),
+        Chore::Mutants(arguments) => mutants::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
