@@ -15,6 +15,12 @@ use crate::{step, workspace};
 
 /// Pinned, because another version makes other mutants.
 const VERSION: &str = "27.1.0";
+const PACKAGES: &str = "-p rumpvm -p rumpvm-tests";
+/// The component's own unit tests, the cases, every failed allocation, random programs against the model, and
+/// what several CPUs do: cargo runs them in this order, quickest first, and the first that fails ends it.
+const TESTS: &str = "--lib --test cases --test out_of_memory --test random --test threads";
+/// Seconds. The tests take some twenty on an idle desk; a mutant that hangs hangs for good.
+const TIMEOUT: &str = "120";
 /// Of a hundred viable mutants.
 const KILLED_AT_LEAST: usize = 90;
 const ACCEPTED: &str = "tests/mutants/ordinary.txt";
@@ -39,14 +45,21 @@ pub(super) fn run(shard: Option<&str>) -> Result<()> {
     let folder = workspace::metadata()?.target_directory.join("mutants");
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {folder}"))?;
 
-    let mut command = step::cargo(&root, "mutants --package rumpvm --colors never --no-shuffle");
+    // One folder for all builds: the dependencies are built once.
+    let build = folder.join("build");
+    let mut whole = step::cargo(&root, &format!("test --profile mutants {PACKAGES} {TESTS}"));
+    step::run("the tests as they are", whole.env("CARGO_TARGET_DIR", &build))?;
+
+    // cargo-mutants would try the unchanged tree in the mutated package alone, where not all tests are.
+    let mut command = step::cargo(&root, "mutants --package rumpvm --baseline skip --colors never");
+    command.args(["--test-package", "rumpvm,rumpvm-tests", "--timeout", TIMEOUT]);
+    command.args(TESTS.split_whitespace().map(|word| format!("--cargo-arg={word}")));
     command.args(["--output", folder.as_str()]);
     if let Some(shard) = shard {
         // One after another, so that each shard has a little of every file.
         command.args(["--sharding", "round-robin", "--shard", shard]);
     }
-    // One folder for all builds: the dependencies are built once.
-    command.env("CARGO_TARGET_DIR", folder.join("build"));
+    command.env("CARGO_TARGET_DIR", &build);
     println!("xtask: mutants");
     let status = command.status().context("cannot start cargo mutants")?;
     if !status.code().is_some_and(|code| FINISHED.contains(&code)) {
