@@ -46,7 +46,9 @@ impl Seam for Threads {
     }
 
     fn sleep(word: &AtomicU32, expected: u32, until: Option<u64>) {
-        WITNESS.with_borrow(|witness| witness.may_sleep()).unwrap_or_else(|broken| panic!("{broken}"));
+        WITNESS
+            .with_borrow(|witness| witness.may_sleep())
+            .unwrap_or_else(|broken| panic!("{broken}"));
         let mut bed = bed();
         if until.is_some() {
             // The clock moves by being looked at.

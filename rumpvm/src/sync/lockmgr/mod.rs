@@ -35,8 +35,8 @@ use core::ptr;
 use rumpvm_platform::{LockClass, LockStep, LockUse, Seam, Site, ThreadLocal};
 
 pub use guard::{Exclusive, InFlight, Shared};
-pub use rules::{Holder, LockError};
 use rules::{Answer, For, State};
+pub use rules::{Holder, LockError};
 
 use super::class;
 use super::event::Event;

@@ -105,8 +105,7 @@ fn a_failed_upgrade_holds_nothing() {
         let end = Threads::clock() + 3;
         for patience in [NoWait, Patience::Until(end)] {
             let failed = lock.shared(Wait, Refuse).unwrap().upgrade(patience).err();
-            let expected =
-                if patience == NoWait { LockError::Busy } else { LockError::TimedOut };
+            let expected = if patience == NoWait { LockError::Busy } else { LockError::TimedOut };
             assert_eq!(failed, Some(expected));
             assert!(matches!(lock.release(), Err(LockError::NotHeld { .. })));
         }

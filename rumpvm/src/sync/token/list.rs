@@ -174,7 +174,9 @@ fn enter_with_all<S: Seam>(local: &ThreadLocal, wanted: LockUse) {
     let older = local.depth.get();
     let is_own_share = |entry: &LockUse| entry.address == wanted.address && entry.shared;
     let mut held = local.tokens[..older].iter().filter_map(Cell::get);
-    if !wanted.shared && let Some(held) = held.find(is_own_share) {
+    if !wanted.shared
+        && let Some(held) = held.find(is_own_share)
+    {
         panic!("the token {wanted} is wanted alone, and the thread itself has shared {held}");
     }
     if older == MAX_TOKENS {

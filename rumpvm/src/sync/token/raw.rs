@@ -140,8 +140,8 @@ impl<S: Seam> RawToken<S> {
     pub(super) fn sleep(&self, taken: &Taken, shared: bool) {
         let marks = if shared { SLEEPERS } else { SLEEPERS | EXCLUSIVE_WANTED };
         let (seen, marked) = (taken.0, taken.0 | marks);
-        let is_marked = seen == marked
-            || self.word.compare_exchange(seen, marked, Ordering::Relaxed).is_ok();
+        let is_marked =
+            seen == marked || self.word.compare_exchange(seen, marked, Ordering::Relaxed).is_ok();
         if is_marked {
             self.word.sleep_while(marked);
         }

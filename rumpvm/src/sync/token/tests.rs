@@ -34,7 +34,9 @@ fn together(threads: u64, body: impl Fn(u64) + Sync) {
 #[test]
 fn whoever_has_a_token_alone_has_its_data_alone() {
     let counted = token(0u64);
-    together(4, |_| (0..ROUNDS).for_each(|_| counted.exclusive(|held| held.change(|sum| *sum += 1))));
+    together(4, |_| {
+        (0..ROUNDS).for_each(|_| counted.exclusive(|held| held.change(|sum| *sum += 1)))
+    });
     assert_eq!(counted.shared(|held| held.look(|sum| *sum)), 4 * ROUNDS);
     assert!(!counted.is_held());
 }
@@ -93,7 +95,9 @@ fn tokens_taken_in_every_order_never_deadlock() {
     let tokens: Vec<Tested<u64>> = (0..4).map(|_| token(0)).collect();
     together(4, |number| {
         for round in 0..ROUNDS / 4 {
-            let at = |step: u64| &tokens[((number * 3 + round + step * (1 + 2 * (number % 2))) % 4) as usize];
+            let at = |step: u64| {
+                &tokens[((number * 3 + round + step * (1 + 2 * (number % 2))) % 4) as usize]
+            };
             at(0).exclusive(|first| {
                 at(1).exclusive(|second| {
                     at(2).exclusive(|third| {
@@ -186,7 +190,8 @@ fn a_look_during_a_look_is_caught() {
 fn a_pool_gives_one_address_one_token() {
     let pool = Pool::<Threads>::try_new(&TOKEN).unwrap();
     let mut counts = [0u64; 3];
-    let places: Vec<usize> = counts.iter_mut().map(|count| core::ptr::from_mut(count) as usize).collect();
+    let places: Vec<usize> =
+        counts.iter_mut().map(|count| core::ptr::from_mut(count) as usize).collect();
     together(4, |number| {
         for round in 0..ROUNDS {
             let place = places[((round + number) % 3) as usize];
