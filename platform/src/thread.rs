@@ -26,8 +26,8 @@ pub struct ThreadLocal {
 
 impl ThreadLocal {
     /// Of a thread with this number, unique in its machine and not zero.
-    pub fn new(id: u64) -> Self {
-        assert_ne!(id, 0, "number 0 stands for no thread");
+    pub const fn new(id: u64) -> Self {
+        assert!(id != 0, "number 0 stands for no thread");
         Self {
             id,
             tokens: [const { Cell::new(None) }; MAX_TOKENS],

@@ -24,7 +24,7 @@ use crate::machine::{Machine, Upcalls};
 use crate::outcome::Group;
 use crate::sleepers::Sleeper;
 use crate::thread::Ask;
-use crate::{scheduler, verify};
+use crate::{fences, scheduler, verify};
 
 /// A handle to a pretend machine whose page tables have format `F`.
 ///
@@ -56,6 +56,7 @@ impl<F: Format> Hosted<F> {
     /// If there are no CPUs or more than [`MAX_CPUS`], or the format cannot reach so much memory.
     pub fn power_on(memory: u64, cpus: usize) -> io::Result<(Self, Power)> {
         assert!((1..=MAX_CPUS).contains(&cpus), "a machine has 1 to {MAX_CPUS} CPUs, not {cpus}");
+        fences::prepare();
         let machine = Machine::new(memory, cpus)?;
         let last = PhysAddr(machine.arena.end().0 - 1);
         assert!(
@@ -262,6 +263,15 @@ impl<F: Format> Seam for Hosted<F> {
 
     fn clock() -> u64 {
         here::clock()
+    }
+
+    #[inline(always)]
+    fn fences_everywhere() -> bool {
+        fences::work_everywhere()
+    }
+
+    fn fence_everywhere() {
+        fences::everywhere();
     }
 
     #[inline]

@@ -17,6 +17,7 @@ mod access;
 mod arena;
 mod copy;
 mod cpu;
+mod fences;
 mod file;
 mod freed;
 mod here;

@@ -10,6 +10,7 @@
 //! | [`seam`] | atomics, fences, waits on a named location, fallible allocation |
 //! | [`class`] | the lock table: who may be taken under whom |
 //! | [`spin`] | ticket spin lock; interrupts masked while held; never across a sleep |
+//! | [`rw`] | phase-fair reader-writer spin lock |
 //! | [`mutex`] | mutual exclusion that may be held across a sleep |
 //! | [`lockmgr`] | sleep locks: shared or alone, upgrades, time limits, hand-over to I/O |
 //! | [`token`] | soft locks: given up while their holder sleeps |
@@ -30,6 +31,7 @@ pub mod lockmgr;
 pub mod mutex;
 pub mod percpu;
 pub mod refs;
+pub mod rw;
 pub mod seam;
 pub mod spin;
 #[cfg(test)]
@@ -44,6 +46,7 @@ pub use lockmgr::SleepLock;
 pub use mutex::Mutex;
 pub use percpu::PerCpu;
 pub use refs::{Left, Uses};
+pub use rw::Rw;
 pub use seam::{Atomic, AtomicPtr, Ordering, fence, try_box, try_push, try_reserve};
 pub use spin::{RawSpin, Spin};
 pub use token::Token;

@@ -381,6 +381,12 @@ pub fn fence<S: Seam>() {
     atomic::fence(Ordering::SeqCst);
 }
 
+/// Keeps the compiler from moving what is before it behind it, and the other way round. Makes no CPU wait.
+#[inline(always)]
+pub fn compiler_fence() {
+    atomic::compiler_fence(Ordering::SeqCst);
+}
+
 /// Whether the home lets a heap allocation go ahead.
 #[inline]
 #[track_caller]

@@ -94,6 +94,8 @@ pub(crate) static TOKEN: LockClass =
     LockClass { name: "test token", rank: 0, kind: LockKind::Token, nests: true };
 pub(crate) static SLEEP: LockClass =
     LockClass { name: "test lock", rank: 1, kind: LockKind::Sleep, nests: true };
+pub(crate) static SPIN: LockClass =
+    LockClass { name: "test spin", rank: 2, kind: LockKind::Spin, nests: false };
 
 /// The story that `body` panics with.
 pub(crate) fn story(body: impl FnOnce()) -> std::string::String {

@@ -6,6 +6,8 @@
 //! G2. New sharers stay out while an upgrade or somebody who wants it alone waits; those who share it already
 //!     may share it again, because they are waited for.
 
+use core::fmt;
+
 use rumpvm_platform::Site;
 
 /// Who has a lock, and since which place in the source.
@@ -185,5 +187,36 @@ impl State {
         }
         self.drained = true;
         Answer::Yours
+    }
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.thread {
+            Some(thread) => write!(f, "thread {thread} since {}", self.site),
+            None => write!(f, "I/O since {}", self.site),
+        }
+    }
+}
+
+impl fmt::Display for LockError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Busy => f.write_str("the lock is held"),
+            Self::TimedOut => f.write_str("the wait took too long"),
+            Self::Deadlock { held, wanted } => {
+                write!(f, "locking against oneself: wanted in {wanted}, held by {held}")
+            }
+            Self::NotHeld { holder: Some(holder), site } => {
+                write!(f, "released in {site} by one who does not have it: held by {holder}")
+            }
+            Self::NotHeld { holder: None, site } => {
+                write!(f, "released in {site}, and nobody has it alone")
+            }
+            Self::UpgradePending => f.write_str("another sharer is to have it alone first"),
+            Self::Recursed(holder) => write!(f, "held more than once by {holder}"),
+            Self::Drained => f.write_str("the lock has been drained"),
+            Self::TooMany => f.write_str("the thread has too many sleep locks"),
+        }
     }
 }
