@@ -1,9 +1,10 @@
-//! The workspace's chores: `cargo xtask check`, `cargo xtask test`, `cargo xtask layers`.
+//! The workspace's chores: `cargo xtask check`, `cargo xtask test`, `cargo xtask layers`, `cargo xtask bench`.
 //!
 //! Each chore is a list of steps, a step is one command or one of the checks below `layers`, and the
 //! first step that fails ends the chore with its exit status.
 
 mod bare;
+mod bench;
 mod check;
 mod layers;
 mod step;
@@ -30,6 +31,11 @@ enum Chore {
     Test,
     /// The component for bare metal, one stage of `test`; sets up the compiler if it is missing.
     Bare,
+    /// What a lock costs, in instructions; fails where it is more than it may be. Sets up valgrind if it is missing.
+    Bench {
+        /// What to measure.
+        what: bench::What,
+    },
     /// Imports that point the wrong way, by crate and by module.
     Layers,
 }
@@ -39,6 +45,7 @@ fn main() -> ExitCode {
         Chore::Check => check::run(),
         Chore::Test => test::run(),
         Chore::Bare => bare::run(),
+        Chore::Bench { what: bench::What::Locks } => bench::locks(),
         Chore::Layers => layers::run(),
     };
     match result {
