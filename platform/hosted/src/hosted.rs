@@ -15,7 +15,8 @@ use std::thread::{self, JoinHandle};
 
 use rumpvm_arch::{Format, Frame, PhysAddr, VirtRange, X86_64};
 use rumpvm_platform::{
-    CpuId, CpuSet, LockStep, LockUse, MAX_CPUS, Platform, Scarce, Seam, Site, ThreadLocal,
+    CpuId, CpuSet, LockStats, LockStep, LockUse, MAX_CPUS, Platform, Scarce, Seam, Site,
+    ThreadLocal,
 };
 
 use crate::cpu::{Attention, Mail, lock};
@@ -169,6 +170,11 @@ impl<F: Format> Hosted<F> {
         self.machine.scarcity.is_pending(what)
     }
 
+    /// What was counted of each class of locks; nothing without the feature `lock-counters`.
+    pub fn lock_stats(&self) -> Option<&LockStats> {
+        cfg!(feature = "lock-counters").then_some(&self.machine.lock_stats)
+    }
+
     pub(crate) fn machine(&self) -> &Machine {
         &self.machine
     }
@@ -223,6 +229,7 @@ impl<F: Format> Seam for Hosted<F> {
     fn sleep(word: &AtomicU32, expected: u32, until: Option<u64>) {
         may_switch("a thread sleeps");
         here(|here| {
+            here.count_wait();
             here.attend();
             let current = here.scheduler.current();
             let current = current.expect("only a thread can sleep, and the idle loop is none");
@@ -276,6 +283,9 @@ impl<F: Format> Seam for Hosted<F> {
 
     #[inline]
     fn lock_step(step: LockStep, lock: &LockUse) {
+        if cfg!(feature = "lock-counters") && is_on_cpu() {
+            here(|here| here.count_lock(step, lock));
+        }
         if cfg!(debug_assertions) && is_on_cpu() {
             here(|here| here.lock_step(step, lock));
         }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use rumpvm_arch::Access;
-use rumpvm_platform::CpuId;
+use rumpvm_platform::{CpuId, LockStats};
 
 use crate::arena::Arena;
 use crate::cpu::{Attention, Birth, Census, Cpu};
@@ -38,6 +38,8 @@ pub(crate) struct Machine {
     pub(crate) sleepers: Sleepers,
     pub(crate) outcome: Outcome,
     pub(crate) scarcity: Scarcity,
+    /// Fed only with the feature `lock-counters`.
+    pub(crate) lock_stats: LockStats,
     /// Threads so far.
     threads: AtomicU64,
     /// Weak, because the component owns a handle to the machine.
@@ -55,6 +57,7 @@ impl Machine {
             sleepers: Sleepers::default(),
             outcome: Outcome::default(),
             scarcity: Scarcity::default(),
+            lock_stats: LockStats::default(),
             threads: AtomicU64::new(0),
             upcalls: OnceLock::new(),
         }))

@@ -201,7 +201,9 @@ impl<S: Seam> SleepLock<S> {
     /// Puts what was taken on the thread's list; `asks` found room.
     fn enlist(&self, asked: &Asked<'_>) {
         let free = asked.me.locks.iter().find(|place| place.get().is_none());
-        free.map(|place| place.set(Some(asked.used)));
+        if let Some(place) = free {
+            place.set(Some(asked.used));
+        }
         S::lock_step(LockStep::Taken, &asked.used);
     }
 
@@ -313,5 +315,7 @@ fn held_by(me: &ThreadLocal, address: usize) -> Option<LockUse> {
 fn strike(me: &ThreadLocal, used: &LockUse) {
     let is_it = |place: &LockUse| place.address == used.address && place.site == used.site;
     let place = me.locks.iter().find(|place| place.get().as_ref().is_some_and(is_it));
-    place.map(|place| place.set(None));
+    if let Some(place) = place {
+        place.set(None);
+    }
 }
