@@ -3,7 +3,7 @@
 use rumpvm_platform::Seam;
 
 use crate::NoMemory;
-use crate::sync::{Atomic, PerCpu};
+use crate::sync::{Atomic, Ordering, PerCpu};
 
 macro_rules! counters {
     ($($(#[doc = $doc:literal])+ $event:ident => $field:ident,)+) => {
@@ -121,6 +121,6 @@ impl<S: Seam> Counters<S> {
     }
 
     fn total(&self, event: Event) -> u64 {
-        self.cpus.iter().map(|cpu| cpu[event as usize].get()).sum()
+        self.cpus.iter().map(|cpu| cpu[event as usize].load(Ordering::Relaxed)).sum()
     }
 }

@@ -12,23 +12,14 @@
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use rumpvm_arch::{Access, Format, Frame, PAGE_SIZE, PageFault, PhysAddr, VirtAddr};
+use rumpvm_arch::{Access, Format, Frame, PAGE_SIZE, PageFault, VirtAddr};
 
 use crate::copy;
-use crate::freed::Generation;
+use crate::hardware::{Place, verb};
 use crate::here::{Here, here};
 use crate::hosted::Hosted;
-use crate::machine::{Machine, verb};
-use crate::tlb::{Tlb, Translation};
+use crate::machine::Machine;
 use crate::walk::Refused;
-
-/// Where the bytes of one access within a page are.
-struct Place {
-    bytes: NonNull<u8>,
-    /// The frame's position in the arena.
-    position: usize,
-    generation: Generation,
-}
 
 impl<F: Format> Hosted<F> {
     /// Loads `into` from user address `at`. May end the caller's turn.
@@ -76,7 +67,7 @@ impl<F: Format> Hosted<F> {
                 let end = length.min(done + in_page);
                 let place = locate::<F>(here, at, access)?;
                 transfer(place.bytes, done, end);
-                if here.machine.freed.generation(place.position) != place.generation {
+                if here.machine.hardware.freed.generation(place.position) != place.generation {
                     died_during::<F>(here, at, access, &place);
                 }
                 done = end;
@@ -91,7 +82,7 @@ impl<F: Format> Hosted<F> {
 fn locate<F: Format>(here: &Here, at: VirtAddr, access: Access) -> Result<Place, PageFault> {
     let machine = &*here.machine;
     let mut tlb = here.cpu().tlb.lock();
-    let refused = match translate::<F>(machine, &mut tlb, at, access) {
+    let refused = match machine.hardware.translate::<F>(&mut tlb, at, access) {
         Ok(place) => return Ok(place),
         Err(refused) => refused,
     };
@@ -103,60 +94,11 @@ fn locate<F: Format>(here: &Here, at: VirtAddr, access: Access) -> Result<Place,
     Err(PageFault { at, access, present: matches!(refused, Refused::Denied), user: true })
 }
 
-#[inline]
-fn translate<F: Format>(
-    machine: &Machine,
-    tlb: &mut Tlb,
-    at: VirtAddr,
-    access: Access,
-) -> Result<Place, Refused> {
-    tlb.clock += 1;
-    let translation = match tlb.page(at) {
-        Some(known) if !known.rights.allow::<F>(access) => return Err(Refused::Denied),
-        // The first store through a clean translation has to set D in the entry: walk again.
-        Some(known) if known.dirty || access != Access::Write => known,
-        _ => machine.walker().fill::<F>(tlb, at, access)?,
-    };
-    let frame = translation.frame;
-    let position = machine.arena.position(frame).expect("the walk found it in memory");
-    let generation = translation.generation;
-    if machine.freed.generation(position) != generation {
-        return Err(Refused::Broken(stale::<F>(machine, tlb, at, translation)));
-    }
-    let bytes = machine.arena.pointer(PhysAddr(frame.start().0 + at.page_offset()));
-    Ok(Place { bytes, position, generation })
-}
-
-/// The story of a translation that outlived its frame.
-#[cold]
-fn stale<F: Format>(machine: &Machine, tlb: &Tlb, at: VirtAddr, old: Translation) -> String {
-    let now = machine.walker().generation(old.frame).expect("it was in memory");
-    format!(
-        "stale translation to {:?}, a frame that has been freed since. Filled at access {} of this \
-         CPU, now at {}; then {}, now {}. {}",
-        old.frame,
-        old.filled,
-        tlb.clock,
-        old.generation,
-        now,
-        table_now::<F>(machine, tlb, at)
-    )
-}
-
-/// What the page table says about `at` at the moment.
-fn table_now<F: Format>(machine: &Machine, tlb: &Tlb, at: VirtAddr) -> String {
-    let root = tlb.root().expect("an access was translated");
-    match machine.walker().peek::<F>(root.frame, 1, at) {
-        Some(seen) => format!("The page table now says {:?}", seen.entry),
-        None => "There is no page table for it any more".to_owned(),
-    }
-}
-
 #[cold]
 fn died_during<F: Format>(here: &Here, at: VirtAddr, access: Access, place: &Place) -> ! {
-    let now = here.machine.freed.generation(place.position);
-    let frame = Frame(here.machine.arena.start().frame().0 + place.position as u32);
-    let table = table_now::<F>(&here.machine, &here.cpu().tlb.lock(), at);
+    let now = here.machine.hardware.freed.generation(place.position);
+    let frame = Frame(here.machine.hardware.arena.start().frame().0 + place.position as u32);
+    let table = here.machine.hardware.table_now::<F>(&here.cpu().tlb.lock(), at);
     panic!(
         "CPU {} {} {at}: {frame:?} was freed during the access, without waiting for this CPU's \
          flush; then {}, now {now}. {table}",

@@ -64,6 +64,19 @@ impl Arena {
         unsafe { NonNull::new_unchecked(self.map.as_mut_ptr().add((at.0 - START) as usize)) }
     }
 
+    /// Offset of a host address in the arena.
+    #[inline]
+    pub(crate) fn offset(&self, address: usize) -> Option<usize> {
+        let offset = address.wrapping_sub(self.map.as_mut_ptr().addr());
+        (offset < self.map.len()).then_some(offset)
+    }
+
+    /// Overwrites all of it, so that nothing of an earlier life is left. Nobody else uses it.
+    pub(crate) fn soil(&self) {
+        // SAFETY: the mapping has that length, and the caller has it to himself.
+        unsafe { self.map.as_mut_ptr().write_bytes(0xa5, self.map.len()) };
+    }
+
     /// The physical address behind a pointer of [`Arena::pointer`].
     pub(crate) fn address(&self, at: NonNull<u8>) -> PhysAddr {
         let offset = (at.as_ptr() as usize).wrapping_sub(self.map.as_mut_ptr() as usize);

@@ -27,6 +27,12 @@ impl Freed {
         Ok(Self { words: MmapMut::map_anon(frames * size_of::<u64>())?.into() })
     }
 
+    /// Forgets all. Nobody else uses it.
+    pub(crate) fn forget(&self) {
+        // SAFETY: the mapping has that length, and the caller has it to himself.
+        unsafe { self.words.as_mut_ptr().write_bytes(0, self.words.len()) };
+    }
+
     /// The frame at `position` of the arena has been freed by `cpu`.
     pub(crate) fn record(&self, position: usize, cpu: CpuId) {
         let word = self.word(position);

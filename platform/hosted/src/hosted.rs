@@ -59,7 +59,7 @@ impl<F: Format> Hosted<F> {
         assert!((1..=MAX_CPUS).contains(&cpus), "a machine has 1 to {MAX_CPUS} CPUs, not {cpus}");
         fences::prepare();
         let machine = Machine::new(memory, cpus)?;
-        let last = PhysAddr(machine.arena.end().0 - 1);
+        let last = PhysAddr(machine.hardware.arena.end().0 - 1);
         assert!(
             u64::from(last.frame().0) < F::FRAME_END,
             "{} cannot reach memory up to {last:?}",
@@ -84,7 +84,7 @@ impl<F: Format> Hosted<F> {
 
     /// First byte of RAM, and one past the last.
     pub fn memory(&self) -> (PhysAddr, PhysAddr) {
-        (self.machine.arena.start(), self.machine.arena.end())
+        (self.machine.hardware.arena.start(), self.machine.hardware.arena.end())
     }
 
     /// Runs `body` as a thread on `cpu`, or where the fewest are, and returns its result when it and
@@ -147,7 +147,10 @@ impl<F: Format> Hosted<F> {
     /// Compares every cached translation with the page tables; the error is the story. Only at a quiet
     /// moment: no access and no flush under way.
     pub fn verify_tlbs(&self) -> Result<(), String> {
-        verify::verify::<F>(&self.machine)
+        verify::verify::<F>(
+            &self.machine.hardware,
+            self.machine.cpus.iter().map(|cpu| cpu.tlb.lock()),
+        )
     }
 
     /// Whether the caller runs on a CPU, of this machine or another.
@@ -302,12 +305,12 @@ impl<F: Format> Platform for Hosted<F> {
 
     #[inline]
     fn phys_to_virt(&self, at: PhysAddr) -> NonNull<u8> {
-        self.machine.arena.pointer(at)
+        self.machine.hardware.arena.pointer(at)
     }
 
     #[inline]
     fn virt_to_phys(&self, at: NonNull<u8>) -> PhysAddr {
-        self.machine.arena.address(at)
+        self.machine.hardware.arena.address(at)
     }
 
     fn cpu_count(&self) -> usize {
@@ -315,7 +318,7 @@ impl<F: Format> Platform for Hosted<F> {
     }
 
     fn tlb_activate(&self, root: Option<Frame>) {
-        let root = root.map(|root| self.machine.walker().root(root));
+        let root = root.map(|root| self.machine.hardware.walker().root(root));
         self.machine.cpu(cpu_id()).tlb.lock().activate(root);
     }
 
@@ -330,9 +333,9 @@ impl<F: Format> Platform for Hosted<F> {
     }
 
     fn frame_freed(&self, frame: Frame) {
-        let position = self.machine.arena.position(frame);
+        let position = self.machine.hardware.arena.position(frame);
         let position = position.unwrap_or_else(|| panic!("{frame:?} was freed but is no memory"));
-        self.machine.freed.record(position, cpu_id());
+        self.machine.hardware.freed.record(position, cpu_id());
     }
 
     fn panic(&self, story: &str) -> ! {

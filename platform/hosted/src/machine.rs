@@ -8,16 +8,13 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
-use rumpvm_arch::Access;
 use rumpvm_platform::{CpuId, LockStats};
 
-use crate::arena::Arena;
 use crate::cpu::{Attention, Birth, Census, Cpu};
-use crate::freed::Freed;
+use crate::hardware::Hardware;
 use crate::outcome::{Group, Outcome, Payload};
 use crate::scarcity::Scarcity;
 use crate::sleepers::Sleepers;
-use crate::walk::Walker;
 
 /// What a CPU calls in the component, for want of interrupts.
 pub trait Upcalls: Send + Sync {
@@ -31,8 +28,7 @@ pub trait Upcalls: Send + Sync {
 }
 
 pub(crate) struct Machine {
-    pub(crate) arena: Arena,
-    pub(crate) freed: Freed,
+    pub(crate) hardware: Hardware,
     pub(crate) cpus: Box<[Cpu]>,
     pub(crate) census: Census,
     pub(crate) sleepers: Sleepers,
@@ -48,10 +44,8 @@ pub(crate) struct Machine {
 
 impl Machine {
     pub(crate) fn new(memory: u64, cpus: usize) -> io::Result<Arc<Self>> {
-        let arena = Arena::new(memory)?;
         Ok(Arc::new(Self {
-            freed: Freed::new(arena.frames())?,
-            arena,
+            hardware: Hardware::new(memory)?,
             cpus: (0..cpus).map(|_| Cpu::default()).collect(),
             census: Census::new(cpus),
             sleepers: Sleepers::default(),
@@ -70,10 +64,6 @@ impl Machine {
 
     pub(crate) fn cpu(&self, id: CpuId) -> &Cpu {
         &self.cpus[id.0 as usize]
-    }
-
-    pub(crate) fn walker(&self) -> Walker<'_> {
-        Walker { arena: &self.arena, freed: &self.freed }
     }
 
     pub(crate) fn upcalls(&self) -> Option<Arc<dyn Upcalls>> {
@@ -100,14 +90,5 @@ impl Machine {
         for cpu in &self.cpus {
             cpu.ring(&self.census, Attention::STOP, |_| ());
         }
-    }
-}
-
-/// How a story names an access.
-pub(crate) fn verb(access: Access) -> &'static str {
-    match access {
-        Access::Read => "loads from",
-        Access::Write => "stores to",
-        Access::Execute => "fetches from",
     }
 }

@@ -5,45 +5,47 @@
 //! Locks: one TLB at a time. With accesses or flushes under way the answer means nothing.
 //! Owns:  nothing.
 
-use rumpvm_arch::{Format, Frame, VirtAddr};
-use rumpvm_platform::CpuId;
+use std::ops::Deref;
 
-use crate::machine::Machine;
+use rumpvm_arch::{Format, Frame, VirtAddr};
+
+use crate::hardware::Hardware;
 use crate::tlb::{Table, Tlb, Translation};
 
-/// Checks every CPU.
-pub(crate) fn verify<F: Format>(machine: &Machine) -> Result<(), String> {
-    for (number, cpu) in machine.cpus.iter().enumerate() {
-        let tlb = cpu.tlb.lock();
-        let cpu = CpuId(number as u32);
-        let told = |story: String| format!("the TLB of CPU {} is wrong: {story}", cpu.0);
-        verify_tlb::<F>(machine, &tlb).map_err(told)?;
+/// Checks the TLB of each CPU, in order of number.
+pub(crate) fn verify<F: Format>(
+    hardware: &Hardware,
+    tlbs: impl Iterator<Item: Deref<Target = Tlb>>,
+) -> Result<(), String> {
+    for (cpu, tlb) in tlbs.enumerate() {
+        let told = |story: String| format!("the TLB of CPU {cpu} is wrong: {story}");
+        verify_tlb::<F>(hardware, &tlb).map_err(told)?;
     }
     Ok(())
 }
 
-fn verify_tlb<F: Format>(machine: &Machine, tlb: &Tlb) -> Result<(), String> {
+fn verify_tlb<F: Format>(hardware: &Hardware, tlb: &Tlb) -> Result<(), String> {
     let Some(root) = tlb.root() else { return Ok(()) };
-    if machine.walker().generation(root.frame) != Some(root.generation) {
+    if hardware.walker().generation(root.frame) != Some(root.generation) {
         return Err(format!("it is active on root {:?}, which has been freed", root.frame));
     }
     for (at, page) in tlb.pages() {
-        verify_page::<F>(machine, root.frame, at, page)?;
+        verify_page::<F>(hardware, root.frame, at, page)?;
     }
     for (level, at, table) in tlb.tables::<F>() {
-        verify_table::<F>(machine, root.frame, level, at, table)?;
+        verify_table::<F>(hardware, root.frame, level, at, table)?;
     }
     Ok(())
 }
 
 fn verify_page<F: Format>(
-    machine: &Machine,
+    hardware: &Hardware,
     root: Frame,
     at: VirtAddr,
     page: Translation,
 ) -> Result<(), String> {
     let names = format!("{at} leads to {:?} (filled at access {})", page.frame, page.filled);
-    let seen = match machine.walker().peek::<F>(root, 1, at) {
+    let seen = match hardware.walker().peek::<F>(root, 1, at) {
         Some(seen) if seen.entry.is_present() => seen,
         _ => return Err(format!("{names}, but is not mapped")),
     };
@@ -59,21 +61,21 @@ fn verify_page<F: Format>(
     if page.dirty && !seen.entry.is_dirty() {
         return Err(format!("{names} and stores would not set D, which the entry lacks"));
     }
-    if machine.walker().generation(page.frame) != Some(page.generation) {
+    if hardware.walker().generation(page.frame) != Some(page.generation) {
         return Err(format!("{names}, which has been freed and is mapped again"));
     }
     Ok(())
 }
 
 fn verify_table<F: Format>(
-    machine: &Machine,
+    hardware: &Hardware,
     root: Frame,
     level: usize,
     at: VirtAddr,
     table: Table,
 ) -> Result<(), String> {
     let names = format!("the level-{level} table for {at} is {:?}", table.frame);
-    let seen = match machine.walker().peek::<F>(root, level + 1, at) {
+    let seen = match hardware.walker().peek::<F>(root, level + 1, at) {
         Some(seen) if seen.entry.is_present() => seen,
         _ => return Err(format!("{names}, but there is none")),
     };
@@ -83,7 +85,7 @@ fn verify_table<F: Format>(
     if table.rights.exceed(seen.rights) {
         return Err(format!("{names} with {:?}, but above is {:?}", table.rights, seen.rights));
     }
-    if machine.walker().generation(table.frame) != Some(table.generation) {
+    if hardware.walker().generation(table.frame) != Some(table.generation) {
         return Err(format!("{names}, which has been freed and is in use again"));
     }
     Ok(())

@@ -76,8 +76,10 @@ impl<P: Platform> Cache<P> {
         self.zeroed_len.get() >= limit
     }
 
+    /// Frames in it. Any CPU may ask; stale at once unless the owner does.
     pub(super) fn frames(&self) -> u64 {
-        u64::from(self.len.get()) + u64::from(self.zeroed_len.get())
+        let cached = self.len.load(Ordering::Relaxed);
+        u64::from(cached) + u64::from(self.zeroed_len.load(Ordering::Relaxed))
     }
 
     /// Every frame in the magazine and in the zeroed stock.

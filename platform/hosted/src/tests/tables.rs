@@ -69,6 +69,6 @@ impl<F: Format> Tables<F> {
     }
 
     fn entry(&self, table: Frame, level: usize, at: VirtAddr) -> Entry<'_> {
-        self.hosted.machine().arena.entry::<F>(table, index::<F>(level, at))
+        self.hosted.machine().hardware.arena.entry::<F>(table, index::<F>(level, at))
     }
 }
