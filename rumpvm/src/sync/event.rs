@@ -69,7 +69,7 @@ mod tests {
     use core::sync::atomic::{AtomicU64, Ordering};
 
     use super::*;
-    use crate::sync::testing::Threads;
+    use crate::sync::tests::Threads;
 
     #[test]
     fn no_wake_up_is_lost_between_the_look_and_the_sleep() {

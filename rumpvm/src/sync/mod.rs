@@ -35,7 +35,7 @@ pub mod rw;
 pub mod seam;
 pub mod spin;
 #[cfg(test)]
-mod testing;
+mod tests;
 pub mod token;
 pub mod tree;
 

@@ -81,7 +81,7 @@ mod tests {
 
     use super::*;
     use crate::sync::Hold;
-    use crate::sync::testing::Threads;
+    use crate::sync::tests::Threads;
 
     /// A record that counts its two ends.
     struct Record {

@@ -220,7 +220,7 @@ mod tests {
     use std::thread;
 
     use super::*;
-    use crate::sync::testing::{SPIN, Threads};
+    use crate::sync::tests::{SPIN, Threads};
 
     type Tested<T> = Rw<T, Threads>;
     const ROUNDS: u64 = 3_000;

@@ -6,7 +6,7 @@ use std::sync::Barrier;
 use std::thread;
 
 use super::*;
-use crate::sync::testing::{SLEEP, Threads};
+use crate::sync::tests::{SLEEP, Threads};
 
 type Lock = SleepLock<Threads>;
 use Patience::{NoWait, Wait};

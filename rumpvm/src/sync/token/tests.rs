@@ -7,7 +7,7 @@ use std::thread;
 use std::vec::Vec;
 
 use super::*;
-use crate::sync::testing::{SLEEP, TOKEN, Threads, story};
+use crate::sync::tests::{SLEEP, TOKEN, Threads, story};
 use crate::sync::{Event, Mutex};
 
 type Tested<T> = Token<T, Threads>;
