@@ -36,31 +36,11 @@ use rumpvm_platform::{LockClass, LockStep, LockUse, Seam, Site, ThreadLocal};
 
 pub use guard::{Exclusive, InFlight, Shared};
 use rules::{Answer, For, State};
-pub use rules::{Holder, LockError};
+pub use rules::{Holder, LockError, Patience, Recursion};
 
 use super::class;
 use super::event::Event;
 use super::spin::Spin;
-
-/// How long a request may wait.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Patience {
-    /// As long as it takes.
-    Wait,
-    /// Not at all: `LK_NOWAIT`.
-    NoWait,
-    /// Until [`Seam::clock`] shows this: `LK_TIMELOCK`.
-    Until(u64),
-}
-
-/// Whether a thread that has the lock alone may take it again.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Recursion {
-    /// No: it is told that it would wait for itself.
-    Refuse,
-    /// Yes: `LK_CANRECURSE`.
-    Allow,
-}
 
 /// A sleep lock.
 pub struct SleepLock<S> {

@@ -10,6 +10,26 @@ use core::fmt;
 
 use rumpvm_platform::Site;
 
+/// How long a request may wait.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Patience {
+    /// As long as it takes.
+    Wait,
+    /// Not at all: `LK_NOWAIT`.
+    NoWait,
+    /// Until [`Seam::clock`](rumpvm_platform::Seam::clock) shows this: `LK_TIMELOCK`.
+    Until(u64),
+}
+
+/// Whether a thread that has the lock alone may take it again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Recursion {
+    /// No: it is told that it would wait for itself.
+    Refuse,
+    /// Yes: `LK_CANRECURSE`.
+    Allow,
+}
+
 /// Who has a lock, and since which place in the source.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Holder {
