@@ -14,14 +14,16 @@ extern crate alloc;
 mod cpuset;
 mod file;
 mod lock;
+mod lock_stats;
 mod memory;
 mod thread;
 
 pub use cpuset::{CpuId, CpuSet, MAX_CPUS};
 pub use file::{File, FileId, IoError};
 pub use lock::{LockClass, LockKind, LockStep, LockUse, Violation, Witness};
+pub use lock_stats::{LockCounts, LockStats, LockWatch};
 pub use memory::{Cell, Op, Site, Step};
-pub use thread::{MAX_TOKENS, ThreadLocal, TokenUse};
+pub use thread::{MAX_SLEEP_LOCKS, MAX_TOKENS, ThreadLocal};
 
 use core::ptr::{self, NonNull};
 use core::sync::atomic::AtomicU32;

@@ -118,7 +118,7 @@ pub(crate) fn fault<P: Platform>(
             // The object may have ended with the area that it was found in.
             Step::BeyondEnd(_) if !map.generation.still(generation) => continue,
             // A file may have grown by other means than a mapping.
-            Step::BeyondEnd(object) if object.has_grown() => continue,
+            Step::BeyondEnd(object) if object.has_grown(&store.mmu) => continue,
             Step::BeyondEnd(_) => FaultError::BeyondEnd { at },
             Step::Grow => match map.grow_stack(store, at) {
                 Ok(()) => {
