@@ -17,6 +17,7 @@ cases! {
     free_is_for_private_anonymous_memory_only,
     advice_on_a_hole_is_taken_for_the_rest,
     hints_are_noted_and_merge_away_again,
+    each_hint_has_its_own_mark_and_another_takes_it_off,
     willneed_reads_the_file,
     populate_makes_pages_ready_or_says_why_not,
 }
@@ -144,6 +145,32 @@ fn hints_are_noted_and_merge_away_again<P: Platform>(vm: &Vm<P>) {
     advise(NORMAL);
     program.madvise(vm, BASE, 5 * PAGE, NOHUGEPAGE).unwrap();
     assert_eq!(program.pages(), [(0, 5)]);
+}
+
+fn each_hint_has_its_own_mark_and_another_takes_it_off<P: Platform>(vm: &Vm<P>) {
+    let program = Program::new(vm);
+    program.map_at(BASE, 1);
+    let none = AreaFlags::empty();
+    // Values of `asm-generic/mman-common.h`, in the order in which they are given.
+    let table = [
+        (1, AreaFlags::RANDOM),
+        (2, AreaFlags::SEQUENTIAL),
+        (20, AreaFlags::SEQUENTIAL),
+        (21, AreaFlags::SEQUENTIAL),
+        (0, none),
+        (10, AreaFlags::DONTFORK),
+        (11, none),
+        (12, AreaFlags::MERGEABLE),
+        (13, none),
+        (14, AreaFlags::HUGEPAGE),
+        (15, AreaFlags::NOHUGEPAGE),
+        (16, AreaFlags::NOHUGEPAGE | AreaFlags::DONTDUMP),
+        (17, AreaFlags::NOHUGEPAGE),
+    ];
+    for (advice, marks) in table {
+        assert_eq!(program.madvise(vm, BASE, PAGE, advice), Ok(()), "advice {advice}");
+        assert_eq!(program.table()[0].2, marks, "advice {advice}");
+    }
 }
 
 fn willneed_reads_the_file<P: Platform>(vm: &Vm<P>) {

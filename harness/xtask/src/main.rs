@@ -1,11 +1,14 @@
-//! The workspace's chores: `cargo xtask check`, `cargo xtask test`, `cargo xtask layers`.
+//! The workspace's chores: `cargo xtask check`, `cargo xtask test`, and those that take longer.
 //!
 //! Each chore is a list of steps, a step is one command or one of the checks below `layers`, and the
 //! first step that fails ends the chore with its exit status.
 
 mod bare;
 mod check;
+mod debian;
 mod layers;
+mod mutants;
+mod sanitize;
 mod step;
 mod test;
 mod workspace;
@@ -32,6 +35,11 @@ enum Chore {
     Bare,
     /// Imports that point the wrong way, by crate and by module.
     Layers,
+    /// The tests and workloads with several CPUs under AddressSanitizer and ThreadSanitizer; sets up
+    /// Debian's compiler and clang if they are missing.
+    Sanitize(sanitize::Arguments),
+    /// Whether the tests would notice if the code were wrong.
+    Mutants(mutants::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -40,6 +48,8 @@ fn main() -> ExitCode {
         Chore::Test => test::run(),
         Chore::Bare => bare::run(),
         Chore::Layers => layers::run(),
+        Chore::Sanitize(arguments) => sanitize::run(&arguments),
+        Chore::Mutants(arguments) => mutants::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
