@@ -278,20 +278,23 @@ impl<W: Word, S: Seam> Atomic<W, S> {
 impl<S: Seam> Atomic<u32, S> {
     /// Gives up the CPU while the word is `expected`; may return early. Look again afterwards.
     #[inline]
+    #[track_caller]
     pub fn sleep_while(&self, expected: u32) {
-        S::sleep(&self.cell, expected, None);
+        S::sleep(&self.cell, expected, None, Location::caller());
     }
 
     /// As [`Atomic::sleep_while`], until [`Seam::clock`] has reached `until` at most.
     #[inline]
+    #[track_caller]
     pub fn sleep_until(&self, expected: u32, until: Option<u64>) {
-        S::sleep(&self.cell, expected, until);
+        S::sleep(&self.cell, expected, until, Location::caller());
     }
 
     /// Wakes every thread that sleeps on this word.
     #[inline]
+    #[track_caller]
     pub fn wake_sleepers(&self) {
-        S::wakeup(&self.cell);
+        S::wakeup(&self.cell, Location::caller());
     }
 }
 

@@ -11,6 +11,7 @@
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::io;
 use std::mem;
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
@@ -26,7 +27,7 @@ use super::agent::{Agent, Kind, MOST};
 use super::choice::{Chooser, Next};
 use super::heap::{self, Region};
 use super::outcome::{Failure, FailureKind, Outcome};
-use super::settings::Settings;
+use super::settings::{Mutation, Settings};
 use super::state::{State, Status};
 use crate::hardware::Hardware;
 
@@ -113,6 +114,11 @@ impl Explorer {
     /// Pairs of places, by two agents, that touched one word one after the other.
     pub fn pairs(&self) -> usize {
         self.state.borrow().coverage.pairs()
+    }
+
+    /// Flaws that could be put in where runs with [`Settings::survey`] have been.
+    pub fn places(&self) -> BTreeSet<Mutation> {
+        self.state.borrow().coverage.places()
     }
 
     /// Runs the scenario that `setup` sets up, once. The chooser comes back.
