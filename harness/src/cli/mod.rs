@@ -3,6 +3,7 @@
 //! Exit status 0: it ran, and every check passed. 1: it ran, and something was wrong, said on standard
 //! error. 2: it could not run as asked, said likewise.
 
+mod explore;
 mod output;
 mod progress;
 mod replay;
@@ -44,6 +45,12 @@ enum Command {
     /// A wrong byte is a failure. A process that finds no memory ends, is counted, and the rest goes
     /// on. At the end `check` walks every invariant of the machine.
     Run(run::RunArgs),
+    /// Look for races: run scenarios under schedule after schedule, each of which is a number.
+    ///
+    /// The component runs unmodified under a scheduler that chooses at every step who is next and what goes
+    /// wrong. A schedule that fails is shrunk to the few choices that matter, told step by step, and can be
+    /// run again.
+    Explore(explore::ExploreArgs),
 }
 
 const EXAMPLES: &str = "\
@@ -56,6 +63,8 @@ Examples:
   rumpvm run bulkbuild --cpus 4 --memory 1G --seed 7
   rumpvm run server --rounds 200 --cpus 1 --json
                                       the same counts each time, for a program to read
+  rumpvm explore                      every scenario, some thousand schedules each
+  rumpvm explore --time 10m --seed 7  as many as fit into ten minutes
 
 Exit status: 0 if every check passed, 1 if one did not, 2 if it could not run as asked.";
 
@@ -74,6 +83,7 @@ pub fn main() -> ExitCode {
         Command::Tour(arguments) => tour::tour(&arguments),
         Command::Replay(arguments) => replay::replay(&arguments),
         Command::Run(arguments) => run::run(&arguments),
+        Command::Explore(arguments) => explore::explore(&arguments),
     };
     match verdict {
         Ok(Verdict::Clean) => ExitCode::SUCCESS,

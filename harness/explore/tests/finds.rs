@@ -1,0 +1,231 @@
+//! The explorer finds what it says it finds: flaws of a few lines each, put in on purpose, and their cures.
+//!
+//! Every flaw stands beside the same thing done right, which must pass: an explorer that cries wolf is no use.
+
+use std::rc::Rc;
+
+use rumpvm::sync::{Atomic, Mutex, Ordering, RawSpin, Spin, class, fence};
+use rumpvm_explore::{Depth, Explored, Memory, Options, Pc, Scenario, explore};
+use rumpvm_hosted::explored::{FailureKind, Settings, Stage};
+use rumpvm_platform::{LockClass, LockKind, Seam};
+
+type Word = Atomic<u32, Pc>;
+
+/// Two locks without an order between their classes.
+static LEFT: LockClass = LockClass { name: "left", rank: 200, kind: LockKind::Spin, nests: true };
+
+fn settings() -> Settings {
+    Settings { frames: 1, ..Settings::default() }
+}
+
+fn run(setup: fn(&Stage), memory: &[Memory], settings: Settings) -> Explored {
+    let scenario = Scenario { name: "toy", report: "", says: "", settings, setup };
+    let options = Options {
+        depth: Depth::Schedules(3_000),
+        seed: 5,
+        strategy: None,
+        memory: memory.to_vec(),
+        cpus: None,
+    };
+    explore(&scenario, &options, |_| true).expect("memory for a machine")
+}
+
+#[track_caller]
+fn finds(setup: fn(&Stage), memory: &[Memory], kind: FailureKind, says: &str) {
+    let seen = run(setup, memory, settings());
+    let found = seen.found.expect("the flaw is there to be found");
+    assert_eq!(found.failure.kind, kind, "{}", found.failure.message);
+    assert!(found.failure.message.contains(says), "{}", found.failure.message);
+}
+
+#[track_caller]
+fn passes(setup: fn(&Stage)) {
+    let found = run(setup, &Memory::BOTH, settings()).found;
+    assert!(found.is_none(), "{found:?}");
+}
+
+/// A thread sets `ready` and wakes; another one sleeps until it is set. Wrong: it sleeps on a second look.
+fn wakes(stage: &Stage, sleeper: fn(&Word)) {
+    let word: Rc<Word> = Rc::new(Atomic::new(0));
+    let other = Rc::clone(&word);
+    stage.actor(0, "waker", move || {
+        word.store(1, Ordering::Release);
+        word.wake_sleepers();
+    });
+    stage.actor(1, "sleeper", move || sleeper(&other));
+}
+
+fn lost_wakeup(stage: &Stage) {
+    wakes(stage, |word| {
+        if word.load(Ordering::Acquire) == 0 {
+            // The interlock is on what the word is now, and not on what was seen.
+            let now = word.load(Ordering::Acquire);
+            word.sleep_while(now);
+        }
+    });
+}
+
+fn kept_wakeup(stage: &Stage) {
+    wakes(stage, |word| {
+        while word.load(Ordering::Acquire) == 0 {
+            word.sleep_while(0);
+        }
+    });
+}
+
+#[test]
+fn a_lost_wakeup_is_a_deadlock() {
+    finds(lost_wakeup, &Memory::BOTH, FailureKind::Deadlock, "sleeper (CPU 1) waits for");
+    passes(kept_wakeup);
+}
+
+fn two_locks(stage: &Stage, crossed: bool) {
+    let locks: Rc<[RawSpin<Pc>; 2]> = Rc::new([RawSpin::new(), RawSpin::new()]);
+    let others = Rc::clone(&locks);
+    stage.actor(0, "one", move || {
+        let _first = locks[0].lock(&LEFT);
+        let _second = locks[1].lock(&LEFT);
+    });
+    stage.actor(1, "other", move || {
+        let (first, second) = if crossed { (1, 0) } else { (0, 1) };
+        let _first = others[first].lock(&LEFT);
+        let _second = others[second].lock(&LEFT);
+    });
+}
+
+#[test]
+fn crossed_locks_are_told_from_a_run_that_came_out_right() {
+    let seen = run(|stage| two_locks(stage, true), &[Memory::Sequential], settings());
+    let found = seen.found.expect("the locks are crossed");
+    assert_eq!((found.failure.kind, found.after), (FailureKind::LockRule, 0));
+    assert!(found.failure.message.contains("the other way"), "{}", found.failure.message);
+    passes(|stage| two_locks(stage, false));
+}
+
+fn counts(stage: &Stage, locked: bool) {
+    let lock: Rc<RawSpin<Pc>> = Rc::new(RawSpin::new());
+    let count: Rc<Word> = Rc::new(Atomic::new(0));
+    for cpu in 0..2 {
+        let (lock, count) = (Rc::clone(&lock), Rc::clone(&count));
+        stage.actor(cpu, "counter", move || {
+            let _held = (locked || cpu == 0).then(|| lock.lock(&LEFT));
+            count.set(count.get() + 1);
+        });
+    }
+}
+
+#[test]
+fn data_touched_without_its_lock_is_a_race_in_every_order() {
+    let seen = run(|stage| counts(stage, false), &[Memory::Sequential], settings());
+    let found = seen.found.expect("one of them takes no lock");
+    assert_eq!((found.failure.kind, found.after), (FailureKind::Race, 0));
+    passes(|stage| counts(stage, true));
+}
+
+/// Each announces itself and looks for the other (Dekker): both going in is what a fence has to prevent.
+fn dekker(stage: &Stage, fenced: bool) {
+    let words: Rc<[Word; 3]> = Rc::new(std::array::from_fn(|_| Atomic::new(0)));
+    for me in 0..2 {
+        let words = Rc::clone(&words);
+        stage.actor(me, "knight", move || {
+            words[me].store(1, Ordering::Release);
+            if fenced {
+                fence::<Pc>();
+            }
+            if words[1 - me].load(Ordering::Acquire) == 0 {
+                let others = words[2].fetch_add(1, Ordering::AcqRel);
+                assert_eq!(others, 0, "two are inside");
+            }
+        });
+    }
+}
+
+#[test]
+fn a_missing_fence_shows_where_stores_are_held_back_and_only_there() {
+    finds(|stage| dekker(stage, false), &[Memory::Tso], FailureKind::Broken, "two are inside");
+    let calm = run(|stage| dekker(stage, false), &[Memory::Sequential], settings());
+    assert!(calm.found.is_none());
+    passes(|stage| dekker(stage, true));
+}
+
+#[test]
+fn a_sleep_under_a_spin_lock_is_out_of_context() {
+    fn sleeps(stage: &Stage) {
+        stage.actor(0, "sleeper", || {
+            let lock: Spin<(), Pc> = Spin::new(&LEFT, ());
+            let _held = lock.lock();
+            Word::new(0).sleep_while(1);
+        });
+    }
+    finds(sleeps, &Memory::BOTH, FailureKind::Context, "spin lock left");
+}
+
+#[test]
+fn a_lock_against_the_table_names_both_places() {
+    fn upside_down(stage: &Stage) {
+        stage.actor(0, "thread", || {
+            let outer: Mutex<(), Pc> = Mutex::new(&class::MAP, ());
+            let inner: Mutex<(), Pc> = Mutex::new(&class::REGISTRY, ());
+            let _second = inner.lock();
+            let _first = outer.lock();
+        });
+    }
+    finds(upside_down, &Memory::BOTH, FailureKind::LockRule, "map (rank");
+}
+
+#[test]
+fn a_loop_that_only_others_could_end_is_a_livelock() {
+    fn turns(stage: &Stage) {
+        let word: Rc<Word> = Rc::new(Atomic::new(0));
+        for me in 0..2 {
+            let word = Rc::clone(&word);
+            stage.actor(me, "polite", move || {
+                // Each waits for the other to go first.
+                while word.load(Ordering::Acquire) != 1 + me as u32 {}
+            });
+        }
+    }
+    finds(turns, &[Memory::Sequential], FailureKind::Livelock, "nobody arrives");
+}
+
+#[test]
+fn a_timer_tick_finds_a_lock_that_leaves_interrupts_open() {
+    fn opens(stage: &Stage) {
+        stage.actor(0, "careless", || {
+            let lock: Spin<(), Pc> = Spin::new(&LEFT, ());
+            let word = Word::new(0);
+            let held = lock.lock();
+            Pc::intr_restore(0);
+            word.store(1, Ordering::Release);
+            Pc::intr_save();
+            drop(held);
+        });
+        stage.actor(1, "other", || ());
+    }
+    let seen =
+        run(opens, &[Memory::Sequential], Settings { ticks: true, everything: true, ..settings() });
+    let found = seen.found.expect("a tick comes in between");
+    assert_eq!(found.failure.kind, FailureKind::Context);
+}
+
+#[test]
+fn what_is_left_on_the_heap_is_a_leak() {
+    fn leaks(stage: &Stage) {
+        stage.actor(0, "careless", || std::mem::forget(std::hint::black_box(Box::new(1_u64))));
+    }
+    finds(leaks, &[Memory::Sequential], FailureKind::Leak, "1 allocations are left");
+}
+
+#[test]
+fn a_seed_gives_the_same_runs_on_every_thread() {
+    let hash = || run(kept_wakeup, &Memory::BOTH, settings()).hash;
+    let here = hash();
+    let there = std::thread::spawn(hash).join().expect("it passes here");
+    assert_eq!(here, there);
+}
+
+#[test]
+fn a_small_scenario_is_exhausted_at_two_preemptions_in_both_orders() {
+    let seen = run(kept_wakeup, &Memory::BOTH, settings());
+    assert!(seen.exhausted >= Some(2), "{:?}", seen.exhausted);
+}
