@@ -1,9 +1,11 @@
 //! What has been seen, over all runs: which words matter, and which points followed which.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use rumpvm_platform::Site;
 use rustc_hash::FxBuildHasher;
+
+use super::settings::Mutation;
 
 /// log2 of the bits of the filter. A scenario shares some hundred words.
 const BITS: u32 = 20;
@@ -55,6 +57,7 @@ impl Focus {
 #[derive(Default)]
 pub(super) struct Coverage {
     pairs: HashSet<(usize, usize), FxBuildHasher>,
+    places: HashSet<Mutation, FxBuildHasher>,
 }
 
 impl Coverage {
@@ -66,5 +69,14 @@ impl Coverage {
 
     pub(super) fn pairs(&self) -> usize {
         self.pairs.len()
+    }
+
+    /// A flaw could be put in here.
+    pub(super) fn place(&mut self, flaw: Mutation) {
+        self.places.insert(flaw);
+    }
+
+    pub(super) fn places(&self) -> BTreeSet<Mutation> {
+        self.places.iter().copied().collect()
     }
 }

@@ -11,6 +11,7 @@
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::io;
 use std::mem;
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
@@ -18,7 +19,7 @@ use std::ptr;
 use std::rc::Rc;
 use std::sync::{Arc, Once};
 
-use corosensei::stack::DefaultStack;
+use corosensei::stack::{DefaultStack, Stack as _};
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 use rumpvm_arch::PAGE_SIZE;
 
@@ -26,7 +27,7 @@ use super::agent::{Agent, Kind, MOST};
 use super::choice::{Chooser, Next};
 use super::heap::{self, Region};
 use super::outcome::{Failure, FailureKind, Outcome};
-use super::settings::Settings;
+use super::settings::{Mutation, Settings};
 use super::state::{State, Status};
 use crate::hardware::Hardware;
 
@@ -52,6 +53,8 @@ thread_local! {
     static YIELDERS: [Cell<*const Yielder<Command, ()>>; SLOTS] =
         const { [const { Cell::new(ptr::null()) }; SLOTS] };
     static SLOT: Cell<usize> = const { Cell::new(0) };
+    /// Where the stack of each coroutine begins, at its upper end.
+    static STACKS: [Cell<usize>; SLOTS] = const { [const { Cell::new(0) }; SLOTS] };
 }
 
 /// CPU, name and body of an actor.
@@ -113,6 +116,11 @@ impl Explorer {
     /// Pairs of places, by two agents, that touched one word one after the other.
     pub fn pairs(&self) -> usize {
         self.state.borrow().coverage.pairs()
+    }
+
+    /// Flaws that could be put in where runs with [`Settings::survey`] have been.
+    pub fn places(&self) -> BTreeSet<Mutation> {
+        self.state.borrow().coverage.places()
     }
 
     /// Runs the scenario that `setup` sets up, once. The chooser comes back.
@@ -267,6 +275,7 @@ impl Explorer {
 
 fn coroutine(stack: Option<DefaultStack>, slot: usize, body: Box<dyn FnOnce()>) -> Thread {
     let stack = stack.unwrap_or_else(|| DefaultStack::new(STACK).expect("memory for a stack"));
+    STACKS.with(|stacks| stacks[slot].set(stack.base().get()));
     let was = heap::enter(true);
     let thread = Coroutine::with_stack(stack, move |yielder, command| {
         YIELDERS.with(|yielders| yielders[slot].set(yielder));
@@ -373,6 +382,16 @@ pub(super) fn halt() -> ! {
     loop {
         yielder.suspend(());
     }
+}
+
+/// Name of a word on the stack of some coroutine, the same in every run.
+pub(super) fn stack_word(address: usize) -> Option<u64> {
+    STACKS.with(|stacks| {
+        stacks.iter().enumerate().find_map(|(slot, base)| {
+            let depth = base.get().wrapping_sub(address);
+            (depth < STACK).then(|| (1 << 42) + ((slot as u64) << 32) + depth as u64)
+        })
+    })
 }
 
 /// Whether this host thread is in a run.

@@ -203,37 +203,31 @@ impl<F: Format> Seam for Explored<F> {
 
     unsafe fn carry_out(step: Step) -> u64 {
         let Step { cell, op, order, site } = step;
-        let key = match with(|state| {
+        let turn = with(|state| {
             if state.solo {
                 // SAFETY: the caller's promise.
-                return Err(unsafe { super::memory::perform(cell, op) });
+                return Turn::Over(unsafe { super::memory::perform(cell, op) });
             }
-            let key = state.name(cell.address);
-            if state.arrive(Next { at: key, writes: op.writes() }) {
-                return Err(state.execute(cell, op, order, site));
+            let at = state.name(cell.address);
+            if !state.arrive(Next { at, writes: op.writes() }) {
+                Turn::Later
+            } else if op.is_rmw() && state.has(Flaw::SplitRmw, site) {
+                Turn::Now
+            } else {
+                Turn::Over(state.execute(cell, op, order, site))
             }
-            Ok(key)
-        }) {
-            Err(old) => {
-                if with(|state| state.failure.is_some() && !state.unwinding) {
-                    halt();
+        });
+        let old = match turn {
+            Turn::Over(old) => old,
+            Turn::Now => split(step),
+            Turn::Later => {
+                park();
+                if op.is_rmw() && with(|state| state.has(Flaw::SplitRmw, site)) {
+                    split(step)
+                } else {
+                    with(|state| state.execute(cell, op, order, site))
                 }
-                return old;
             }
-            Ok(key) => key,
-        };
-        park();
-        let split = with(|state| state.settings.mutation)
-            .is_some_and(|mutation| mutation.flaw == Flaw::SplitRmw && mutation.hits(site));
-        let old = if split && op.is_rmw() {
-            let seen = with(|state| state.execute(cell, Op::Load, order, site));
-            reach(Next { at: key, writes: true });
-            if let Some(value) = result(op, seen, cell) {
-                with(|state| state.execute(cell, Op::Store(value), order, site));
-            }
-            seen
-        } else {
-            with(|state| state.execute(cell, op, order, site))
         };
         stop_if_failed();
         old
@@ -244,11 +238,8 @@ impl<F: Format> Seam for Explored<F> {
             return;
         }
         with(|state| {
-            let dropped = state
-                .settings
-                .mutation
-                .is_some_and(|mutation| mutation.flaw == Flaw::DropFence && mutation.hits(site));
-            if !dropped {
+            state.survey(Flaw::DropFence, site);
+            if !state.has(Flaw::DropFence, site) {
                 let cpu = state.cpu();
                 state.fence(cpu);
             }
@@ -292,7 +283,7 @@ impl<F: Format> Seam for Explored<F> {
         });
     }
 
-    fn sleep(word: &AtomicU32, expected: u32, until: Option<u64>) {
+    fn sleep(word: &AtomicU32, expected: u32, until: Option<u64>, site: Site) {
         let address = std::ptr::from_ref(word) as usize;
         if with(|state| state.unwinding) {
             halt();
@@ -304,13 +295,14 @@ impl<F: Format> Seam for Explored<F> {
         let parked = with(|state| {
             let cpu = state.cpu();
             state.drain(cpu);
-            let late = state.settings.mutation.is_some_and(|it| it.flaw == Flaw::LateInterlock);
+            state.survey(Flaw::LateInterlock, site);
+            let late = state.has(Flaw::LateInterlock, site);
             if state.takes(Chance::Wake) || (!late && word.load(Ordering::SeqCst) != expected) {
                 return false;
             }
             let agent = state.running;
             let what = format!("sleeps on {}", super::story::word(state, key));
-            state.tell(agent, None, || what);
+            state.tell(agent, Some(site), || what);
             state.sleep(key, until.is_some());
             true
         });
@@ -320,18 +312,19 @@ impl<F: Format> Seam for Explored<F> {
         stop_if_failed();
     }
 
-    fn wakeup(word: &AtomicU32) {
+    fn wakeup(word: &AtomicU32, site: Site) {
         let address = std::ptr::from_ref(word) as usize;
         let key = with(|state| state.name(address));
         reach(Next { at: key, writes: true });
         with(|state| {
             let cpu = state.cpu();
             state.drain(cpu);
-            if state.settings.mutation.is_some_and(|it| it.flaw == Flaw::DropWake) {
+            state.survey(Flaw::DropWake, site);
+            if state.has(Flaw::DropWake, site) {
                 return;
             }
             let agent = state.running;
-            state.tell(agent, None, || "wakes sleepers".to_owned());
+            state.tell(agent, Some(site), || "wakes sleepers".to_owned());
             state.wake(key);
         });
     }
@@ -381,6 +374,30 @@ impl<F: Format> Seam for Explored<F> {
         };
         is_inside() && with(|state| state.takes(chance))
     }
+}
+
+/// How far a step has come when it has announced itself.
+enum Turn {
+    /// It is done; this is what was there.
+    Over(u64),
+    /// It is to be done.
+    Now,
+    /// Others go first.
+    Later,
+}
+
+/// Carries out a read-modify-write as a load, and later a store.
+fn split(step: Step) -> u64 {
+    let Step { cell, op, order, site } = step;
+    let seen = with(|state| state.execute(cell, Op::Load, order, site));
+    stop_if_failed();
+    if let Some(value) = result(op, seen, cell) {
+        if !with(|state| state.arrive_between(cell.address)) {
+            park();
+        }
+        with(|state| state.execute(cell, Op::Store(value), order, site));
+    }
+    seen
 }
 
 /// What a read-modify-write stores after it saw `seen`.

@@ -19,13 +19,17 @@ use super::coverage::{Coverage, Focus};
 use super::memory::{Clock, Memory, Touched, perform};
 use super::order::LockOrder;
 use super::outcome::{Failure, FailureKind, Line};
-use super::settings::{Mutation, Settings};
+use super::settings::{Flaw, Mutation, Settings};
 use crate::hardware::Hardware;
 use crate::machine::Upcalls;
 use crate::tlb::Tlb;
 
 /// Moments after which a run has to be fair, and after which it is a livelock.
 const PATIENCE: u32 = 30_000;
+
+/// Steps after which a run is a livelock even if nobody else could have been chosen in between. The longest
+/// scenarios take some ten thousand.
+const STEPS: u64 = 2_000_000;
 
 /// What an actor is doing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -251,8 +255,9 @@ impl State {
         const ARENA: u64 = 1 << 40;
         match self.hardware.arena.offset(address) {
             Some(offset) => ARENA + offset as u64,
-            // A word of the program itself: its address may differ, but there is one of each.
-            None => (1 << 41) + (address as u64 & 0xfff),
+            None => super::run::stack_word(address)
+                // A word of the program itself: its address may differ, but there is one of each.
+                .unwrap_or((1 << 41) + (address as u64 & 0xfff)),
         }
     }
 
@@ -277,6 +282,17 @@ impl State {
             return true;
         }
         self.next[running.index()] = next;
+        self.decide() == Some(running)
+    }
+
+    /// Between the halves of a step on the word at `address` that was split: a point whatever else is known of
+    /// the word. Whether the running flow may go on at once.
+    pub(super) fn arrive_between(&mut self, address: usize) -> bool {
+        if self.solo || self.failure.is_some() {
+            return true;
+        }
+        let running = self.running;
+        self.next[running.index()] = Next { at: self.name(address), writes: true };
         self.decide() == Some(running)
     }
 
@@ -567,6 +583,22 @@ impl State {
         }
     }
 
+    // ---- flaws put in at run time ----
+
+    /// Whether this run has `flaw` at `site`.
+    #[inline]
+    pub(super) fn has(&self, flaw: Flaw, site: Site) -> bool {
+        self.settings.mutation.is_some_and(|put_in| put_in.flaw == flaw && put_in.hits(site))
+    }
+
+    /// Notes that `flaw` could be put in at `site`.
+    #[inline]
+    pub(super) fn survey(&mut self, flaw: Flaw, site: Site) {
+        if self.settings.survey && !self.solo {
+            self.coverage.place(Mutation { site, flaw });
+        }
+    }
+
     // ---- words ----
 
     /// Carries out one step of the running flow.
@@ -580,7 +612,6 @@ impl State {
             return unsafe { perform(cell, op) };
         }
         self.note(key, op, site);
-        let mutated = self.settings.mutation.is_some_and(|mutation| mutation.hits(site));
         if op.is_rmw() || (op.writes() && order == Order::SeqCst) {
             self.drain(cpu);
         }
@@ -595,8 +626,13 @@ impl State {
             // SAFETY: the component's promise (`Seam::carry_out`).
             return held.map_or_else(|| unsafe { perform(cell, op) }, |held| held.value);
         }
-        if mutated && self.settings.mutation.is_some_and(Mutation::drops_store) && !op.is_rmw() {
-            return 0;
+        if op.is_rmw() {
+            self.survey(Flaw::SplitRmw, site);
+        } else {
+            self.survey(Flaw::DropStore, site);
+            if self.has(Flaw::DropStore, site) {
+                return 0;
+            }
         }
         let (carries, race) = self.memory.stores(cpu, key, op, order, site);
         if let Some(race) = race {
@@ -671,6 +707,10 @@ impl State {
     #[inline]
     fn note(&mut self, key: u64, op: Op, site: Site) {
         self.steps += 1;
+        if self.steps == STEPS {
+            let message = format!("{STEPS} steps, and nobody arrives");
+            self.fail(FailureKind::Livelock, message, Some(site));
+        }
         let running = self.running;
         let line = u64::from(site.line()) << 8 | u64::from(site.column());
         let mix = key ^ line << 20 ^ (running.index() as u64) << 58;
