@@ -854,6 +854,7 @@ impl State {
         let place = site.map(|site| format!("{}:{}", site.file(), site.line()));
         if self.failure.is_none() {
             self.failure = Some(Failure { kind, message, place });
+            super::run::set_failed(!self.unwinding);
         }
     }
 
