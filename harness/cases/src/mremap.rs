@@ -40,6 +40,12 @@ fn malformed_requests_get_the_error_numbers_of_linux<P: Platform>(vm: &Vm<P>) {
         (BASE, 2 * PAGE, 2 * PAGE, FIXED, BASE + PAGE, 22),
         (BASE, 2 * PAGE, 2 * PAGE, FIXED, BASE + 100 * PAGE + 1, 22),
         (BASE, 2 * PAGE, 2 * PAGE, FIXED, end, 22),
+        (BASE, 2 * PAGE, 2 * PAGE, KEEP, BASE + PAGE, 22),
+        (BASE, 2 * PAGE, 2 * PAGE, KEEP, BASE + 100 * PAGE + 1, 22),
+        (BASE, 2 * PAGE, 2 * PAGE, KEEP, end, 22),
+        (BASE, end.0, PAGE, NONE, VirtAddr(0), 22),
+        (BASE, u64::MAX, PAGE, MAYMOVE, VirtAddr(0), 22),
+        (hole, end.0, PAGE, NONE, VirtAddr(0), 14),
         (BASE, PAGE, end.0 + PAGE, MAYMOVE, VirtAddr(0), 22),
         (BASE, PAGE, u64::MAX, MAYMOVE, VirtAddr(0), 22),
         (hole, PAGE, 0, MAYMOVE, VirtAddr(0), 22),
@@ -57,6 +63,8 @@ fn malformed_requests_get_the_error_numbers_of_linux<P: Platform>(vm: &Vm<P>) {
     }
     assert_eq!(program.pages(), [(0, 4), (5, 9)]);
     assert_eq!(program.mremap(vm, BASE, 3 * PAGE, 3 * PAGE, NONE, VirtAddr(0)), Ok(BASE));
+    // Nothing is to be done, so nobody looks at what lies behind.
+    assert_eq!(program.mremap(vm, BASE, end.0, end.0, NONE, VirtAddr(0)), Ok(BASE));
 }
 
 fn shrinking_keeps_the_front_and_unmaps_the_rest<P: Platform>(vm: &Vm<P>) {

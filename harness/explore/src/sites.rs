@@ -61,7 +61,7 @@ fn places_of(scenario: &Scenario) -> Result<impl Iterator<Item = Mutation>> {
     Ok(places.into_iter().filter(|place| place.site.file().contains("rumpvm/src/")))
 }
 
-/// Hunts with the flaw put in, for so many schedules of each scenario that meets it.
+/// Hunts with the flaw put in, for about so many schedules of the scenarios that meet it.
 pub fn try_flaw(place: &Place, schedules: u64) -> Result<Bag> {
     let flawed = |scenario: &Scenario| {
         let settings = Settings { mutation: Some(place.mutation), ..scenario.settings };

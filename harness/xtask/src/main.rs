@@ -4,8 +4,10 @@
 //! first step that fails ends the chore with its exit status.
 
 mod bare;
+mod bench;
 mod check;
 mod debian;
+mod explore;
 mod layers;
 mod mutants;
 mod sanitize;
@@ -33,6 +35,13 @@ enum Chore {
     Test,
     /// The component for bare metal, one stage of `test`; sets up the compiler if it is missing.
     Bare,
+    /// What a lock costs, in instructions; fails where it is more than it may be. Sets up valgrind if it is missing.
+    Bench {
+        /// What to measure.
+        what: bench::What,
+    },
+    /// Every scenario under some ten thousand schedules each; with `--nightly` under as many as a night allows.
+    Explore(explore::Arguments),
     /// Imports that point the wrong way, by crate and by module.
     Layers,
     /// The tests and workloads with several CPUs under AddressSanitizer and ThreadSanitizer; sets up
@@ -47,6 +56,8 @@ fn main() -> ExitCode {
         Chore::Check => check::run(),
         Chore::Test => test::run(),
         Chore::Bare => bare::run(),
+        Chore::Bench { what: bench::What::Locks } => bench::locks(),
+        Chore::Explore(arguments) => explore::run(&arguments),
         Chore::Layers => layers::run(),
         Chore::Sanitize(arguments) => sanitize::run(&arguments),
         Chore::Mutants(arguments) => mutants::run(&arguments),

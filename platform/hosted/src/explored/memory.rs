@@ -250,6 +250,40 @@ impl Memory {
     }
 }
 
+/// Who touched which word, for the many that only one agent ever touches: 16 bits for each, and a stamp.
+pub(super) struct Touched {
+    words: Vec<u32>,
+    stamp: u32,
+}
+
+impl Touched {
+    pub(super) fn new() -> Self {
+        Self { words: vec![0; 1 << 16], stamp: 1 }
+    }
+
+    /// Forgets everything.
+    pub(super) fn reset(&mut self) {
+        self.stamp += 1;
+        if self.stamp > u32::from(u16::MAX) {
+            self.words.fill(0);
+            self.stamp = 1;
+        }
+    }
+
+    /// Notes that `who` touches a word; whether somebody else has. Two words may pass for one: then it says that
+    /// somebody has.
+    #[inline]
+    pub(super) fn touch(&mut self, key: u64, who: u32) -> bool {
+        // Neighbours stay neighbours: nodes and tables are walked in order.
+        let at = (key >> 1) as usize ^ (key >> 17) as usize;
+        let mask = self.words.len() - 1;
+        let word = &mut self.words[at & mask];
+        let known = if *word >> 16 == self.stamp { *word & 0xffff } else { 0 };
+        *word = self.stamp << 16 | known | 1 << who;
+        known & !(1 << who) != 0
+    }
+}
+
 /// Does `op` on the word itself and returns what was there.
 ///
 /// # Safety

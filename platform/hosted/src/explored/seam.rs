@@ -250,8 +250,12 @@ impl<F: Format> Seam for Explored<F> {
         true
     }
 
-    fn fence_everywhere() {
+    fn fence_everywhere(site: Site) {
         with(|state| {
+            state.survey(Flaw::DropFence, site);
+            if state.has(Flaw::DropFence, site) {
+                return;
+            }
             for cpu in 0..state.cpus.len() {
                 state.fence(cpu);
             }
