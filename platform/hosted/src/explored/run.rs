@@ -19,7 +19,7 @@ use std::ptr;
 use std::rc::Rc;
 use std::sync::{Arc, Once};
 
-use corosensei::stack::DefaultStack;
+use corosensei::stack::{DefaultStack, Stack as _};
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 use rumpvm_arch::PAGE_SIZE;
 
@@ -53,6 +53,8 @@ thread_local! {
     static YIELDERS: [Cell<*const Yielder<Command, ()>>; SLOTS] =
         const { [const { Cell::new(ptr::null()) }; SLOTS] };
     static SLOT: Cell<usize> = const { Cell::new(0) };
+    /// Where the stack of each coroutine begins, at its upper end.
+    static STACKS: [Cell<usize>; SLOTS] = const { [const { Cell::new(0) }; SLOTS] };
 }
 
 /// CPU, name and body of an actor.
@@ -273,6 +275,7 @@ impl Explorer {
 
 fn coroutine(stack: Option<DefaultStack>, slot: usize, body: Box<dyn FnOnce()>) -> Thread {
     let stack = stack.unwrap_or_else(|| DefaultStack::new(STACK).expect("memory for a stack"));
+    STACKS.with(|stacks| stacks[slot].set(stack.base().get()));
     let was = heap::enter(true);
     let thread = Coroutine::with_stack(stack, move |yielder, command| {
         YIELDERS.with(|yielders| yielders[slot].set(yielder));
@@ -379,6 +382,16 @@ pub(super) fn halt() -> ! {
     loop {
         yielder.suspend(());
     }
+}
+
+/// Name of a word on the stack of some coroutine, the same in every run.
+pub(super) fn stack_word(address: usize) -> Option<u64> {
+    STACKS.with(|stacks| {
+        stacks.iter().enumerate().find_map(|(slot, base)| {
+            let depth = base.get().wrapping_sub(address);
+            (depth < STACK).then(|| (1 << 42) + ((slot as u64) << 32) + depth as u64)
+        })
+    })
 }
 
 /// Whether this host thread is in a run.

@@ -255,8 +255,9 @@ impl State {
         const ARENA: u64 = 1 << 40;
         match self.hardware.arena.offset(address) {
             Some(offset) => ARENA + offset as u64,
-            // A word of the program itself: its address may differ, but there is one of each.
-            None => (1 << 41) + (address as u64 & 0xfff),
+            None => super::run::stack_word(address)
+                // A word of the program itself: its address may differ, but there is one of each.
+                .unwrap_or((1 << 41) + (address as u64 & 0xfff)),
         }
     }
 
