@@ -82,6 +82,10 @@ impl<P: Platform> Radix<P> {
             from: u64,
             hi: u64,
         ) -> Option<(Link, u64)> {
+            // A root that is a leaf can end before the range begins.
+            if base + span(node.height + 1) <= from {
+                return None;
+            }
             if node.height == 1 || (base >= from && base + span(node.height + 1) <= hi) {
                 return Some((node, base));
             }
