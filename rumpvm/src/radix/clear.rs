@@ -34,6 +34,13 @@ impl<P: Platform> Radix<P> {
         }
     }
 
+    /// Gives up the empty nodes on the way to `index`: for whoever made them, and put nothing there. The path must
+    /// be this tree's alone.
+    pub fn trim(&self, phys: &Phys<P>, index: u64) {
+        let _path = self.path.lock(self.locks.path);
+        self.prune(phys, index);
+    }
+
     /// Takes the page at `index` out and returns it with the reference that the slot had. The path must
     /// be this tree's alone.
     pub fn take(&self, phys: &Phys<P>, pin: &Pin<'_, P>, index: u64) -> Option<Frame> {
