@@ -147,6 +147,7 @@ impl Explorer {
         if state.failure.is_some() {
             // Part of it may be in use by whoever was abandoned.
             mem::forget(stage);
+            mem::forget(state.upcalls.take());
         } else {
             drop(stage);
             state.upcalls = None;

@@ -27,9 +27,8 @@ use crate::tlb::Tlb;
 /// Moments after which a run has to be fair, and after which it is a livelock.
 const PATIENCE: u32 = 30_000;
 
-/// Steps after which a run is a livelock even if nobody else could have been chosen in between. The longest
-/// scenarios take some ten thousand.
-const STEPS: u64 = 2_000_000;
+/// Steps after which a run is a livelock, even if nobody else wants the CPU: a hundred times what long ones take.
+const ENDLESS: u64 = 4_000_000;
 
 /// What an actor is doing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -483,6 +482,11 @@ impl State {
     /// The handler of CPU `number` has returned.
     pub(super) fn leave_handler(&mut self, number: usize) {
         self.cpus[number].handler = None;
+        if self.solo {
+            // Steps wake nobody then: whoever waited for this one looks again.
+            let waits = |actor: &&mut Actor| matches!(actor.status, Status::Waits { .. });
+            self.actors.iter_mut().filter(waits).for_each(|actor| actor.status = Status::Ready);
+        }
         if let Some(occupant) = self.cpus[number].occupant {
             self.running = Agent::new(Kind::Actor, occupant);
         }
@@ -707,8 +711,8 @@ impl State {
     #[inline]
     fn note(&mut self, key: u64, op: Op, site: Site) {
         self.steps += 1;
-        if self.steps == STEPS {
-            let message = format!("{STEPS} steps, and nobody arrives");
+        if self.steps == ENDLESS {
+            let message = format!("{ENDLESS} steps, and nobody arrives");
             self.fail(FailureKind::Livelock, message, Some(site));
         }
         let running = self.running;
