@@ -68,7 +68,7 @@ pub fn hunt(scenarios: &[Scenario], limits: Limits) -> Result<Bag> {
 }
 
 /// Every scenario in every memory order.
-fn turns(scenarios: &[Scenario]) -> Vec<(Memory, &Scenario)> {
+pub(crate) fn turns(scenarios: &[Scenario]) -> Vec<(Memory, &Scenario)> {
     let of = |memory| scenarios.iter().map(move |scenario| (memory, scenario));
     Memory::BOTH.into_iter().flat_map(of).collect()
 }

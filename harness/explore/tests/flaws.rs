@@ -1,6 +1,5 @@
 //! Flaws put in at run time hit the one place that they name, and are noticed where they matter.
 
-use std::collections::BTreeSet;
 use std::panic::Location;
 use std::rc::Rc;
 use std::time::Duration;
@@ -21,7 +20,6 @@ fn settings() -> Settings {
 
 /// Places at which `flaw` can be put in, by line.
 fn places(setup: fn(&Stage), flaw: Flaw) -> Vec<Mutation> {
-    let mut seen = BTreeSet::new();
     let settings = Settings { survey: true, ..settings() };
     let mut explorer = Explorer::new(settings).expect("memory for a machine");
     for seed in 0..50 {
@@ -29,8 +27,7 @@ fn places(setup: fn(&Stage), flaw: Flaw) -> Vec<Mutation> {
         let (outcome, _) = explorer.run(settings, setup, chooser);
         assert!(outcome.failure.is_none(), "{:?}", outcome.failure);
     }
-    seen.append(&mut explorer.places());
-    seen.into_iter().filter(|place| place.flaw == flaw).collect()
+    explorer.places().into_keys().filter(|place| place.flaw == flaw).collect()
 }
 
 /// How `setup` fails with the flaw put in, if it does.

@@ -238,7 +238,7 @@ impl<F: Format> Seam for Explored<F> {
             return;
         }
         with(|state| {
-            state.survey(Flaw::DropFence, site);
+            state.survey(Flaw::DropFence, site, None);
             if !state.has(Flaw::DropFence, site) {
                 let cpu = state.cpu();
                 state.fence(cpu);
@@ -252,7 +252,7 @@ impl<F: Format> Seam for Explored<F> {
 
     fn fence_everywhere(site: Site) {
         with(|state| {
-            state.survey(Flaw::DropFence, site);
+            state.survey(Flaw::DropFence, site, None);
             if state.has(Flaw::DropFence, site) {
                 return;
             }
@@ -299,7 +299,7 @@ impl<F: Format> Seam for Explored<F> {
         let parked = with(|state| {
             let cpu = state.cpu();
             state.drain(cpu);
-            state.survey(Flaw::LateInterlock, site);
+            state.survey(Flaw::LateInterlock, site, None);
             let late = state.has(Flaw::LateInterlock, site);
             if state.takes(Chance::Wake) || (!late && word.load(Ordering::SeqCst) != expected) {
                 return false;
@@ -323,7 +323,7 @@ impl<F: Format> Seam for Explored<F> {
         with(|state| {
             let cpu = state.cpu();
             state.drain(cpu);
-            state.survey(Flaw::DropWake, site);
+            state.survey(Flaw::DropWake, site, None);
             if state.has(Flaw::DropWake, site) {
                 return;
             }

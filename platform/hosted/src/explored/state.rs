@@ -595,11 +595,12 @@ impl State {
         self.settings.mutation.is_some_and(|put_in| put_in.flaw == flaw && put_in.hits(site))
     }
 
-    /// Notes that `flaw` could be put in at `site`.
+    /// Notes that `flaw` could be put in at `site`, in a step on the word `key` if it is one on a word.
     #[inline]
-    pub(super) fn survey(&mut self, flaw: Flaw, site: Site) {
+    pub(super) fn survey(&mut self, flaw: Flaw, site: Site, key: Option<u64>) {
         if self.settings.survey && !self.solo {
-            self.coverage.place(Mutation { site, flaw });
+            let shared = key.is_none_or(|key| self.memory.word(key).is_shared());
+            self.coverage.place(Mutation { site, flaw }, shared);
         }
     }
 
@@ -631,9 +632,9 @@ impl State {
             return held.map_or_else(|| unsafe { perform(cell, op) }, |held| held.value);
         }
         if op.is_rmw() {
-            self.survey(Flaw::SplitRmw, site);
+            self.survey(Flaw::SplitRmw, site, Some(key));
         } else {
-            self.survey(Flaw::DropStore, site);
+            self.survey(Flaw::DropStore, site, Some(key));
             if self.has(Flaw::DropStore, site) {
                 return 0;
             }
