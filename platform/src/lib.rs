@@ -125,8 +125,8 @@ pub trait Seam: Sized + Send + Sync + 'static {
 
     /// Passes a full fence on every CPU, in the middle of whatever it does. Readers then need no fence of their
     /// own (`sync::epoch` of the component).
-    fn fence_everywhere() {
-        unreachable!("this home cannot fence everywhere");
+    fn fence_everywhere(site: Site) {
+        unreachable!("this home cannot fence everywhere, as {site} wants");
     }
 
     /// Something is done to a lock; see [`LockStep`].

@@ -10,6 +10,7 @@
 //!
 //! To add a scenario, add a file to `scenarios` and its line to the table there.
 
+mod disk;
 mod engine;
 mod ground;
 mod hunt;
@@ -20,8 +21,9 @@ mod sites;
 pub mod strategy;
 mod tell;
 
+pub use disk::Disk;
 pub use engine::{Depth, Explored, Found, Memory, Options, explore, replay, settings};
-pub use ground::{Kernel, Pc, User};
+pub use ground::{FAR, Kernel, NEAR, Pc, User};
 pub use hunt::{Bag, Limits, hunt};
 pub use scenario::Scenario;
 pub use shrink::{Shrunk, shrink};

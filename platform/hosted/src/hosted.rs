@@ -280,7 +280,7 @@ impl<F: Format> Seam for Hosted<F> {
         fences::work_everywhere()
     }
 
-    fn fence_everywhere() {
+    fn fence_everywhere(_site: Site) {
         fences::everywhere();
     }
 

@@ -397,6 +397,13 @@ pub fn compiler_fence() {
     atomic::compiler_fence(Ordering::SeqCst);
 }
 
+/// A full fence on every CPU, where the home can pass one: [`Seam::fences_everywhere`].
+#[inline]
+#[track_caller]
+pub fn fence_everywhere<S: Seam>() {
+    S::fence_everywhere(Location::caller());
+}
+
 /// Whether the home lets a heap allocation go ahead.
 #[inline]
 #[track_caller]

@@ -25,7 +25,7 @@ pub(crate) struct Arguments {
     /// Instead, each store, fence, wake-up and so on that can be left out or split at run time, in each place.
     #[arg(long, conflicts_with = "names")]
     sites: bool,
-    /// Schedules of each scenario in each memory order, for each of those.
+    /// Schedules for each of those.
     #[arg(long, value_name = "N", requires = "sites", default_value_t = sites::SCHEDULES)]
     schedules: u64,
     /// Instead, small changes that cargo-mutants makes, against the ordinary tests.

@@ -1,6 +1,6 @@
 //! What has been seen, over all runs: which words matter, and which points followed which.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use rumpvm_platform::Site;
 use rustc_hash::FxBuildHasher;
@@ -57,7 +57,7 @@ impl Focus {
 #[derive(Default)]
 pub(super) struct Coverage {
     pairs: HashSet<(usize, usize), FxBuildHasher>,
-    places: HashSet<Mutation, FxBuildHasher>,
+    places: HashMap<Mutation, u64, FxBuildHasher>,
 }
 
 impl Coverage {
@@ -71,12 +71,12 @@ impl Coverage {
         self.pairs.len()
     }
 
-    /// A flaw could be put in here.
-    pub(super) fn place(&mut self, flaw: Mutation) {
-        self.places.insert(flaw);
+    /// A flaw could be put in here, where others have been as well, or nobody.
+    pub(super) fn place(&mut self, flaw: Mutation, shared: bool) {
+        *self.places.entry(flaw).or_default() += u64::from(shared);
     }
 
-    pub(super) fn places(&self) -> BTreeSet<Mutation> {
-        self.places.iter().copied().collect()
+    pub(super) fn places(&self) -> BTreeMap<Mutation, u64> {
+        self.places.iter().map(|(place, shared)| (*place, *shared)).collect()
     }
 }

@@ -70,6 +70,14 @@ const FRESH: Word = Word {
     history: 0,
 };
 
+impl Word {
+    /// Whether more than one agent has touched it, and one of them wrote.
+    #[inline]
+    pub(super) fn is_shared(&self) -> bool {
+        self.is_written && !self.touched.is_power_of_two()
+    }
+}
+
 /// Two accesses without an order.
 pub(super) struct Race {
     /// CPU and place of the earlier one, if it is known.
@@ -158,7 +166,7 @@ impl Memory {
         let word = self.word(key);
         word.touched |= 1 << who;
         word.is_written |= writes;
-        word.is_written && !word.touched.is_power_of_two()
+        word.is_shared()
     }
 
     /// An access that reads, atomic or plain.

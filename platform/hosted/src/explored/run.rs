@@ -11,7 +11,7 @@
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::io;
 use std::mem;
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
@@ -122,8 +122,9 @@ impl Explorer {
         self.state.borrow().coverage.pairs()
     }
 
-    /// Flaws that could be put in where runs with [`Settings::survey`] have been.
-    pub fn places(&self) -> BTreeSet<Mutation> {
+    /// Flaws that could be put in where runs with [`Settings::survey`] have been, and how often they would have hit
+    /// a word that others had touched too.
+    pub fn places(&self) -> BTreeMap<Mutation, u64> {
         self.state.borrow().coverage.places()
     }
 
@@ -153,6 +154,7 @@ impl Explorer {
         if state.failure.is_some() {
             // Part of it may be in use by whoever was abandoned.
             mem::forget(stage);
+            mem::forget(state.upcalls.take());
         } else {
             drop(stage);
             state.upcalls = None;

@@ -238,7 +238,7 @@ impl<F: Format> Seam for Explored<F> {
             return;
         }
         with(|state| {
-            state.survey(Flaw::DropFence, site);
+            state.survey(Flaw::DropFence, site, None);
             if !state.has(Flaw::DropFence, site) {
                 let cpu = state.cpu();
                 state.fence(cpu);
@@ -250,8 +250,12 @@ impl<F: Format> Seam for Explored<F> {
         true
     }
 
-    fn fence_everywhere() {
+    fn fence_everywhere(site: Site) {
         with(|state| {
+            state.survey(Flaw::DropFence, site, None);
+            if state.has(Flaw::DropFence, site) {
+                return;
+            }
             for cpu in 0..state.cpus.len() {
                 state.fence(cpu);
             }
@@ -301,7 +305,7 @@ impl<F: Format> Seam for Explored<F> {
         let parked = with(|state| {
             let cpu = state.cpu();
             state.drain(cpu);
-            state.survey(Flaw::LateInterlock, site);
+            state.survey(Flaw::LateInterlock, site, None);
             let late = state.has(Flaw::LateInterlock, site);
             if state.takes(Chance::Wake) || (!late && word.load(Ordering::SeqCst) != expected) {
                 return false;
@@ -325,7 +329,7 @@ impl<F: Format> Seam for Explored<F> {
         with(|state| {
             let cpu = state.cpu();
             state.drain(cpu);
-            state.survey(Flaw::DropWake, site);
+            state.survey(Flaw::DropWake, site, None);
             if state.has(Flaw::DropWake, site) {
                 return;
             }

@@ -31,21 +31,26 @@ pub struct Settings {
     pub mutation: Option<Mutation>,
 }
 
+impl Settings {
+    /// Two CPUs, a quarter of a mebibyte, and nothing that goes wrong.
+    pub const USUAL: Self = Self {
+        cpus: 2,
+        frames: 64,
+        tso: false,
+        ticks: false,
+        prefetch: false,
+        chances: Chances::NONE.with(Chance::Delay),
+        fine: false,
+        everything: false,
+        story: false,
+        survey: false,
+        mutation: None,
+    };
+}
+
 impl Default for Settings {
     fn default() -> Self {
-        Self {
-            cpus: 2,
-            frames: 64,
-            tso: false,
-            ticks: false,
-            prefetch: false,
-            chances: Chances::NONE.with(Chance::Delay),
-            fine: false,
-            everything: false,
-            story: false,
-            survey: false,
-            mutation: None,
-        }
+        Self::USUAL
     }
 }
 

@@ -27,9 +27,8 @@ use crate::tlb::Tlb;
 /// Moments after which a run has to be fair, and after which it is a livelock.
 const PATIENCE: u32 = 30_000;
 
-/// Steps after which a run is a livelock even if nobody else could have been chosen in between. The longest
-/// scenarios take some ten thousand.
-const STEPS: u64 = 2_000_000;
+/// Steps after which a run is a livelock, even if nobody else wants the CPU: a hundred times what long ones take.
+const ENDLESS: u64 = 4_000_000;
 
 /// What an actor is doing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -483,6 +482,11 @@ impl State {
     /// The handler of CPU `number` has returned.
     pub(super) fn leave_handler(&mut self, number: usize) {
         self.cpus[number].handler = None;
+        if self.solo {
+            // Steps wake nobody then: whoever waited for this one looks again.
+            let waits = |actor: &&mut Actor| matches!(actor.status, Status::Waits { .. });
+            self.actors.iter_mut().filter(waits).for_each(|actor| actor.status = Status::Ready);
+        }
         if let Some(occupant) = self.cpus[number].occupant {
             self.running = Agent::new(Kind::Actor, occupant);
         }
@@ -591,11 +595,12 @@ impl State {
         self.settings.mutation.is_some_and(|put_in| put_in.flaw == flaw && put_in.hits(site))
     }
 
-    /// Notes that `flaw` could be put in at `site`.
+    /// Notes that `flaw` could be put in at `site`, in a step on the word `key` if it is one on a word.
     #[inline]
-    pub(super) fn survey(&mut self, flaw: Flaw, site: Site) {
+    pub(super) fn survey(&mut self, flaw: Flaw, site: Site, key: Option<u64>) {
         if self.settings.survey && !self.solo {
-            self.coverage.place(Mutation { site, flaw });
+            let shared = key.is_none_or(|key| self.memory.word(key).is_shared());
+            self.coverage.place(Mutation { site, flaw }, shared);
         }
     }
 
@@ -627,9 +632,9 @@ impl State {
             return held.map_or_else(|| unsafe { perform(cell, op) }, |held| held.value);
         }
         if op.is_rmw() {
-            self.survey(Flaw::SplitRmw, site);
+            self.survey(Flaw::SplitRmw, site, Some(key));
         } else {
-            self.survey(Flaw::DropStore, site);
+            self.survey(Flaw::DropStore, site, Some(key));
             if self.has(Flaw::DropStore, site) {
                 return 0;
             }
@@ -707,8 +712,8 @@ impl State {
     #[inline]
     fn note(&mut self, key: u64, op: Op, site: Site) {
         self.steps += 1;
-        if self.steps == STEPS {
-            let message = format!("{STEPS} steps, and nobody arrives");
+        if self.steps == ENDLESS {
+            let message = format!("{ENDLESS} steps, and nobody arrives");
             self.fail(FailureKind::Livelock, message, Some(site));
         }
         let running = self.running;
@@ -801,6 +806,12 @@ impl State {
         if let Err(violation) = told {
             self.fail(FailureKind::LockRule, violation.to_string(), Some(lock.site));
         }
+        if step == rumpvm_platform::LockStep::Taken
+            && let Some(other) = self.other_holder(lock)
+        {
+            let message = format!("{lock} is taken, and held already: {other}");
+            self.fail(FailureKind::LockRule, message, Some(lock.site));
+        }
         if self.running.kind() == Kind::Actor {
             self.actors[self.running.number()].wants = None;
         }
@@ -810,6 +821,22 @@ impl State {
             let what = format!("{step:?} {}", super::story::lock(self, lock)).to_lowercase();
             self.tell(self.running, Some(lock.site), || what);
         }
+    }
+
+    /// How another flow holds `lock`, when neither of the two shares it. Tokens come and go while their holder
+    /// blocks.
+    fn other_holder(&self, lock: &LockUse) -> Option<LockUse> {
+        if lock.shared || lock.class.kind == LockKind::Token {
+            return None;
+        }
+        let (kind, number) = (self.running.kind(), self.running.number());
+        let actors = self.actors.iter().enumerate();
+        let actors = actors.filter(|(at, _)| kind != Kind::Actor || *at != number);
+        let cpus = self.cpus.iter().enumerate();
+        let cpus = cpus.filter(|(at, _)| kind == Kind::Actor || *at != number);
+        let flows = actors.map(|(_, actor)| &actor.flow).chain(cpus.map(|(_, cpu)| &cpu.flow));
+        let mut held = flows.flat_map(|flow| flow.witness.held());
+        held.find(|other| other.address == lock.address && !other.shared).copied()
     }
 
     /// A lock is about to be released.
