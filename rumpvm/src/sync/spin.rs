@@ -90,7 +90,8 @@ impl<S: Seam> RawSpin<S> {
         let wanted = self.used(class);
         S::lock_step(LockStep::Try, &wanted);
         let interrupts = S::intr_save();
-        let owner = self.owner.load(Ordering::Relaxed);
+        // What the last holder did is known by `owner`, not by `next`.
+        let owner = self.owner.load(Ordering::Acquire);
         // `next == owner` means that nobody holds the lock or waits for it.
         match self.next.compare_exchange(owner, owner.wrapping_add(1), Ordering::Acquire) {
             Ok(_) => Some(self.guard(wanted, interrupts)),
