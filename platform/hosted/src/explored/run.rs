@@ -363,10 +363,12 @@ fn idle() {
 fn handle() {
     let (agent, component) = with(|state| {
         let agent = state.running;
-        if agent.kind() == Kind::Tick {
+        let is_tick = agent.kind() == Kind::Handler;
+        if is_tick {
             state.tick(agent.number());
         }
-        state.tell(agent, None, || format!("{agent:?} comes in").to_lowercase());
+        let what = if is_tick { "a timer tick" } else { "a flush request" };
+        state.tell(agent, None, || format!("{what} comes in"));
         (agent, state.upcalls.clone())
     });
     if let Some(component) = component.and_then(|component| component.upgrade()) {

@@ -287,10 +287,16 @@ impl<F: Format> Seam for Explored<F> {
         if is_solo() {
             return;
         }
-        with(|state| {
+        let opens = with(|state| {
             let cpu = state.cpu();
             state.cpus[cpu].masked -= 1;
+            state.cpus[cpu].masked == 0 && state.settings.ticks
         });
+        // What was kept waiting comes in at once.
+        if opens {
+            reach(Next::default());
+            stop_if_failed();
+        }
     }
 
     fn sleep(word: &AtomicU32, expected: u32, until: Option<u64>, site: Site) {
