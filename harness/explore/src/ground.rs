@@ -105,6 +105,10 @@ impl Kernel {
             drop(kept);
         }
         self.check();
+        // Only a write that failed keeps an object, and that has no user.
+        self.objects.for_each(|object| {
+            assert_eq!(object.users(), 0, "object {} has users that are gone", object.id());
+        });
     }
 
     /// Stops the run if any invariant is broken. At a quiet moment.

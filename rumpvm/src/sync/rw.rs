@@ -9,7 +9,8 @@
 //! reader must not read again: a writer may have come in between, and each would wait for the other.
 //!
 //! P1. The low bits of `entered` say whether a writer is present, and in which of two phases; a reader that meets
-//!     one waits until those bits are different.
+//!     one waits until those bits are different. Each writer that enters turns the phase over, and nobody else
+//!     does: the phase cannot be that of a ticket, because a try that fails uses one up.
 //! P2. Readers count in whole steps above these bits, in at `entered` and out at `left`; when the counts that a
 //!     writer finds are equal, no reader of before is inside.
 
@@ -26,7 +27,7 @@ use super::seam::{Atomic, Ordering};
 const READER: u32 = 0x100;
 /// A writer is present.
 const PRESENT: u32 = 2;
-/// Its phase.
+/// The phase of the writer that is or was present last.
 const PHASE: u32 = 1;
 const WRITER: u32 = PRESENT | PHASE;
 
@@ -85,7 +86,7 @@ impl<T, S: Seam> Rw<T, S> {
     pub fn read(&self) -> Reading<'_, T, S> {
         let held = self.wants(LockStep::Want, true);
         let writer = self.entered.fetch_add(READER, Ordering::Acquire) & WRITER;
-        if writer != 0 {
+        if writer & PRESENT != 0 {
             self.entered.spin_while(Ordering::Acquire, |now| now & WRITER == writer);
         }
         S::lock_step(LockStep::Taken, &held.used);
@@ -97,7 +98,7 @@ impl<T, S: Seam> Rw<T, S> {
     pub fn try_read(&self) -> Option<Reading<'_, T, S>> {
         let held = self.wants(LockStep::Try, true);
         let mut seen = self.entered.load(Ordering::Relaxed);
-        while seen & WRITER == 0 {
+        while seen & PRESENT == 0 {
             let more = seen.wrapping_add(READER);
             match self.entered.compare_exchange(seen, more, Ordering::Acquire) {
                 Ok(_) => {
@@ -119,7 +120,8 @@ impl<T, S: Seam> Rw<T, S> {
         let ticket = self.next.fetch_add(1, Ordering::Relaxed);
         self.turn.spin_while(Ordering::Acquire, |turn| turn != ticket);
         // From here on readers wait; those that came before are waited for.
-        let before = self.entered.fetch_add(PRESENT | (ticket & PHASE), Ordering::Acquire);
+        let phase = self.entered.load(Ordering::Relaxed) & PHASE;
+        let before = self.entered.fetch_add(WRITER - 2 * phase, Ordering::Acquire) & !WRITER;
         self.left.spin_while(Ordering::Acquire, |left| left != before);
         S::lock_step(LockStep::Taken, &held.used);
         Writing { lock: self, held }
@@ -136,8 +138,9 @@ impl<T, S: Seam> Rw<T, S> {
             return None;
         }
         // The only writer now. No reader is inside if as many have come as had gone before.
-        let present = readers | PRESENT | (ticket & PHASE);
-        if self.entered.compare_exchange(readers, present, Ordering::Acquire).is_err() {
+        let phase = self.entered.load(Ordering::Relaxed) & PHASE;
+        let (absent, present) = (readers | phase, readers | PRESENT | (phase ^ PHASE));
+        if self.entered.compare_exchange(absent, present, Ordering::Acquire).is_err() {
             self.turn.store(ticket.wrapping_add(1), Ordering::Release);
             held.failed::<S>();
             return None;
@@ -178,7 +181,7 @@ impl<T, S: Seam> Drop for Writing<'_, T, S> {
     fn drop(&mut self) {
         S::lock_step(LockStep::Free, &self.held.used);
         // The readers that wait go first, then the next writer: it sees them in `entered`.
-        self.lock.entered.fetch_and(!WRITER, Ordering::Release);
+        self.lock.entered.fetch_and(!PRESENT, Ordering::Release);
         let ticket = self.lock.turn.get();
         self.lock.turn.store(ticket.wrapping_add(1), Ordering::Release);
         S::lock_step(LockStep::Freed, &self.held.used);

@@ -75,6 +75,12 @@ pub(super) fn table() -> Vec<Scenario> {
             )
         },
         Scenario::new(
+            "unshare-by-two-threads",
+            "seed 004, #2137",
+            "two threads of the parent store below what their fork shared, and the child keeps its pages",
+            unshare_by_two_threads,
+        ),
+        Scenario::new(
             "leave-on-both-sides",
             "seed 004",
             "two spaces that share leaf tables and private pages end at once",
@@ -315,6 +321,25 @@ fn unshare_under_two_threads(stage: &Stage) {
         child.store(FAR, 20).expect("memory");
         assert_eq!(child.load(FAR), Ok(20));
     });
+}
+
+fn unshare_by_two_threads(stage: &Stage) {
+    let kernel = Kernel::boot(stage);
+    let parent = filled(&kernel, 2);
+    let (child, twin) = (parent.fork().expect("memory"), parent.twin());
+    kernel.keep(parent.twin());
+    kernel.at_end(move |kernel| {
+        assert_eq!(child.load(FAR), Ok(1), "the child has what the parent stored");
+        assert_eq!(child.load(FAR + PAGE_SIZE), Ok(2), "the child has what the parent stored");
+        kernel.keep(child);
+    });
+    for (cpu, user) in [parent, twin].into_iter().enumerate() {
+        stage.actor(cpu, "store", move || {
+            let at = FAR + cpu as u64 * PAGE_SIZE;
+            user.store(at, 10).expect("memory");
+            assert_eq!(user.load(at), Ok(10));
+        });
+    }
 }
 
 fn leave_on_both_sides(stage: &Stage) {

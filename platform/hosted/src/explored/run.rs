@@ -53,6 +53,10 @@ thread_local! {
     static YIELDERS: [Cell<*const Yielder<Command, ()>>; SLOTS] =
         const { [const { Cell::new(ptr::null()) }; SLOTS] };
     static SLOT: Cell<usize> = const { Cell::new(0) };
+    /// Copies of what the state says, for the hooks that only ask: nothing is chosen now; the run has failed, and
+    /// no panic is on its way up.
+    static SOLO: Cell<bool> = const { Cell::new(false) };
+    static FAILED: Cell<bool> = const { Cell::new(false) };
     /// Where the stack of each coroutine begins, at its upper end.
     static STACKS: [Cell<usize>; SLOTS] = const { [const { Cell::new(0) }; SLOTS] };
 }
@@ -141,6 +145,8 @@ impl Explorer {
         if settings.everything {
             state.focus.everything = true;
         }
+        SOLO.set(true);
+        set_failed(false);
         STATE.set(&raw const *self.state);
         let stage = self.play(setup, chooser);
         STATE.set(ptr::null());
@@ -357,10 +363,12 @@ fn idle() {
 fn handle() {
     let (agent, component) = with(|state| {
         let agent = state.running;
-        if agent.kind() == Kind::Tick {
+        let is_tick = agent.kind() == Kind::Handler;
+        if is_tick {
             state.tick(agent.number());
         }
-        state.tell(agent, None, || format!("{agent:?} comes in").to_lowercase());
+        let what = if is_tick { "a timer tick" } else { "a flush request" };
+        state.tell(agent, None, || format!("{what} comes in"));
         (agent, state.upcalls.clone())
     });
     if let Some(component) = component.and_then(|component| component.upgrade()) {
@@ -372,9 +380,20 @@ fn handle() {
 /// Suspends the running coroutine for good if the run has failed.
 #[inline]
 pub(super) fn stop_if_failed() {
-    if with(|state| state.failure.is_some() && !state.unwinding) {
+    if FAILED.get() {
         halt();
     }
+}
+
+/// Whether nobody runs but the stage's own actor: nothing to choose, nothing to watch.
+#[inline]
+pub(super) fn is_solo() -> bool {
+    SOLO.get()
+}
+
+/// Notes whether the run has failed.
+pub(super) fn set_failed(failed: bool) {
+    FAILED.set(failed);
 }
 
 /// Suspends the running coroutine for good.
@@ -438,6 +457,7 @@ fn record(info: &PanicHookInfo<'_>) -> bool {
         let message = info.payload_as_str().unwrap_or("a panic without words").to_owned();
         let place = info.location().map(|at| format!("{}:{}", at.file(), at.line()));
         state.unwinding = true;
+        set_failed(false);
         if state.failure.is_none() {
             state.failure = Some(Failure { kind: FailureKind::Broken, message, place });
         }
@@ -450,6 +470,7 @@ impl State {
     /// The actors of one act are gone; those of the next one come.
     fn next_act(&mut self, solo: bool) {
         self.solo = solo;
+        SOLO.set(solo);
         self.actors.clear();
         for cpu in 0..self.cpus.len() {
             self.drain(cpu);

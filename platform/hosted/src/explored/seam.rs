@@ -12,12 +12,12 @@ use rumpvm_arch::{
     Access, Format, Frame, PAGE_SIZE, PageFault, PhysAddr, VirtAddr, VirtRange, X86_64,
 };
 use rumpvm_platform::{
-    Cell, CpuId, CpuSet, LockStep, LockUse, Op, Platform, Scarce, Seam, Site, Step, ThreadLocal,
+    CpuId, CpuSet, LockStep, LockUse, Op, Platform, Scarce, Seam, Site, Step, ThreadLocal,
 };
 
 use super::choice::{Chance, Next};
 use super::outcome::FailureKind;
-use super::run::{halt, is_inside, park, reach, stop_if_failed, with};
+use super::run::{halt, is_inside, is_solo, park, reach, stop_if_failed, with};
 use super::settings::Flaw;
 use crate::copy;
 use crate::hardware::{Hardware, Place, verb};
@@ -203,11 +203,11 @@ impl<F: Format> Seam for Explored<F> {
 
     unsafe fn carry_out(step: Step) -> u64 {
         let Step { cell, op, order, site } = step;
+        if is_solo() {
+            // SAFETY: the caller's promise.
+            return unsafe { super::memory::perform(cell, op) };
+        }
         let turn = with(|state| {
-            if state.solo {
-                // SAFETY: the caller's promise.
-                return Turn::Over(unsafe { super::memory::perform(cell, op) });
-            }
             let at = state.name(cell.address);
             if !state.arrive(Next { at, writes: op.writes() }) {
                 Turn::Later
@@ -234,7 +234,7 @@ impl<F: Format> Seam for Explored<F> {
     }
 
     fn fence(site: Site) {
-        if !is_inside() || with(|state| state.solo) {
+        if !is_inside() || is_solo() {
             return;
         }
         with(|state| {
@@ -272,6 +272,9 @@ impl<F: Format> Seam for Explored<F> {
 
     #[inline]
     fn intr_save() -> usize {
+        if is_solo() {
+            return 0;
+        }
         with(|state| {
             let cpu = state.cpu();
             state.cpus[cpu].masked += 1;
@@ -281,10 +284,19 @@ impl<F: Format> Seam for Explored<F> {
 
     #[inline]
     fn intr_restore(_state: usize) {
-        with(|state| {
+        if is_solo() {
+            return;
+        }
+        let opens = with(|state| {
             let cpu = state.cpu();
             state.cpus[cpu].masked -= 1;
+            state.cpus[cpu].masked == 0 && state.settings.ticks
         });
+        // What was kept waiting comes in at once.
+        if opens {
+            reach(Next::default());
+            stop_if_failed();
+        }
     }
 
     fn sleep(word: &AtomicU32, expected: u32, until: Option<u64>, site: Site) {
@@ -360,16 +372,13 @@ impl<F: Format> Seam for Explored<F> {
     }
 
     fn lock_step(step: LockStep, lock: &LockUse) {
-        if !is_inside() {
+        if !is_inside() || is_solo() {
             return;
         }
-        let solo = with(|state| state.solo);
         match step {
             LockStep::Want | LockStep::Try => {
-                if !solo {
-                    let key = with(|state| state.name(lock.address));
-                    reach(Next { at: key, writes: true });
-                }
+                let key = with(|state| state.name(lock.address));
+                reach(Next { at: key, writes: true });
                 with(|state| state.lock_begins(lock, step == LockStep::Want));
             }
             LockStep::Taken | LockStep::Failed | LockStep::Freed => {
@@ -404,28 +413,13 @@ fn split(step: Step) -> u64 {
     let Step { cell, op, order, site } = step;
     let seen = with(|state| state.execute(cell, Op::Load, order, site));
     stop_if_failed();
-    if let Some(value) = result(op, seen, cell) {
+    if let Some(value) = super::memory::after(op, seen) {
         if !with(|state| state.arrive_between(cell.address)) {
             park();
         }
         with(|state| state.execute(cell, Op::Store(value), order, site));
     }
     seen
-}
-
-/// What a read-modify-write stores after it saw `seen`.
-fn result(op: Op, seen: u64, cell: Cell) -> Option<u64> {
-    let mask = u64::MAX >> (64 - 8 * u32::from(cell.bytes));
-    let value = match op {
-        Op::Swap(value) => value,
-        Op::CompareExchange { old, new } => return (seen == old).then_some(new),
-        Op::Add(value) => seen.wrapping_add(value),
-        Op::Sub(value) => seen.wrapping_sub(value),
-        Op::Or(value) => seen | value,
-        Op::And(value) => seen & value,
-        Op::Load | Op::Get | Op::Store(_) | Op::Set(_) => return None,
-    };
-    Some(value & mask)
 }
 
 fn wait(word: usize, serves: bool) {

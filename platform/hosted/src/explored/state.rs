@@ -65,6 +65,8 @@ struct Flow {
     witness: Witness,
     /// Depth of lock functions: their own words are no points.
     quiet: u32,
+    /// The spin lock whose words are changing: between its two steps interrupts stay masked.
+    moving: Option<LockUse>,
     /// The next step was chosen already, when the wait before it ended.
     is_chosen: bool,
 }
@@ -320,7 +322,7 @@ impl State {
                     self.cpus[chosen.number()].prefetches += 1;
                     self.prefetch(chosen.number());
                 }
-                Kind::Actor | Kind::Flush | Kind::Tick => {
+                Kind::Actor | Kind::Flush | Kind::Tick | Kind::Handler => {
                     self.decided = Some(chosen);
                     return Some(chosen);
                 }
@@ -467,12 +469,15 @@ impl State {
             _ if self.cpus[number].handler.is_some() => false,
             kind => {
                 let cpu = &mut self.cpus[number];
-                cpu.handler = Some((agent, Status::Ready));
                 cpu.flow = Flow::default();
-                match kind {
-                    Kind::Flush => cpu.flush = false,
-                    _ => cpu.ticks += 1,
+                if kind == Kind::Flush {
+                    cpu.flush = false;
+                } else {
+                    // What is left of a tick is no interference: it has to go on.
+                    self.running = Agent::new(Kind::Handler, number);
+                    cpu.ticks += 1;
                 }
+                cpu.handler = Some((self.running, Status::Ready));
                 self.memory.pass(before, number);
                 true
             }
@@ -794,7 +799,7 @@ impl State {
             }
         }
         self.saw(Next { at: self.name(lock.address), writes: true });
-        self.flow().quiet += 1;
+        self.begins(lock);
         if self.running.kind() == Kind::Actor {
             self.actors[self.running.number()].wants = waits.then_some(*lock);
         }
@@ -817,6 +822,7 @@ impl State {
         }
         let flow = self.flow();
         flow.quiet = flow.quiet.saturating_sub(1);
+        flow.moving = None;
         if self.story.is_some() {
             let what = format!("{step:?} {}", super::story::lock(self, lock)).to_lowercase();
             self.tell(self.running, Some(lock.site), || what);
@@ -846,7 +852,13 @@ impl State {
             self.fail(FailureKind::LockRule, violation.to_string(), Some(lock.site));
         }
         self.saw(Next { at: self.name(lock.address), writes: true });
-        self.flow().quiet += 1;
+        self.begins(lock);
+    }
+
+    fn begins(&mut self, lock: &LockUse) {
+        let flow = self.flow();
+        flow.quiet += 1;
+        flow.moving = (lock.class.kind == LockKind::Spin).then_some(*lock);
     }
 
     /// Checks that the running thread may give up its CPU.
@@ -873,6 +885,11 @@ impl State {
             let message = format!("a timer tick comes in while CPU {number} holds {lock}");
             self.fail(FailureKind::Context, message, Some(lock.site));
         }
+        if let Some(lock) = self.actors[occupant].flow.moving {
+            let message =
+                format!("a timer tick comes in while CPU {number} is taking or releasing {lock}");
+            self.fail(FailureKind::Context, message, Some(lock.site));
+        }
     }
 
     // ---- the end ----
@@ -881,6 +898,7 @@ impl State {
         let place = site.map(|site| format!("{}:{}", site.file(), site.line()));
         if self.failure.is_none() {
             self.failure = Some(Failure { kind, message, place });
+            super::run::set_failed(!self.unwinding);
         }
     }
 
