@@ -19,10 +19,7 @@ type Call = fn(&User, &Hold<Object<Pc>, Pc>) -> Result<(), CallError>;
 pub(super) fn table() -> Vec<Scenario> {
     let chances = Settings::USUAL.chances.with(Chance::NoFrame).with(Chance::NoHeap);
     let settings = Settings { chances: chances.with(Chance::Io), ..Settings::USUAL };
-    let one = |name, says, setup| Scenario {
-        settings,
-        ..Scenario::new(name, REPORT, says, setup)
-    };
+    let one = |name, says, setup| Scenario { settings, ..Scenario::new(name, REPORT, says, setup) };
     vec![
         one("failing-mmap", "mmap of a file over pages, as memory or I/O fail", |stage| {
             fails(stage, |user, file| user.map_object(SECOND, 2, file, MapFlags::SHARED).map(drop));
@@ -39,37 +36,49 @@ pub(super) fn table() -> Vec<Scenario> {
         one("failing-mremap", "mremap from the middle, as memory fails", |stage| {
             fails(stage, |user, _| user.relocate(SECOND, 2, NEAR + 8 * PAGE_SIZE).map(drop));
         }),
-        one("failing-madvise", "MADV_DONTNEED and MADV_DONTFORK in the middle, as memory fails", |stage| {
-            fails(stage, |user, _| {
-                user.advise(SECOND, 1, DONTFORK)?;
-                user.forget(SECOND, 1)
-            });
-        }),
+        one(
+            "failing-madvise",
+            "MADV_DONTNEED and MADV_DONTFORK in the middle, as memory fails",
+            |stage| {
+                fails(stage, |user, _| {
+                    user.advise(SECOND, 1, DONTFORK)?;
+                    user.forget(SECOND, 1)
+                });
+            },
+        ),
         one("failing-mlock", "mlock and munlock in the middle, as memory fails", |stage| {
             fails(stage, |user, _| {
                 user.space().mlock(user.vm(), SECOND, PAGE_SIZE)?;
                 user.space().munlock(user.vm(), SECOND, PAGE_SIZE)
             });
         }),
-        one("failing-fork", "fork of a space of which a part is not inherited, as memory fails", |stage| {
-            fails(stage, |user, _| {
-                user.advise(SECOND, 1, DONTFORK)?;
-                let child = user.fork()?;
-                let stored = child.store(NEAR, 9);
-                assert!(matches!(stored, Ok(()) | Err(FaultError::NoMemory { .. })));
-                Ok(())
-            });
-        }),
-        one("failing-msync", "msync of a file that was stored to, as memory or I/O fail", |stage| {
-            fails(stage, |user, file| {
-                let at = NEAR + 8 * PAGE_SIZE;
-                user.map_object(at, 1, file, MapFlags::SHARED)?;
-                if user.store(at, 9).is_ok() {
-                    user.sync(at, 1)?;
-                }
-                user.unmap(at, 1)
-            });
-        }),
+        one(
+            "failing-fork",
+            "fork of a space of which a part is not inherited, as memory fails",
+            |stage| {
+                fails(stage, |user, _| {
+                    user.advise(SECOND, 1, DONTFORK)?;
+                    let child = user.fork()?;
+                    let stored = child.store(NEAR, 9);
+                    assert!(matches!(stored, Ok(()) | Err(FaultError::NoMemory { .. })));
+                    Ok(())
+                });
+            },
+        ),
+        one(
+            "failing-msync",
+            "msync of a file that was stored to, as memory or I/O fail",
+            |stage| {
+                fails(stage, |user, file| {
+                    let at = NEAR + 8 * PAGE_SIZE;
+                    user.map_object(at, 1, file, MapFlags::SHARED)?;
+                    if user.store(at, 9).is_ok() {
+                        user.sync(at, 1)?;
+                    }
+                    user.unmap(at, 1)
+                });
+            },
+        ),
         one("failing-brk", "brk up and down, as memory fails", |stage| {
             fails(stage, |user, _| {
                 let (space, start) = (user.space(), user.space().brk_base());
@@ -84,7 +93,15 @@ pub(super) fn table() -> Vec<Scenario> {
                 let at = NEAR + 0x100 * PAGE_SIZE;
                 let flags = MapFlags::PRIVATE | MapFlags::ANONYMOUS | MapFlags::FIXED;
                 let (vm, flags) = (user.vm(), flags | MapFlags::GROWSDOWN);
-                user.space().mmap(vm, at, PAGE_SIZE, Prot::RW, flags, rumpvm::Backing::Anonymous, 0)?;
+                user.space().mmap(
+                    vm,
+                    at,
+                    PAGE_SIZE,
+                    Prot::RW,
+                    flags,
+                    rumpvm::Backing::Anonymous,
+                    0,
+                )?;
                 let below = at - PAGE_SIZE;
                 let stored = user.store(below, 1);
                 let short = matches!(
