@@ -5,8 +5,6 @@
 
 #[path = "random/calls.rs"]
 mod calls;
-#[path = "random/model.rs"]
-mod model;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -18,9 +16,12 @@ use rumpvm_arch::{Format, I386, PAGE_SIZE, Pae, PageFault, Prot, VirtAddr, X86_6
 use rumpvm_harness::machine::Machine;
 use rumpvm_hosted::{Hosted, MemoryFile};
 
-use model::{Contents, WINDOW, Window, address};
+use rumpvm_tests::model::{Computer, Contents, Memory, PAGE};
 
-const PAGE: usize = PAGE_SIZE as usize;
+/// Half of the window is served by one leaf table, half by the next, in every format.
+const BASE: VirtAddr = VirtAddr(0x4000_0000 - 32 * PAGE_SIZE);
+/// Pages that a program uses.
+const WINDOW: usize = 64;
 /// Objects that all processes can map, by their place in the model.
 const FILE: usize = 0;
 const MEMORY: usize = 1;
@@ -31,10 +32,14 @@ const PROCESSES: usize = 3;
 const TAIL: usize = 30;
 const SWEEP: u64 = 100;
 
+fn address(page: usize) -> VirtAddr {
+    BASE + page as u64 * PAGE_SIZE
+}
+
 struct Running<F: Format> {
     process: Hold<Process<Hosted<F>>, Hosted<F>>,
     space: Hold<Space<Hosted<F>>, Hosted<F>>,
-    window: Window,
+    memory: Memory,
 }
 
 /// The last operations, printed if the test fails wherever that is noticed.
@@ -90,17 +95,18 @@ impl<F: Format> World<F> {
         let bytes: Vec<u8> = (0..OBJECT_PAGES * PAGE).map(|at| (at / 7 % 251) as u8).collect();
         let file = Arc::new(MemoryFile::new(bytes.clone()));
         let object = vm.open_file(Arc::clone(&file)).unwrap();
-        let memory = vm.shared_memory(bytes.len() as u64).unwrap();
-        let size = bytes.len();
-        let objects = vec![Contents { size, bytes }, Contents { size, bytes: vec![0; size] }];
+        let shared = vm.shared_memory(bytes.len() as u64).unwrap();
+        let objects = vec![Contents::file(&bytes), Contents::memory(bytes.len())];
         let process = vm.first_process().unwrap();
         let space = process.space().unwrap();
-        let first = Running { process, space, window: Window::new(F::HAS_NX) };
+        let frames = vm.mmu.phys.total_frames();
+        let computer = Computer { has_nx: F::HAS_NX, end: F::USER_END, frames };
+        let first = Running { process, space, memory: Memory::new(computer) };
         Self {
             tail: Tail { seed, done: 0, last: VecDeque::new() },
             random: Xoshiro256PlusPlus::seed_from_u64(seed),
             file,
-            shared: [object, memory],
+            shared: [object, shared],
             objects,
             processes: vec![first],
             machine,
@@ -118,8 +124,8 @@ impl<F: Format> World<F> {
     }
 
     /// What the model is changed with.
-    fn model(&mut self) -> (&mut Window, &mut Vec<Contents>) {
-        (&mut self.processes[self.now].window, &mut self.objects)
+    fn model(&mut self) -> (&mut Memory, &mut Vec<Contents>) {
+        (&mut self.processes[self.now].memory, &mut self.objects)
     }
 
     fn log(&mut self, line: String) {
@@ -219,8 +225,8 @@ impl<F: Format> World<F> {
         } else {
             self.access(|hosted| hosted.load(at, &mut seen))
         };
-        let (window, objects) = self.model();
-        assert_eq!(result, window.load(objects, at, &mut expected), "load at {at}");
+        let (memory, objects) = self.model();
+        assert_eq!(result, memory.load(objects, at, &mut expected), "load at {at}");
         let differs = (0..length).find(|&byte| seen[byte] != expected[byte]);
         if let (Ok(()), Some(byte)) = (result, differs) {
             let (is, should) = (seen[byte], expected[byte]);
@@ -232,8 +238,8 @@ impl<F: Format> World<F> {
         let (at, length) = self.place();
         let (copied, value) = (self.chance(4), self.random.random_range(1..=255));
         self.log(format!("store {value} {at} +{length}, copied {copied}"));
-        let (window, objects) = self.model();
-        if window.overhangs(objects, at, length) {
+        let (memory, objects) = self.model();
+        if memory.overhangs(objects, at, length) {
             return;
         }
         let bytes = vec![value; length];
@@ -242,16 +248,16 @@ impl<F: Format> World<F> {
         } else {
             self.access(|hosted| hosted.store(at, &bytes))
         };
-        let (window, objects) = self.model();
-        assert_eq!(result, window.store(objects, at, &bytes), "store at {at}");
+        let (memory, objects) = self.model();
+        assert_eq!(result, memory.store(objects, at, &bytes), "store at {at}");
     }
 
     fn execute(&mut self) {
         let (at, _) = self.place();
         self.log(format!("execute {at}"));
         let result = self.access(|hosted| hosted.fetch(at));
-        let (window, objects) = self.model();
-        assert_eq!(result, window.execute(objects, at), "fetch at {at}");
+        let (memory, objects) = self.model();
+        assert_eq!(result, memory.execute(objects, at), "fetch at {at}");
     }
 
     /// Compares every byte of every process, and checks the invariants twice: as the operations left it
@@ -281,7 +287,7 @@ impl<F: Format> World<F> {
         for object in &self.shared {
             assert_eq!(self.vm().close(object), Ok(()));
         }
-        let Contents { size, bytes } = &self.objects[FILE];
+        let Contents { size, bytes, .. } = &self.objects[FILE];
         assert!(self.file.contents() == bytes[..*size], "the file is not what was stored");
     }
 }

@@ -25,7 +25,7 @@ pub use map::{
 };
 pub use object::Object;
 pub use phys::AddMemoryError;
-pub use process::{Pid, Process, State, WaitFor};
+pub use process::{Orphans, Pid, Process, State, WaitFor};
 pub use space::Space;
 pub use stats::{Event, Statistics};
 pub use sync::Hold;

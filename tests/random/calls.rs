@@ -2,10 +2,9 @@
 
 use rand::RngExt;
 use rumpvm::{Backing, CallError, FaultError, MapFlags, RemapFlags, SyncFlags, WaitFor};
-use rumpvm_arch::{Access, Format, PAGE_SIZE, Prot, VirtAddr};
+use rumpvm_arch::{Format, PAGE_SIZE, Prot, VirtAddr};
 
-use super::model::{BASE, Contents, Page, WINDOW, address};
-use super::{FILE, MEMORY, OBJECT_PAGES, PAGE, Running, World};
+use super::{BASE, FILE, MEMORY, OBJECT_PAGES, PAGE, Running, WINDOW, World, address};
 
 impl<F: Format> World<F> {
     pub(super) fn map(&mut self) {
@@ -13,31 +12,21 @@ impl<F: Format> World<F> {
         let (shared, populate) = (self.chance(2), self.chance(4));
         let from = self.random.random_range(0..OBJECT_PAGES);
         let which = self.random.random_range(0..4);
-        let object = match which {
-            FILE | MEMORY => Some((which, from)),
-            // Anonymous memory that is shared is an object of its own.
-            _ if shared => {
-                let size = length * PAGE;
-                self.objects.push(Contents { size, bytes: vec![0; size] });
-                Some((self.objects.len() - 1, 0))
-            }
-            _ => None,
-        };
-        let page = Page { prot, shared, object, no_fork: false, private: None };
-        self.log(format!("map {at} +{length} {page:?} populate {populate}"));
         let mut flags = MapFlags::FIXED;
         flags |= if shared { MapFlags::SHARED } else { MapFlags::PRIVATE };
         flags.set(MapFlags::ANONYMOUS, which > MEMORY);
         flags.set(MapFlags::POPULATE, populate);
-        let (backing, offset) = match self.shared.get(which) {
-            Some(object) => (Backing::Object(object), from * PAGE),
-            None => (Backing::Anonymous, 0),
+        self.log(format!("map {at} +{length} {prot:?} {flags:?}, {which} from {from}"));
+        let offset = (from * PAGE) as u64;
+        let (backing, source) = match self.shared.get(which) {
+            Some(object) => (Backing::Object(object), Some((which, offset))),
+            None => (Backing::Anonymous, None),
         };
         let (hint, bytes) = (address(at), length as u64 * PAGE_SIZE);
-        let mapped = self.space().mmap(self.vm(), hint, bytes, prot, flags, backing, offset as u64);
-        assert_eq!(mapped, Ok(hint));
-        let (window, objects) = self.model();
-        window.map(at, length, &page, populate, objects);
+        let offset = source.map_or(0, |(_, offset)| offset);
+        let mapped = self.space().mmap(self.vm(), hint, bytes, prot, flags, backing, offset);
+        let (memory, objects) = self.model();
+        assert_eq!(mapped, memory.mmap(objects, hint, bytes, prot, flags, source));
     }
 
     pub(super) fn map_anywhere(&mut self) {
@@ -63,17 +52,17 @@ impl<F: Format> World<F> {
     pub(super) fn unmap(&mut self) {
         let (at, length) = self.range();
         self.log(format!("unmap {at} +{length}"));
-        let unmapped = self.space().munmap(self.vm(), address(at), length as u64 * PAGE_SIZE);
-        assert_eq!(unmapped, Ok(()));
-        self.model().0.unmap(at, length);
+        let (at, bytes) = (address(at), length as u64 * PAGE_SIZE);
+        let unmapped = self.space().munmap(self.vm(), at, bytes);
+        assert_eq!(unmapped, self.model().0.munmap(at, bytes));
     }
 
     pub(super) fn protect(&mut self) {
         let ((at, length), prot) = (self.range(), self.prot());
         self.log(format!("protect {at} +{length} {prot:?}"));
-        let bytes = length as u64 * PAGE_SIZE;
-        let protected = self.space().mprotect(self.vm(), address(at), bytes, prot);
-        assert_eq!(protected, self.model().0.protect(at, length, prot));
+        let (at, bytes) = (address(at), length as u64 * PAGE_SIZE);
+        let protected = self.space().mprotect(self.vm(), at, bytes, prot);
+        assert_eq!(protected, self.model().0.mprotect(at, bytes, prot));
     }
 
     pub(super) fn advise(&mut self) {
@@ -81,17 +70,10 @@ impl<F: Format> World<F> {
         // DONTNEED most of all, WILLNEED, FREE, DONTFORK, DOFORK, POPULATE_READ, POPULATE_WRITE.
         let advice = [4, 4, 4, 3, 8, 10, 11, 22, 23][self.random.random_range(0..9)];
         self.log(format!("advise {at} +{length} {advice}"));
-        let bytes = length as u64 * PAGE_SIZE;
-        let advised = self.space().madvise(self.vm(), address(at), bytes, advice);
-        let (window, objects) = self.model();
-        let expected = match advice {
-            4 | 8 => window.drop_private(at, length, advice == 8),
-            10 | 11 => window.mark_no_fork(at, length, advice == 10),
-            22 => window.populate(objects, at, length, Access::Read),
-            23 => window.populate(objects, at, length, Access::Write),
-            _ => window.complete(at, length),
-        };
-        assert_eq!(advised, expected);
+        let (at, bytes) = (address(at), length as u64 * PAGE_SIZE);
+        let advised = self.space().madvise(self.vm(), at, bytes, advice);
+        let (memory, objects) = self.model();
+        assert_eq!(advised, memory.madvise(objects, at, bytes, advice));
     }
 
     pub(super) fn remap(&mut self) {
@@ -113,26 +95,23 @@ impl<F: Format> World<F> {
         let (old_bytes, new_bytes) = (old as u64 * PAGE_SIZE, new as u64 * PAGE_SIZE);
         let (from, target) = (address(at), address(to));
         let remapped = self.space().mremap(self.vm(), from, old_bytes, new_bytes, flags, target);
-        let window = self.model().0;
-        let expected = if moves {
-            window.relocate((at, old), (to, new), keep)
-        } else {
-            window.resize(at, old, new)
-        };
-        assert_eq!(remapped, expected.map(address));
+        let (memory, objects) = self.model();
+        let lengths = (old_bytes, new_bytes);
+        assert_eq!(remapped, memory.mremap(objects, from, lengths, flags, target));
     }
 
     pub(super) fn sync(&mut self) {
         let (at, length) = self.range();
         self.log(format!("sync {at} +{length}"));
-        let bytes = length as u64 * PAGE_SIZE;
-        let synced = self.space().msync(self.vm(), address(at), bytes, SyncFlags::SYNC);
+        let (at, bytes) = (address(at), length as u64 * PAGE_SIZE);
+        let synced = self.space().msync(self.vm(), at, bytes, SyncFlags::SYNC);
         let written = self.file.contents();
-        let (window, objects) = self.model();
-        assert_eq!(synced, window.complete(at, length));
-        for page in window.pages[at..at + length].iter().flatten() {
+        let (memory, objects) = self.model();
+        assert_eq!(synced, memory.msync(at, bytes, SyncFlags::SYNC));
+        let first = at.page();
+        for (_, page) in memory.pages.range(first..first + length as u64) {
             if let Some((FILE, index)) = page.object
-                && page.shared
+                && page.is_shared()
             {
                 let end = objects[FILE].size.min((index + 1) * PAGE);
                 let start = end.min(index * PAGE);
@@ -157,8 +136,8 @@ impl<F: Format> World<F> {
         let parent = &self.processes[self.now];
         let process = parent.process.fork(self.vm()).unwrap();
         let space = process.space().unwrap();
-        let window = parent.window.fork();
-        self.processes.push(Running { process, space, window });
+        let memory = parent.memory.fork();
+        self.processes.push(Running { process, space, memory });
     }
 
     /// The process that runs ends, and its parent, or the first one if that is gone, waits for it.

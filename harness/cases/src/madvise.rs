@@ -4,7 +4,7 @@ use rumpvm::{AreaFlags, CallError, MapFlags, Vm};
 use rumpvm_arch::{Format, Prot};
 use rumpvm_platform::Platform;
 
-use crate::program::BASE;
+use crate::program::{ANON, BASE};
 use crate::{PAGE, Program, RamFile, cases};
 
 cases! {
@@ -17,8 +17,11 @@ cases! {
     free_is_for_private_anonymous_memory_only,
     advice_on_a_hole_is_taken_for_the_rest,
     hints_are_noted_and_merge_away_again,
+    each_hint_has_its_own_mark_and_another_takes_it_off,
     willneed_reads_the_file,
     populate_makes_pages_ready_or_says_why_not,
+    populate_takes_rights_by_their_word,
+    populate_grows_no_stack,
 }
 
 const NORMAL: i32 = 0;
@@ -28,6 +31,8 @@ const DONTNEED: i32 = 4;
 const FREE: i32 = 8;
 const HUGEPAGE: i32 = 14;
 const NOHUGEPAGE: i32 = 15;
+const COLD: i32 = 20;
+const PAGEOUT: i32 = 21;
 const POPULATE_READ: i32 = 22;
 const POPULATE_WRITE: i32 = 23;
 
@@ -104,7 +109,9 @@ fn locked_memory_cannot_be_thrown_away<P: Platform>(vm: &Vm<P>) {
     program.number(BASE, 3);
     program.mlock(vm, BASE + PAGE, PAGE).unwrap();
     assert_eq!(program.madvise(vm, BASE + PAGE, PAGE, DONTNEED), Err(CallError::Invalid));
-    assert_eq!(program.madvise(vm, BASE, 3 * PAGE, DONTNEED), Err(CallError::Invalid));
+    for advice in [COLD, PAGEOUT, DONTNEED] {
+        assert_eq!(program.madvise(vm, BASE, 3 * PAGE, advice), Err(CallError::Invalid));
+    }
     assert_eq!(program.numbers(BASE, 3), [0, 2, 3], "areas before the locked one are done");
 }
 
@@ -146,6 +153,32 @@ fn hints_are_noted_and_merge_away_again<P: Platform>(vm: &Vm<P>) {
     assert_eq!(program.pages(), [(0, 5)]);
 }
 
+fn each_hint_has_its_own_mark_and_another_takes_it_off<P: Platform>(vm: &Vm<P>) {
+    let program = Program::new(vm);
+    program.map_at(BASE, 1);
+    let none = AreaFlags::empty();
+    // Values of `asm-generic/mman-common.h`, in the order in which they are given.
+    let table = [
+        (1, AreaFlags::RANDOM),
+        (2, AreaFlags::SEQUENTIAL),
+        (20, AreaFlags::SEQUENTIAL),
+        (21, AreaFlags::SEQUENTIAL),
+        (0, none),
+        (10, AreaFlags::DONTFORK),
+        (11, none),
+        (12, AreaFlags::MERGEABLE),
+        (13, none),
+        (14, AreaFlags::HUGEPAGE),
+        (15, AreaFlags::NOHUGEPAGE),
+        (16, AreaFlags::NOHUGEPAGE | AreaFlags::DONTDUMP),
+        (17, AreaFlags::NOHUGEPAGE),
+    ];
+    for (advice, marks) in table {
+        assert_eq!(program.madvise(vm, BASE, PAGE, advice), Ok(()), "advice {advice}");
+        assert_eq!(program.table()[0].2, marks, "advice {advice}");
+    }
+}
+
 fn willneed_reads_the_file<P: Platform>(vm: &Vm<P>) {
     let program = Program::new(vm);
     let file = RamFile::<P>::numbered(1, 6);
@@ -177,4 +210,26 @@ fn populate_makes_pages_ready_or_says_why_not<P: Platform>(vm: &Vm<P>) {
     program.map_object(BASE, 2, MapFlags::SHARED, &memory, 0);
     assert_eq!(advise(0, 2, POPULATE_READ), Err(CallError::BadAddress));
     vm.close(&memory).unwrap();
+}
+
+fn populate_takes_rights_by_their_word<P: Platform>(vm: &Vm<P>) {
+    let program = Program::new(vm);
+    program.map_at(BASE, 1);
+    let advise = |advice| program.madvise(vm, BASE, PAGE, advice);
+    // A machine that stores there can load there too, but nobody said so.
+    program.protect(BASE, 1, Prot::WRITE);
+    assert_eq!(advise(POPULATE_READ), Err(CallError::Invalid));
+    assert_eq!(advise(POPULATE_WRITE), Ok(()));
+    program.protect(BASE, 1, Prot::EXEC);
+    assert_eq!(advise(POPULATE_READ), Err(CallError::Invalid));
+}
+
+fn populate_grows_no_stack<P: Platform>(vm: &Vm<P>) {
+    let program = Program::new(vm);
+    program.try_map(BASE, 1, ANON | MapFlags::GROWSDOWN | MapFlags::FIXED).unwrap();
+    for advice in [POPULATE_READ, POPULATE_WRITE] {
+        let advised = program.madvise(vm, BASE - PAGE, PAGE, advice);
+        assert_eq!(advised, Err(CallError::Unmapped));
+    }
+    assert_eq!(program.pages(), [(0, 1)]);
 }

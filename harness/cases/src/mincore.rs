@@ -13,6 +13,7 @@ cases! {
     a_file_page_is_in_memory_for_everybody_once_it_was_read,
     a_private_copy_counts_although_it_is_not_mapped,
     shared_memory_is_in_memory_until_it_is_cut_off,
+    the_last_page_of_the_address_space_can_be_asked_about,
 }
 
 /// Which of `pages` pages at [`BASE`] are in memory.
@@ -80,4 +81,14 @@ fn shared_memory_is_in_memory_until_it_is_cut_off<P: Platform>(vm: &Vm<P>) {
     vm.resize(&memory, PAGE);
     assert_eq!(resident(&program, 3), [1, 0, 0]);
     vm.close(&memory).unwrap();
+}
+
+fn the_last_page_of_the_address_space_can_be_asked_about<P: Platform>(vm: &Vm<P>) {
+    let program = Program::new(vm);
+    let last = P::Format::USER_END - PAGE;
+    program.map_at(last, 1);
+    program.set(last, 1);
+    let mut answer = [9];
+    assert_eq!(program.mincore(vm, last, PAGE, &mut answer), Ok(()));
+    assert_eq!(answer, [1]);
 }

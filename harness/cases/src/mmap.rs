@@ -41,6 +41,7 @@ fn malformed_requests_get_the_error_numbers_of_linux<P: Platform>(vm: &Vm<P>) {
         (BASE + 1, PAGE, fixed, 0, 22),
         (end, PAGE, fixed, 0, 12),
         (end - PAGE, 2 * PAGE, fixed, 0, 12),
+        (end - PAGE + 1, PAGE, fixed, 0, 12),
         (BASE, u64::MAX - PAGE + 1, fixed, 0, 12),
         (VirtAddr(0), PAGE, SHARED_ANON | MapFlags::GROWSDOWN, 0, 22),
         (VirtAddr(0), PAGE, ANON | MapFlags::HUGETLB, 0, 12),
@@ -65,6 +66,7 @@ fn malformed_requests_for_objects_get_the_error_numbers_of_linux<P: Platform>(vm
         (PAGE, MapFlags::PRIVATE, 1 << 63, 75),
         (PAGE, MapFlags::PRIVATE, (1 << 63) - PAGE, 75),
         (2 * PAGE, MapFlags::PRIVATE, u64::MAX - PAGE + 1, 75),
+        (u64::MAX - PAGE + 1, MapFlags::PRIVATE, 0, 12),
         (PAGE, validate | MapFlags::SYNC, 0, 95),
         (PAGE, validate | unknown, 0, 95),
     ];

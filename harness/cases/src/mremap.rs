@@ -1,6 +1,6 @@
 //! mremap(2) in place: shrinking, growing, and what it refuses.
 
-use rumpvm::{CallError, MapFlags, RemapFlags, Vm};
+use rumpvm::{CallError, Limits, MapFlags, RemapFlags, Vm};
 use rumpvm_arch::{Format, VirtAddr};
 use rumpvm_platform::Platform;
 
@@ -15,6 +15,7 @@ cases! {
     growing_without_room_fails_unless_it_may_move,
     growing_a_file_mapping_shows_more_of_the_file,
     growing_locked_memory_brings_the_new_pages_in,
+    locked_memory_grows_as_far_as_the_limit_of_locked_memory,
     a_refused_request_changes_nothing,
 }
 
@@ -39,6 +40,12 @@ fn malformed_requests_get_the_error_numbers_of_linux<P: Platform>(vm: &Vm<P>) {
         (BASE, 2 * PAGE, 2 * PAGE, FIXED, BASE + PAGE, 22),
         (BASE, 2 * PAGE, 2 * PAGE, FIXED, BASE + 100 * PAGE + 1, 22),
         (BASE, 2 * PAGE, 2 * PAGE, FIXED, end, 22),
+        (BASE, 2 * PAGE, 2 * PAGE, KEEP, BASE + PAGE, 22),
+        (BASE, 2 * PAGE, 2 * PAGE, KEEP, BASE + 100 * PAGE + 1, 22),
+        (BASE, 2 * PAGE, 2 * PAGE, KEEP, end, 22),
+        (BASE, end.0, PAGE, NONE, VirtAddr(0), 22),
+        (BASE, u64::MAX, PAGE, MAYMOVE, VirtAddr(0), 22),
+        (hole, end.0, PAGE, NONE, VirtAddr(0), 14),
         (BASE, PAGE, end.0 + PAGE, MAYMOVE, VirtAddr(0), 22),
         (BASE, PAGE, u64::MAX, MAYMOVE, VirtAddr(0), 22),
         (hole, PAGE, 0, MAYMOVE, VirtAddr(0), 22),
@@ -56,6 +63,8 @@ fn malformed_requests_get_the_error_numbers_of_linux<P: Platform>(vm: &Vm<P>) {
     }
     assert_eq!(program.pages(), [(0, 4), (5, 9)]);
     assert_eq!(program.mremap(vm, BASE, 3 * PAGE, 3 * PAGE, NONE, VirtAddr(0)), Ok(BASE));
+    // Nothing is to be done, so nobody looks at what lies behind.
+    assert_eq!(program.mremap(vm, BASE, end.0, end.0, NONE, VirtAddr(0)), Ok(BASE));
 }
 
 fn shrinking_keeps_the_front_and_unmaps_the_rest<P: Platform>(vm: &Vm<P>) {
@@ -123,6 +132,20 @@ fn growing_locked_memory_brings_the_new_pages_in<P: Platform>(vm: &Vm<P>) {
     program.mlock(vm, BASE, 2 * PAGE).unwrap();
     program.mremap(vm, BASE, 2 * PAGE, 6 * PAGE, NONE, VirtAddr(0)).unwrap();
     assert_eq!((program.resident_pages(vm), program.locked_bytes()), (6, 6 * PAGE));
+}
+
+fn locked_memory_grows_as_far_as_the_limit_of_locked_memory<P: Platform>(vm: &Vm<P>) {
+    let program = Program::new(vm);
+    program.set_limits(Limits { locked: 4 * PAGE, ..Limits::default() });
+    program.map_at(BASE, 2);
+    program.mlock(vm, BASE, 2 * PAGE).unwrap();
+    for flags in [NONE, MAYMOVE] {
+        let refused = program.mremap(vm, BASE, 2 * PAGE, 6 * PAGE, flags, VirtAddr(0));
+        assert_eq!(refused.map_err(CallError::errno), Err(11));
+    }
+    assert_eq!((program.pages(), program.locked_bytes()), (alloc::vec![(0, 2)], 2 * PAGE));
+    assert_eq!(program.mremap(vm, BASE, 2 * PAGE, 4 * PAGE, NONE, VirtAddr(0)), Ok(BASE));
+    assert_eq!(program.locked_bytes(), 4 * PAGE);
 }
 
 fn a_refused_request_changes_nothing<P: Platform>(vm: &Vm<P>) {

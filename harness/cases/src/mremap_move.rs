@@ -11,7 +11,9 @@ cases! {
     a_moved_mapping_takes_its_contents_along_without_a_copy,
     a_move_to_a_fixed_place_replaces_what_is_there,
     a_move_may_shrink_on_the_way,
+    a_move_that_shrinks_unmaps_a_tail_of_other_areas,
     dontunmap_leaves_the_old_range_mapped_and_empty,
+    dontunmap_goes_to_its_hint_if_that_is_free,
     dontunmap_of_a_shared_mapping_shows_it_twice,
     an_old_length_of_zero_maps_shared_memory_once_more,
     a_moved_file_mapping_keeps_pages_and_copies,
@@ -25,6 +27,8 @@ const MAYMOVE: RemapFlags = RemapFlags::MAYMOVE;
 const FIXED: RemapFlags = RemapFlags::MAYMOVE.union(RemapFlags::FIXED);
 const KEEP: RemapFlags = RemapFlags::MAYMOVE.union(RemapFlags::DONTUNMAP);
 const AWAY: VirtAddr = VirtAddr(0x6000_0000);
+/// Pages from `BASE` to there.
+const PAGES_AWAY: u64 = (AWAY.0 - BASE.0) / PAGE;
 
 fn a_moved_mapping_takes_its_contents_along_without_a_copy<P: Platform>(vm: &Vm<P>) {
     let program = Program::new(vm);
@@ -70,6 +74,18 @@ fn a_move_may_shrink_on_the_way<P: Platform>(vm: &Vm<P>) {
     assert_eq!(program.get(BASE + 4 * PAGE), 5);
 }
 
+fn a_move_that_shrinks_unmaps_a_tail_of_other_areas<P: Platform>(vm: &Vm<P>) {
+    let program = Program::new(vm);
+    program.map_at(BASE, 6);
+    program.number(BASE, 6);
+    program.protect(BASE + 2 * PAGE, 1, Prot::READ);
+    program.unmap(BASE + 3 * PAGE, 1);
+    assert_eq!(program.mremap(vm, BASE, 5 * PAGE, 2 * PAGE, FIXED, AWAY), Ok(AWAY));
+    assert_eq!(program.numbers(AWAY, 2), [1, 2]);
+    assert_eq!(program.pages(), [(5, 6), (PAGES_AWAY, PAGES_AWAY + 2)]);
+    assert_eq!(program.get(BASE + 5 * PAGE), 6);
+}
+
 fn dontunmap_leaves_the_old_range_mapped_and_empty<P: Platform>(vm: &Vm<P>) {
     let program = Program::new(vm);
     program.map_at(BASE, 3);
@@ -82,6 +98,17 @@ fn dontunmap_leaves_the_old_range_mapped_and_empty<P: Platform>(vm: &Vm<P>) {
     let both = KEEP | RemapFlags::FIXED;
     assert_eq!(program.mremap(vm, moved, PAGE, PAGE, both, AWAY), Ok(AWAY));
     assert_eq!((program.get(AWAY), program.get(moved)), (1, 0));
+}
+
+fn dontunmap_goes_to_its_hint_if_that_is_free<P: Platform>(vm: &Vm<P>) {
+    let program = Program::new(vm);
+    program.map_at(BASE, 2);
+    program.number(BASE, 2);
+    assert_eq!(program.mremap(vm, BASE, 2 * PAGE, 2 * PAGE, KEEP, AWAY), Ok(AWAY));
+    assert_eq!(program.numbers(AWAY, 2), [1, 2]);
+    let elsewhere = program.mremap(vm, BASE, 2 * PAGE, 2 * PAGE, KEEP, AWAY + PAGE).unwrap();
+    assert!(elsewhere != AWAY + PAGE);
+    assert_eq!(program.numbers(AWAY, 2), [1, 2]);
 }
 
 fn dontunmap_of_a_shared_mapping_shows_it_twice<P: Platform>(vm: &Vm<P>) {

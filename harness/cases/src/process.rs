@@ -1,6 +1,6 @@
 //! Processes: birth, exec, exit, wait, and who inherits whom. One thread only, so nobody sleeps here.
 
-use rumpvm::{CallError, Hold, Pid, Process, State, Vm, WaitFor};
+use rumpvm::{CallError, Hold, Orphans, Pid, Process, State, Vm, WaitFor};
 use rumpvm_platform::Platform;
 
 use crate::program::BASE;
@@ -19,6 +19,14 @@ cases! {
     whoever_enters_a_space_keeps_it_alive,
     a_space_without_users_cannot_be_entered,
     zombies_of_the_dead_are_reaped_by_the_heir,
+    orphans_go_to_the_nearest_living_ancestor_that_adopts_them,
+    an_ancestor_that_has_exited_adopts_nobody,
+    whether_one_adopts_is_not_inherited,
+    a_process_exits_once,
+    the_dead_neither_fork_nor_exec,
+    a_zombie_keeps_its_number_and_its_parent_until_it_is_reaped,
+    a_vforked_child_outlives_its_parents_use_of_the_space,
+    a_wait_that_does_not_hang_finds_what_has_ended_and_only_that,
 }
 
 type Held<P> = Hold<Process<P>, P>;
@@ -200,4 +208,131 @@ fn zombies_of_the_dead_are_reaped_by_the_heir<P: Platform>(vm: &Vm<P>) {
     assert_eq!(reaped, [5, 6]);
     assert_eq!(wait(vm, &oldest, WaitFor::Any), Err(CallError::NoChild));
     oldest.exit(vm, 0);
+}
+
+fn orphans_go_to_the_nearest_living_ancestor_that_adopts_them<P: Platform>(vm: &Vm<P>) {
+    let oldest = vm.first_process().unwrap();
+    let far = oldest.fork(vm).unwrap();
+    let near = far.fork(vm).unwrap();
+    let parent = near.fork(vm).unwrap();
+    let children = [parent.fork(vm).unwrap(), parent.fork(vm).unwrap()];
+    far.set_orphans(Orphans::Adopt);
+    children[0].exit(vm, 7);
+    parent.exit(vm, 3);
+    assert!(children.iter().all(|child| child.parent() == Some(far.pid())));
+    // A zombie that was inherited is there to be waited for.
+    assert_eq!(wait(vm, &far, WaitFor::Any), Ok(Some((children[0].pid(), 7))));
+    assert_eq!(wait(vm, &near, WaitFor::Any), Ok(Some((parent.pid(), 3))));
+    far.set_orphans(Orphans::PassOn);
+    near.exit(vm, 2);
+    assert_eq!(near.state(), State::Zombie(2));
+    far.exit(vm, 1);
+    assert_eq!(children[1].parent(), Some(oldest.pid()));
+    children[1].exit(vm, 8);
+    let mut statuses = [0; 3].map(|_| wait(vm, &oldest, WaitFor::Any).unwrap().unwrap().1);
+    statuses.sort_unstable();
+    assert_eq!(statuses, [1, 2, 8]);
+    oldest.exit(vm, 0);
+}
+
+fn an_ancestor_that_has_exited_adopts_nobody<P: Platform>(vm: &Vm<P>) {
+    let oldest = vm.first_process().unwrap();
+    let adopter = oldest.fork(vm).unwrap();
+    let parent = adopter.fork(vm).unwrap();
+    let child = parent.fork(vm).unwrap();
+    adopter.set_orphans(Orphans::Adopt);
+    adopter.exit(vm, 1);
+    parent.exit(vm, 2);
+    assert_eq!(child.parent(), Some(oldest.pid()));
+    child.exit(vm, 3);
+    (0..3).for_each(|_| assert!(wait(vm, &oldest, WaitFor::Any).unwrap().is_some()));
+    oldest.exit(vm, 0);
+}
+
+fn whether_one_adopts_is_not_inherited<P: Platform>(vm: &Vm<P>) {
+    let oldest = vm.first_process().unwrap();
+    oldest.set_orphans(Orphans::Adopt);
+    let middle = oldest.fork(vm).unwrap();
+    let parent = middle.fork(vm).unwrap();
+    let child = parent.fork(vm).unwrap();
+    parent.exit(vm, 0);
+    assert_eq!(child.parent(), Some(oldest.pid()));
+    child.exit(vm, 0);
+    middle.exit(vm, 0);
+    (0..3).for_each(|_| assert!(wait(vm, &oldest, WaitFor::Any).unwrap().is_some()));
+    oldest.exit(vm, 0);
+}
+
+fn a_process_exits_once<P: Platform>(vm: &Vm<P>) {
+    let parent = vm.first_process().unwrap();
+    let child = parent.fork(vm).unwrap();
+    child.exit(vm, 1);
+    child.exit(vm, 2);
+    assert_eq!(wait(vm, &parent, WaitFor::Any), Ok(Some((child.pid(), 1))));
+    child.exit(vm, 3);
+    assert_eq!(child.state(), State::Reaped);
+    parent.exit(vm, 0);
+}
+
+fn the_dead_neither_fork_nor_exec<P: Platform>(vm: &Vm<P>) {
+    let parent = vm.first_process().unwrap();
+    let child = parent.fork(vm).unwrap();
+    let spaces = |vm: &Vm<P>| {
+        let mut spaces = 0;
+        vm.for_each_space(|_| spaces += 1);
+        spaces
+    };
+    child.exit(vm, 0);
+    let before = spaces(vm);
+    assert_eq!(child.fork(vm).err(), Some(CallError::Invalid));
+    assert_eq!(child.vfork(vm).err(), Some(CallError::Invalid));
+    assert_eq!(child.exec(vm), Err(CallError::Invalid));
+    assert_eq!((child.state(), spaces(vm)), (State::Zombie(0), before));
+    assert!(wait(vm, &parent, WaitFor::Any).unwrap().is_some());
+    parent.exit(vm, 0);
+}
+
+fn a_zombie_keeps_its_number_and_its_parent_until_it_is_reaped<P: Platform>(vm: &Vm<P>) {
+    let parent = vm.first_process().unwrap();
+    let child = parent.fork(vm).unwrap();
+    let pid = child.pid();
+    child.exit(vm, 5);
+    drop(child);
+    let zombie = vm.find_process(pid).unwrap();
+    assert_eq!((zombie.parent(), zombie.state()), (Some(parent.pid()), State::Zombie(5)));
+    assert_eq!(zombie.count(), 2);
+    assert!(wait(vm, &parent, WaitFor::Any).unwrap().is_some());
+    // Stage two: the last hold keeps the memory, and nothing else.
+    assert_eq!((zombie.count(), zombie.state()), (1, State::Reaped));
+    assert!(vm.find_process(pid).is_none());
+    parent.exit(vm, 0);
+}
+
+fn a_vforked_child_outlives_its_parents_use_of_the_space<P: Platform>(vm: &Vm<P>) {
+    let parent = vm.first_process().unwrap();
+    let space = parent.space().unwrap();
+    map(vm, &space);
+    let children = [parent.vfork(vm).unwrap(), parent.vfork(vm).unwrap()];
+    parent.exec(vm).unwrap();
+    assert_eq!((space.users(), read(vm, &space)), (2, *b"old"));
+    children[0].exec(vm).unwrap();
+    children[0].await_release();
+    assert_eq!((space.users(), read(vm, &space)), (1, *b"old"));
+    parent.exit(vm, 0);
+    children[1].exit(vm, 0);
+    assert_eq!(space.users(), 0);
+    children[0].exit(vm, 0);
+}
+
+fn a_wait_that_does_not_hang_finds_what_has_ended_and_only_that<P: Platform>(vm: &Vm<P>) {
+    let parent = vm.first_process().unwrap();
+    let (first, second) = (parent.fork(vm).unwrap(), parent.fork(vm).unwrap());
+    assert_eq!(wait(vm, &parent, WaitFor::Any), Ok(None));
+    second.exit(vm, 2);
+    assert_eq!(wait(vm, &parent, WaitFor::Pid(first.pid())), Ok(None));
+    assert_eq!(wait(vm, &parent, WaitFor::Any), Ok(Some((second.pid(), 2))));
+    assert_eq!(wait(vm, &parent, WaitFor::Any), Ok(None));
+    first.exit(vm, 1);
+    assert_eq!(wait(vm, &parent, WaitFor::Any), Ok(Some((first.pid(), 1))));
+    parent.exit(vm, 0);
 }

@@ -1,6 +1,6 @@
 //! Stacks: areas that grow downwards when a program touches what is below them.
 
-use rumpvm::{Backing, Limits, MapFlags, Vm};
+use rumpvm::{Backing, CallError, Limits, MapFlags, RemapFlags, Vm};
 use rumpvm_arch::{Prot, VirtAddr};
 use rumpvm_platform::Platform;
 
@@ -11,6 +11,7 @@ use crate::{PAGE, Program, cases};
 const GUARD: u64 = 256;
 /// First page of the stack of these cases.
 const TOP: VirtAddr = VirtAddr(0x5000_0000);
+const NO_ROOM: Result<VirtAddr, CallError> = Err(CallError::NoMemory);
 
 cases! {
     a_touch_below_grows_the_stack_to_the_page_touched,
@@ -21,6 +22,9 @@ cases! {
     a_locked_stack_counts_what_it_gains,
     a_copy_of_the_kernel_grows_the_stack_too,
     nothing_grows_above_a_stack,
+    what_is_below_a_stack_may_be_remapped_up_to_it,
+    a_stack_that_was_split_is_one_area_again,
+    a_stack_is_remapped_larger_as_a_whole,
 }
 
 fn with_stack<P: Platform>(vm: &Vm<P>) -> Program<'_, P> {
@@ -111,4 +115,34 @@ fn nothing_grows_above_a_stack<P: Platform>(vm: &Vm<P>) {
     let at = BASE + 7 * PAGE;
     assert_eq!(program.mmap(vm, at, PAGE, Prot::RW, flags, Backing::Anonymous, 0), Ok(at));
     assert_eq!(program.load(at - 1), unmapped(at - 1), "an ordinary area does not grow");
+}
+
+fn what_is_below_a_stack_may_be_remapped_up_to_it<P: Platform>(vm: &Vm<P>) {
+    let program = with_stack(vm);
+    let below = TOP - 8 * PAGE;
+    program.map_at(below, 4);
+    let none = RemapFlags::empty();
+    assert_eq!(program.mremap(vm, below, 4 * PAGE, 8 * PAGE, none, VirtAddr(0)), Ok(below));
+    assert_eq!(pages(&program), 10);
+    assert_eq!(program.mremap(vm, below, 8 * PAGE, 9 * PAGE, none, VirtAddr(0)), NO_ROOM);
+}
+
+fn a_stack_that_was_split_is_one_area_again<P: Platform>(vm: &Vm<P>) {
+    let program = with_stack(vm);
+    program.set(TOP - 9 * PAGE, 1);
+    program.protect(TOP - 4 * PAGE, 2, Prot::READ);
+    assert_eq!(program.area_count(), 3);
+    program.protect(TOP - 4 * PAGE, 2, Prot::RW);
+    assert_eq!(program.area_count(), 1);
+    program.set(TOP - 20 * PAGE, 2);
+    assert_eq!((pages(&program), program.area_count()), (22, 1));
+}
+
+fn a_stack_is_remapped_larger_as_a_whole<P: Platform>(vm: &Vm<P>) {
+    let program = with_stack(vm);
+    let grow = |old: u64, new: u64| {
+        program.mremap(vm, TOP, old * PAGE, new * PAGE, RemapFlags::empty(), VirtAddr(0))
+    };
+    assert_eq!((grow(2, 5), grow(5, 7)), (Ok(TOP), Ok(TOP)));
+    assert_eq!((pages(&program), program.area_count()), (7, 1));
 }

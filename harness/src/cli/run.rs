@@ -97,6 +97,9 @@ fn print_text(part: &Part) -> Result<()> {
     for detail in &part.details {
         output::say(format_args!("{:>16}  {}", report::count(detail.count), detail.what))?;
     }
+    if !part.locks.is_empty() {
+        output::say(report::locks(&part.locks))?;
+    }
     for failure in &part.failures {
         eprintln!("FAILED: {failure}");
     }

@@ -195,12 +195,9 @@ impl<F: Format> User<F> {
         });
     }
 
-    /// execve(2) as far as memory goes: the thread goes on in a fresh, empty space.
-    ///
-    /// # Panics
-    /// If the process has other threads: Linux would end them, and a closure cannot be ended.
+    /// execve(2) as far as memory goes: the thread goes on in a fresh, empty space. Sleeps until the other
+    /// threads of the process have ended: Linux would end them, and a closure cannot be ended.
     pub fn exec(&self) -> Result<(), CallError> {
-        assert_eq!(self.crew.process.threads(), 1, "only a process with one thread can exec here");
         self.hosted().spend(CALL);
         self.crew.process.exec(self.vm())?;
         self.enter();

@@ -43,6 +43,7 @@ impl Run {
             table_bytes: tables.unwrap_or_default(),
             samples: self.samples,
             details: self.details,
+            locks: Vec::new(),
         }
     }
 }

@@ -15,8 +15,8 @@ mod table;
 
 pub use measured::Run;
 pub use numbers::{bytes, count, percent, short};
-pub use part::{Count, Part, PartKind, Sample};
-pub use table::text;
+pub use part::{Count, LockRow, Part, PartKind, Sample};
+pub use table::{locks, text};
 
 use std::io;
 use std::path::Path;

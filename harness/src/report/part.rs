@@ -32,6 +32,9 @@ pub struct Part {
     pub samples: Vec<Sample>,
     /// What else is worth telling: counts that only this part has.
     pub details: Vec<Count>,
+    /// What its locks went through, if they were counted (feature `lock-counters`).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub locks: Vec<LockRow>,
 }
 
 /// Which kind of part it is.
@@ -51,6 +54,19 @@ pub struct Count {
     pub what: String,
     /// How often.
     pub count: u64,
+}
+
+/// What was counted of one class of locks.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct LockRow {
+    /// What the lock table calls it.
+    pub class: String,
+    /// Times taken.
+    pub acquired: u64,
+    /// Times waited for.
+    pub contended: u64,
+    /// Nanoseconds of the longest hold.
+    pub longest: u64,
 }
 
 /// The memory in use at one moment.

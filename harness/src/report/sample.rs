@@ -27,5 +27,6 @@ fn part(name: &str) -> Part {
         table_bytes: 20 << 12,
         samples: (0..20).map(sample).collect(),
         details: vec![Count::new("forks", 12)],
+        locks: Vec::new(),
     }
 }

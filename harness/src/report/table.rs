@@ -5,7 +5,7 @@
 use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
 
 use super::numbers;
-use super::part::Part;
+use super::part::{LockRow, Part};
 
 /// Lines above, below and under the titles; none between columns, which costs width.
 const STYLE: TableStyle = TableStyle::new()
@@ -46,6 +46,22 @@ pub fn text(parts: &[Part]) -> String {
     table.load_style(STYLE).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(cells.head).add_rows(cells.rows);
     for column in table.column_iter_mut().skip(2) {
+        column.set_cell_alignment(CellAlignment::Right);
+        column.set_padding((1, 0));
+    }
+    table.to_string()
+}
+
+/// What was counted of each class of locks, a row each.
+pub fn locks(rows: &[LockRow]) -> String {
+    let mut table = Table::new();
+    table.load_style(STYLE).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(["lock", "taken", "waited for", "longest hold, us"]);
+    table.add_rows(rows.iter().map(|row| {
+        let longest = format!("{:.1}", row.longest as f64 / 1000.0);
+        [row.class.clone(), numbers::count(row.acquired), numbers::count(row.contended), longest]
+    }));
+    for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
         column.set_padding((1, 0));
     }

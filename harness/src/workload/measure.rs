@@ -12,11 +12,13 @@ use std::thread;
 use std::time::Duration;
 
 use rumpvm::stats::Statistics;
+use rumpvm::sync::class;
+use rumpvm_platform::LockCounts;
 
 use super::load::{Deed, Load};
 use super::{Job, Settings, worker};
 use crate::machine::{Machine, User};
-use crate::report::{Count, Part, PartKind, Run, Sample};
+use crate::report::{Count, LockRow, Part, PartKind, Run, Sample};
 
 /// Time between two samples: 50 a second draw a smooth curve and cost nothing that can be measured.
 const INTERVAL: Duration = Duration::from_millis(20);
@@ -38,6 +40,7 @@ pub(super) fn measure(
         (elapsed, sampler.join().expect("the sampler does not panic"))
     });
     let mut part = part(name, &load, elapsed, samples, &machine.vm().statistics());
+    part.locks = lock_rows(&machine);
     // Files are compared on disk when the last mapping and the machine are gone.
     drop(machine);
     if part.passed()
@@ -111,6 +114,19 @@ fn part(
         details,
     };
     run.with_statistics(counted)
+}
+
+/// What was counted of the machine's locks; nothing if nothing was.
+fn lock_rows(machine: &Machine) -> Vec<LockRow> {
+    let counted = machine.hosted().lock_stats().into_iter();
+    let counts = counted.flat_map(|stats| stats.counts(class::ALL));
+    let row = |counts: LockCounts| LockRow {
+        class: counts.class.name.into(),
+        acquired: counts.acquired,
+        contended: counts.contended,
+        longest: counts.longest,
+    };
+    counts.map(row).collect()
 }
 
 /// What a panic said.

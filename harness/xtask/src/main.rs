@@ -1,11 +1,16 @@
-//! The workspace's chores: `cargo xtask check`, `cargo xtask test`, `cargo xtask layers`.
+//! The workspace's chores: `cargo xtask check`, `cargo xtask test`, and those that take longer.
 //!
 //! Each chore is a list of steps, a step is one command or one of the checks below `layers`, and the
 //! first step that fails ends the chore with its exit status.
 
 mod bare;
+mod bench;
 mod check;
+mod debian;
+mod explore;
 mod layers;
+mod mutants;
+mod sanitize;
 mod step;
 mod test;
 mod workspace;
@@ -30,8 +35,20 @@ enum Chore {
     Test,
     /// The component for bare metal, one stage of `test`; sets up the compiler if it is missing.
     Bare,
+    /// What a lock costs, in instructions; fails where it is more than it may be. Sets up valgrind if it is missing.
+    Bench {
+        /// What to measure.
+        what: bench::What,
+    },
+    /// Every scenario under some ten thousand schedules each; with `--nightly` under as many as a night allows.
+    Explore(explore::Arguments),
     /// Imports that point the wrong way, by crate and by module.
     Layers,
+    /// The tests and workloads with several CPUs under AddressSanitizer and ThreadSanitizer; sets up
+    /// Debian's compiler and clang if they are missing.
+    Sanitize(sanitize::Arguments),
+    /// Whether the tests would notice if the code were wrong.
+    Mutants(mutants::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -39,7 +56,11 @@ fn main() -> ExitCode {
         Chore::Check => check::run(),
         Chore::Test => test::run(),
         Chore::Bare => bare::run(),
+        Chore::Bench { what: bench::What::Locks } => bench::locks(),
+        Chore::Explore(arguments) => explore::run(&arguments),
         Chore::Layers => layers::run(),
+        Chore::Sanitize(arguments) => sanitize::run(&arguments),
+        Chore::Mutants(arguments) => mutants::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -12,10 +12,16 @@ pub(crate) fn run(title: &str, command: &mut Command) -> Result<()> {
     let started = Instant::now();
     let status = command.status().with_context(|| format!("cannot start {command:?}"))?;
     if !status.success() {
-        bail!("{title}: {command:?} ended with {status}");
+        bail!("{title}: `{}` ended with {status}", words(command));
     }
     println!("xtask: {title}: done in {:.1} s", started.elapsed().as_secs_f64());
     Ok(())
+}
+
+/// The command without its environment, which may be longer than all else.
+fn words(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }
 
 /// Whether `command` can be started and succeeds; what it prints is dropped.

@@ -15,6 +15,8 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Instant;
 
+#[cfg(feature = "lock-counters")]
+use rumpvm_platform::LockWatch;
 use rumpvm_platform::{CpuId, LockStep, LockUse, ThreadLocal, Witness};
 
 use crate::cpu::{Attention, Cpu};
@@ -46,6 +48,8 @@ pub(crate) struct Here {
     /// Of the idle loop, which is no thread, but takes locks.
     local: ThreadLocal,
     witness: RefCell<Witness>,
+    #[cfg(feature = "lock-counters")]
+    watch: RefCell<LockWatch>,
 }
 
 /// Unwinds a CPU that is told to stop while no thread runs on it.
@@ -109,6 +113,8 @@ pub(crate) fn become_cpu(machine: Arc<Machine>, id: CpuId) {
         looks: Cell::new(0),
         local: ThreadLocal::new(IDLE | u64::from(id.0)),
         witness: RefCell::default(),
+        #[cfg(feature = "lock-counters")]
+        watch: RefCell::default(),
     };
     let fresh = HERE.with(|cell| cell.set(here).is_ok());
     assert!(fresh, "a host thread plays one CPU");
@@ -162,8 +168,34 @@ impl Here {
         }
     }
 
+    /// Calls `note` with the running thread's locks as the counters see them.
+    #[cfg(feature = "lock-counters")]
+    fn with_watch(&self, note: impl FnOnce(&mut LockWatch)) {
+        self.scheduler.with_current(|thread| {
+            let watch = thread.map_or(&self.watch, |thread| &thread.watch);
+            note(&mut watch.borrow_mut());
+        });
+    }
+
+    /// Counts what is done to a lock, if that was asked for.
+    #[inline(always)]
+    pub(crate) fn count_lock(&self, step: LockStep, lock: &LockUse) {
+        #[cfg(feature = "lock-counters")]
+        self.with_watch(|watch| watch.step(step, lock, clock(), &self.machine.lock_stats));
+        #[cfg(not(feature = "lock-counters"))]
+        let _ = (step, lock);
+    }
+
+    /// Counts a wait, if that was asked for.
+    #[inline(always)]
+    pub(crate) fn count_wait(&self) {
+        #[cfg(feature = "lock-counters")]
+        self.with_watch(LockWatch::waits);
+    }
+
     /// One look of a waiting CPU at what it waits for.
     pub(crate) fn relax(&self) {
+        self.count_wait();
         self.attend();
         self.spin();
     }
@@ -171,6 +203,7 @@ impl Here {
     /// One look of a CPU at a spin lock that it waits for: serves nothing, but does not outlive a machine
     /// that has stopped.
     pub(crate) fn pause(&self) {
+        self.count_wait();
         if self.cpu().attention().has(Attention::STOP) {
             self.halt();
         }

@@ -15,7 +15,8 @@ use std::thread::{self, JoinHandle};
 
 use rumpvm_arch::{Format, Frame, PhysAddr, VirtRange, X86_64};
 use rumpvm_platform::{
-    CpuId, CpuSet, LockStep, LockUse, MAX_CPUS, Platform, Scarce, Seam, Site, ThreadLocal,
+    CpuId, CpuSet, LockStats, LockStep, LockUse, MAX_CPUS, Platform, Scarce, Seam, Site,
+    ThreadLocal,
 };
 
 use crate::cpu::{Attention, Mail, lock};
@@ -24,7 +25,7 @@ use crate::machine::{Machine, Upcalls};
 use crate::outcome::Group;
 use crate::sleepers::Sleeper;
 use crate::thread::Ask;
-use crate::{scheduler, verify};
+use crate::{fences, scheduler, verify};
 
 /// A handle to a pretend machine whose page tables have format `F`.
 ///
@@ -56,6 +57,7 @@ impl<F: Format> Hosted<F> {
     /// If there are no CPUs or more than [`MAX_CPUS`], or the format cannot reach so much memory.
     pub fn power_on(memory: u64, cpus: usize) -> io::Result<(Self, Power)> {
         assert!((1..=MAX_CPUS).contains(&cpus), "a machine has 1 to {MAX_CPUS} CPUs, not {cpus}");
+        fences::prepare();
         let machine = Machine::new(memory, cpus)?;
         let last = PhysAddr(machine.hardware.arena.end().0 - 1);
         assert!(
@@ -171,6 +173,11 @@ impl<F: Format> Hosted<F> {
         self.machine.scarcity.is_pending(what)
     }
 
+    /// What was counted of each class of locks; nothing without the feature `lock-counters`.
+    pub fn lock_stats(&self) -> Option<&LockStats> {
+        cfg!(feature = "lock-counters").then_some(&self.machine.lock_stats)
+    }
+
     pub(crate) fn machine(&self) -> &Machine {
         &self.machine
     }
@@ -222,9 +229,10 @@ impl<F: Format> Seam for Hosted<F> {
         here::intr_restore();
     }
 
-    fn sleep(word: &AtomicU32, expected: u32, until: Option<u64>) {
+    fn sleep(word: &AtomicU32, expected: u32, until: Option<u64>, _site: Site) {
         may_switch("a thread sleeps");
         here(|here| {
+            here.count_wait();
             here.attend();
             let current = here.scheduler.current();
             let current = current.expect("only a thread can sleep, and the idle loop is none");
@@ -245,7 +253,7 @@ impl<F: Format> Seam for Hosted<F> {
         });
     }
 
-    fn wakeup(word: &AtomicU32) {
+    fn wakeup(word: &AtomicU32, _site: Site) {
         here(|here| {
             for sleeper in here.machine.sleepers.leave(word) {
                 if sleeper.cpu == here.id {
@@ -267,8 +275,20 @@ impl<F: Format> Seam for Hosted<F> {
         here::clock()
     }
 
+    #[inline(always)]
+    fn fences_everywhere() -> bool {
+        fences::work_everywhere()
+    }
+
+    fn fence_everywhere(_site: Site) {
+        fences::everywhere();
+    }
+
     #[inline]
     fn lock_step(step: LockStep, lock: &LockUse) {
+        if cfg!(feature = "lock-counters") && is_on_cpu() {
+            here(|here| here.count_lock(step, lock));
+        }
         if cfg!(debug_assertions) && is_on_cpu() {
             here(|here| here.lock_step(step, lock));
         }

@@ -18,6 +18,7 @@ mod arena;
 mod copy;
 mod cpu;
 pub mod explored;
+mod fences;
 mod file;
 mod freed;
 mod hardware;

@@ -8,7 +8,7 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
-use rumpvm_platform::CpuId;
+use rumpvm_platform::{CpuId, LockStats};
 
 use crate::cpu::{Attention, Birth, Census, Cpu};
 use crate::hardware::Hardware;
@@ -34,6 +34,8 @@ pub(crate) struct Machine {
     pub(crate) sleepers: Sleepers,
     pub(crate) outcome: Outcome,
     pub(crate) scarcity: Scarcity,
+    /// Fed only with the feature `lock-counters`.
+    pub(crate) lock_stats: LockStats,
     /// Threads so far.
     threads: AtomicU64,
     /// Weak, because the component owns a handle to the machine.
@@ -49,6 +51,7 @@ impl Machine {
             sleepers: Sleepers::default(),
             outcome: Outcome::default(),
             scarcity: Scarcity::default(),
+            lock_stats: LockStats::default(),
             threads: AtomicU64::new(0),
             upcalls: OnceLock::new(),
         }))

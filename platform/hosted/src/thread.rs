@@ -15,6 +15,8 @@ use std::rc::Rc;
 
 use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, Yielder};
+#[cfg(feature = "lock-counters")]
+use rumpvm_platform::LockWatch;
 use rumpvm_platform::{ThreadLocal, Witness};
 
 use crate::cpu::{Birth, Slot};
@@ -45,6 +47,9 @@ pub(crate) struct Context {
     pub(crate) local: ThreadLocal,
     /// The locks that it holds; debug builds look.
     pub(crate) witness: RefCell<Witness>,
+    /// The same for the counters.
+    #[cfg(feature = "lock-counters")]
+    pub(crate) watch: RefCell<LockWatch>,
     /// Another thread, or the idle loop, has used the CPU since this one last ran.
     pub(crate) displaced: Cell<bool>,
     on_resume: RefCell<Option<Resume>>,
@@ -64,6 +69,8 @@ impl Thread {
             group,
             local: ThreadLocal::new(number),
             witness: RefCell::default(),
+            #[cfg(feature = "lock-counters")]
+            watch: RefCell::default(),
             displaced: Cell::new(false),
             on_resume: RefCell::new(None),
             yielder: Cell::new(ptr::null()),

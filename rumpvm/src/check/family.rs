@@ -21,6 +21,12 @@ pub(super) fn check<P: Platform>(vm: &Processes<P>) -> Result<(), Broken> {
                         return Err(Broken(format!("process {pid} is reaped and in the table")));
                     }
                 }
+                // L4, L8: whoever exits hands his children on, and nobody is born to the dead.
+                if let Some(parent) = process.parent() {
+                    let runs = vm.find_process(parent).map(|parent| parent.state());
+                    let runs = runs == Some(State::Running);
+                    ensure!(runs, "process {pid} is a child of {}, which does not run", parent.0);
+                }
                 Ok(())
             })();
         }

@@ -118,7 +118,7 @@ pub(crate) fn fault<P: Platform>(
             // The object may have ended with the area that it was found in.
             Step::BeyondEnd(_) if !map.generation.still(generation) => continue,
             // A file may have grown by other means than a mapping.
-            Step::BeyondEnd(object) if object.has_grown() => continue,
+            Step::BeyondEnd(object) if object.has_grown(&store.mmu) => continue,
             Step::BeyondEnd(_) => FaultError::BeyondEnd { at },
             Step::Grow => match map.grow_stack(store, at) {
                 Ok(()) => {
@@ -148,6 +148,23 @@ pub(crate) fn touch<P: Platform>(
             _ => Access::Read,
         }
     };
+    fault(store, map, at, access)
+}
+
+/// Brings the page of `at` in for `access`, if its area gives that right by name; no stack grows for it.
+pub(crate) fn bring<P: Platform>(
+    store: &Store<P>,
+    map: &Map<P>,
+    at: VirtAddr,
+    access: Access,
+) -> Result<(), FaultError> {
+    let prot = {
+        let pin = store.mmu.phys.epoch.pin();
+        map.areas.get(&pin, at.0).ok_or(FaultError::Unmapped { at })?.prot
+    };
+    if !prot.contains(access.needs()) {
+        return Err(FaultError::Denied { at, wanted: access.needs() });
+    }
     fault(store, map, at, access)
 }
 

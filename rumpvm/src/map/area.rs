@@ -90,7 +90,6 @@ impl<P: Platform> Area<P> {
             && self.prot == next.prot
             && self.max_prot == next.max_prot
             && self.flags == next.flags
-            && !self.flags.contains(AreaFlags::GROWSDOWN)
     }
 }
 

@@ -21,8 +21,8 @@ enum Advice {
     },
     /// Bring the pages in.
     WillNeed,
-    /// Nothing that would show.
-    Nothing,
+    /// Nothing that would show; memory that is locked cannot be advised so.
+    PageOut,
 }
 
 /// Values of `asm-generic/mman-common.h`.
@@ -46,7 +46,7 @@ fn decode(advice: i32) -> Result<Advice, CallError> {
         15 => Advice::Mark(huge, AreaFlags::NOHUGEPAGE),
         16 => Advice::Mark(none, AreaFlags::DONTDUMP),
         17 => Advice::Mark(AreaFlags::DONTDUMP, none),
-        20 | 21 => Advice::Nothing,
+        20 | 21 => Advice::PageOut,
         _ => return Err(CallError::Invalid),
     })
 }
@@ -82,7 +82,8 @@ impl<P: Platform> Map<P> {
             Advice::DontNeed { anonymous } => {
                 self.dont_need(store, range, anonymous)?;
             }
-            Advice::WillNeed | Advice::Nothing => {}
+            Advice::PageOut if self.has_locked(store, range) => return Err(CallError::Invalid),
+            Advice::WillNeed | Advice::PageOut => {}
         }
         drop(state);
         gone.settle(store);
@@ -90,6 +91,16 @@ impl<P: Platform> Map<P> {
             self.will_need(store, range);
         }
         if complete { Ok(()) } else { Err(CallError::Unmapped) }
+    }
+
+    /// Whether some of `range` is locked in memory.
+    fn has_locked(&self, store: &Store<P>, range: VirtRange) -> bool {
+        let pin = store.mmu.phys.epoch.pin();
+        let found = self.areas.visit(&pin, range.start.0, range.end.0, |area| {
+            let locked = area.flags.contains(AreaFlags::LOCKED);
+            if locked { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        found.is_break()
     }
 
     /// Whether all of `range` is mapped.

@@ -144,6 +144,11 @@ impl<P: Platform> Map<P> {
         }
         let mut state = self.state.lock();
         let range = self.choose(store, &state, request)?;
+        // After the place was found good, as on Linux.
+        let end = offset.checked_add(request.length);
+        if object.is_some() && end.is_none_or(|end| end > i64::MAX as u64) {
+            return Err(CallError::Overflow);
+        }
         let area =
             Area { range, prot, max_prot, flags: request.area, object: object.cloned(), offset };
         check_memory(store, &state, &area)?;
@@ -164,13 +169,13 @@ impl<P: Platform> Map<P> {
         if !request.fixed {
             return self.place(state, &pin, (request.hint, request.limit), request.length);
         }
-        if !request.hint.is_page_aligned() {
-            return Err(CallError::Invalid);
-        }
         let range =
             VirtRange::of_length(request.hint, request.length).ok_or(CallError::NoMemory)?;
         if range.end > P::Format::USER_END {
             return Err(CallError::NoMemory);
+        }
+        if !request.hint.is_page_aligned() {
+            return Err(CallError::Invalid);
         }
         if range.start.0 < state.limits.lowest {
             return Err(CallError::NotPermitted);
@@ -242,9 +247,6 @@ fn decode<P: Platform>(
         return Err(CallError::Invalid);
     }
     let length = length.checked_add(PAGE_SIZE - 1).ok_or(CallError::NoMemory)? & !(PAGE_SIZE - 1);
-    if !anonymous && offset.checked_add(length).is_none_or(|end| end > i64::MAX as u64) {
-        return Err(CallError::Overflow);
-    }
     let mut area = AreaFlags::empty();
     for (flag, meaning) in [
         (MapFlags::SHARED, AreaFlags::SHARED),

@@ -37,8 +37,8 @@ struct Request {
 
 impl<P: Platform> Map<P> {
     /// Makes the `old_length` bytes mapped at `old` be `new_length` bytes, here or, if `flags` allow it,
-    /// elsewhere; returns where. With `FIXED`, at `new_at`. An `old_length` of 0 maps a shared object once
-    /// more. See mremap(2).
+    /// elsewhere; returns where. With `FIXED`, at `new_at`; with `DONTUNMAP` alone, there if it is free. An
+    /// `old_length` of 0 maps a shared object once more. See mremap(2).
     ///
     /// Takes the map's lock. Sleeps when what it replaces was the last mapping of a file.
     pub(crate) fn mremap(
@@ -89,15 +89,18 @@ impl<P: Platform> Map<P> {
         {
             let kept = VirtRange::new(old.start, old.start + new_length);
             let gone = if shrinks {
+                inside::<P>(old)?;
                 self.unmap(store, state, VirtRange::new(kept.end, old.end))?
             } else {
                 Gone::none()
             };
             return Ok((kept, gone));
         }
-        if old.end > area.range.end {
+        // What moves is of one area; a tail that goes may be anything.
+        if old.start + old.length().min(new_length) > area.range.end {
             return Err(CallError::BadAddress);
         }
+        inside::<P>(old)?;
         if new_length > old.length() {
             self.check_growth(store, state, &area, new_length - old.length())?;
             let grown = VirtRange::of_length(old.start, new_length).ok_or(CallError::Invalid)?;
@@ -120,7 +123,7 @@ impl<P: Platform> Map<P> {
         !old.is_empty()
             && old.end == area.range.end
             && grown.end <= P::Format::USER_END
-            && self.is_free(&pin, VirtRange::new(old.end, grown.end))
+            && self.is_empty(&pin, VirtRange::new(old.end, grown.end))
     }
 
     fn check_growth(
@@ -160,7 +163,8 @@ impl<P: Platform> Map<P> {
             new
         } else {
             let pin = store.mmu.phys.epoch.pin();
-            self.place(state, &pin, (VirtAddr(0), P::Format::USER_END), new_length)?
+            let hint = if flags.contains(RemapFlags::DONTUNMAP) { new_at } else { VirtAddr(0) };
+            self.place(state, &pin, (hint, P::Format::USER_END), new_length)?
         };
         Ok((new, self.move_to(store, state, request, area, new)?))
     }
@@ -269,6 +273,11 @@ fn extended<P: Platform>(area: &Area<P>, gained: VirtRange) -> Area<P> {
     tail
 }
 
+/// Whether `old`, of which a part is to be unmapped, ends inside user memory.
+fn inside<P: Platform>(old: VirtRange) -> Result<(), CallError> {
+    if old.end <= P::Format::USER_END { Ok(()) } else { Err(CallError::Invalid) }
+}
+
 /// Checks everything that does not depend on the map.
 fn decode<P: Platform>(
     old: VirtAddr,
@@ -285,17 +294,16 @@ fn decode<P: Platform>(
     {
         return Err(CallError::Invalid);
     }
-    let round = |length: u64| length.checked_next_multiple_of(PAGE_SIZE).ok_or(CallError::Invalid);
-    let (old_length, new_length) = (round(old_length)?, round(new_length)?);
+    // Rounding wraps to nothing at the very top, as it does on Linux.
+    let round = |length: u64| length.wrapping_add(PAGE_SIZE - 1) & !(PAGE_SIZE - 1);
+    let (old_length, new_length) = (round(old_length), round(new_length));
     let end = P::Format::USER_END.0;
     if new_length == 0 || new_length > end {
         return Err(CallError::Invalid);
     }
-    let old = VirtRange::of_length(old, old_length).ok_or(CallError::Invalid)?;
-    if old.end.0 > end {
-        return Err(CallError::Invalid);
-    }
-    if flags.contains(RemapFlags::FIXED) {
+    // Whether all of it is user memory matters only to what is done with it.
+    let old = VirtRange::new(old, VirtAddr(old.0.saturating_add(old_length)).page_down());
+    if places {
         let new = VirtRange::of_length(new_at, new_length).ok_or(CallError::Invalid)?;
         if !new_at.is_page_aligned() || new.end.0 > end || new.overlaps(old) {
             return Err(CallError::Invalid);

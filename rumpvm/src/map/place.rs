@@ -49,6 +49,12 @@ impl<P: Platform> Map<P> {
             .ok_or(CallError::NoMemory)
     }
 
+    /// Whether nothing is mapped in `range`.
+    pub(super) fn is_empty(&self, pin: &Pin<'_, P>, range: VirtRange) -> bool {
+        let next = self.areas.at_or_after(pin, range.start.0);
+        next.is_none_or(|next| next.range.start >= range.end)
+    }
+
     /// Whether nothing is mapped in `range`, nor a stack so close above that it could not grow.
     pub(super) fn is_free(&self, pin: &Pin<'_, P>, range: VirtRange) -> bool {
         match self.areas.at_or_after(pin, range.start.0) {

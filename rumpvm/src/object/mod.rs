@@ -26,7 +26,8 @@ use crate::NoMemory;
 use crate::phys::PageKind;
 use crate::pmap::Mmu;
 use crate::radix::{Leaf, Radix, Slot, put_page};
-use crate::sync::{Atomic, Hold, Mutex, Ordering, Pin, class, fence};
+use crate::sync::lockmgr::{Exclusive, Patience, Recursion};
+use crate::sync::{Atomic, Hold, Ordering, Pin, SleepLock, class, fence};
 
 /// Where an object's pages come from.
 pub(crate) enum Pager {
@@ -52,8 +53,8 @@ pub struct Object<P: Platform> {
     users: Atomic<u64, P>,
     /// [`LIVE`] or [`LEAVING`].
     state: Atomic<u32, P>,
-    /// Held while the size changes or pages are written out.
-    resizing: Mutex<(), P>,
+    /// Held alone while the size changes; the file may sleep under it.
+    resizing: SleepLock<P>,
 }
 
 const LIVE: u32 = 0;
@@ -81,7 +82,7 @@ impl<P: Platform> Object<P> {
             size: Atomic::new(size),
             users: Atomic::new(1),
             state: Atomic::new(LIVE),
-            resizing: Mutex::new(&class::RESIZING, ()),
+            resizing: SleepLock::new(&class::RESIZING),
         })
     }
 
@@ -231,15 +232,25 @@ impl<P: Platform> Object<P> {
 
     /// Looks at the file's length again, which may have grown by other means than mappings; whether the
     /// object is longer now. May block as a file does.
-    pub(crate) fn has_grown(&self) -> bool {
+    pub(crate) fn has_grown(&self, mmu: &Mmu<P>) -> bool {
         let Pager::File(file) = &self.pager else { return false };
+        let _resizing = self.resizing(mmu);
         let length = file.length();
-        let _resizing = self.resizing.lock();
         // Without users it is on its way out, and stays as short as it was made (`end`).
         let grown = self.users() > 0 && length > self.size();
         if grown {
             self.size.store(length, Ordering::Release);
         }
         grown
+    }
+
+    /// The right to change the size.
+    #[track_caller]
+    fn resizing(&self, mmu: &Mmu<P>) -> Exclusive<'_, P> {
+        match self.resizing.exclusive(Patience::Wait, Recursion::Refuse) {
+            Ok(resizing) => resizing,
+            // A file that changes the size of its own object while it is asked for its length.
+            Err(error) => mmu.phys.broken(format_args!("the size of object {}: {error}", self.id)),
+        }
     }
 }

@@ -145,7 +145,7 @@ impl<P: Platform> Object<P> {
     /// ftruncate(2) says; the rest of the last page is zeroed. To be called before the file itself is
     /// truncated: once it returns, nothing beyond the end is written any more. Sleeps.
     pub fn resize(&self, mmu: &Mmu<P>, bytes: u64) {
-        let _resizing = self.resizing.lock();
+        let _resizing = self.resizing(mmu);
         let before = self.size();
         self.size.store(bytes, Ordering::SeqCst);
         if bytes >= before {
@@ -195,7 +195,7 @@ impl<P: Platform> Object<P> {
     /// Ends an object without users: from now on it has no pages, and gets none from a fault that looked
     /// it up before.
     pub(super) fn end(&self, mmu: &Mmu<P>) {
-        let resizing = self.resizing.lock();
+        let resizing = self.resizing(mmu);
         self.size.store(0, Ordering::SeqCst);
         fence::<P>();
         drop(resizing);

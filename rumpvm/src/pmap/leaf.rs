@@ -301,11 +301,16 @@ pub(super) fn release<P: Platform>(mmu: &Mmu<P>, frame: Frame) {
         return;
     }
     page.set_stray();
+    let mut left = page.live.get();
     for slot in 0..entries::<P::Format>(1) {
+        if left == 0 {
+            break;
+        }
         let old = table::load(mmu, frame, slot);
         if old.is_present() {
             table::store(mmu, frame, slot, Pte::ABSENT);
             forget(mmu, frame, slot, old);
+            left -= 1;
         }
     }
     page.live.set(0);

@@ -223,11 +223,16 @@ impl<P: Platform> Pmap<P> {
 
     /// Gives up all tables below one that nobody uses any more.
     pub(super) fn release_below(&self, mmu: &Mmu<P>, table: Frame, level: usize) {
+        let mut left = mmu.phys.page(table).live.get();
         for slot in 0..entries::<P::Format>(level) {
+            if left == 0 {
+                break;
+            }
             let entry = load(mmu, table, slot);
             if !entry.is_present() {
                 continue;
             }
+            left -= 1;
             let below = entry.frame();
             if level - 1 == 1 {
                 super::leaf::release(mmu, below);

@@ -1,19 +1,22 @@
-//! The table of processes: the family tree.
+//! The table of processes: the family tree, behind a token.
+//!
+//! Locks: the token; what is done under it neither sleeps nor ends a space.
 
 use alloc::vec::Vec;
 use core::ops::Deref;
 
 use rumpvm_platform::Platform;
 
-use super::{NOBODY, Pid, Process, State};
+use super::wait::Found;
+use super::{NOBODY, Pid, Process, State, WaitFor};
 use crate::error::CallError;
 use crate::space::{Space, Spaces};
-use crate::sync::{Hold, Mutex, Ordering, class, try_reserve};
+use crate::sync::{Hold, Ordering, Token, class, try_reserve};
 
 /// All processes of a machine that have not been reaped, and below them all spaces.
 pub struct Processes<P: Platform> {
     spaces: Spaces<P>,
-    pub(super) table: Mutex<Table<P>, P>,
+    pub(super) table: Token<Table<P>, P>,
 }
 
 pub(super) struct Table<P: Platform> {
@@ -27,7 +30,7 @@ impl<P: Platform> Processes<P> {
     pub(crate) fn new(spaces: Spaces<P>) -> Self {
         Self {
             spaces,
-            table: Mutex::new(&class::PROCESSES, Table { processes: Vec::new(), next_pid: 1 }),
+            table: Token::new(&class::PROCESSES, Table { processes: Vec::new(), next_pid: 1 }),
         }
     }
 
@@ -44,70 +47,37 @@ impl<P: Platform> Processes<P> {
         space: Hold<Space<P>, P>,
         released: u32,
     ) -> Result<Hold<Process<P>, P>, CallError> {
-        let made = self.insert(parent, space.clone(), released);
+        let made = self
+            .table
+            .exclusive(|table| table.change(|list| list.insert(parent, space.clone(), released)));
         if made.is_err() {
             self.leave_space(&space);
         }
         made
     }
 
-    fn insert(
-        &self,
-        parent: u32,
-        space: Hold<Space<P>, P>,
-        released: u32,
-    ) -> Result<Hold<Process<P>, P>, CallError> {
-        let mut list = self.table.lock();
-        try_reserve::<_, P>(&mut list.processes, 1)?;
-        let pid = Pid(list.next_pid);
-        let process = Hold::try_new(Process::new(pid, parent, space, released))?;
-        list.next_pid = list.next_pid.checked_add(1).ok_or(CallError::Again)?;
-        list.processes.push(process.clone());
-        Ok(process)
-    }
-
-    /// Makes `process` a zombie, hands its children on, and tells its parent. A process whose whole family
-    /// above is gone is reaped at once.
+    /// Makes `process` a zombie, hands its children on, and tells whom it concerns (L4). A process whose whole
+    /// family above is gone is reaped at once.
     pub(super) fn bury(&self, process: &Process<P>, status: i32) {
-        let mut list = self.table.lock();
-        *process.state.lock() = State::Zombie(status);
-        let heir = list.oldest_ancestor(process);
-        let mut inherited = false;
-        for child in &list.processes {
-            if child.parent.load(Ordering::Acquire) == process.pid.0 {
-                child.parent.store(heir, Ordering::Release);
-                inherited = true;
-            }
-        }
-        if heir == NOBODY {
-            // Nobody will ever wait for these.
-            list.processes.retain(|child| {
-                let waited_for = child.parent.load(Ordering::Acquire) != NOBODY;
-                let mut state = child.state.lock();
-                let stays = waited_for || *state == State::Running;
-                if !stays {
-                    *state = State::Reaped;
-                }
-                stays
-            });
-        }
-        let parent = list.find(Pid(process.parent.load(Ordering::Acquire)));
-        let heir = if inherited { list.find(Pid(heir)) } else { None };
-        drop(list);
-        for waiter in [parent, heir].into_iter().flatten() {
-            waiter.notify();
+        let concerned =
+            self.table.exclusive(|table| table.change(|list| list.bury(process, status)));
+        for waiter in concerned.into_iter().flatten() {
+            waiter.events.raise();
         }
     }
 
     /// The process of that number, if it has not been reaped.
     pub fn find_process(&self, pid: Pid) -> Option<Hold<Process<P>, P>> {
-        self.table.lock().find(pid)
+        self.table.shared(|table| table.look(|list| list.find(pid)))
     }
 
-    /// Calls `f` with every process, in order of number.
+    /// Calls `f` with every process, in order of number, and with nothing held. Those that are born meanwhile
+    /// come too, those that are reaped do not.
     pub fn for_each_process(&self, mut f: impl FnMut(&Hold<Process<P>, P>)) {
-        for process in &self.table.lock().processes {
-            f(process);
+        let mut last = Pid(0);
+        while let Some(next) = self.table.shared(|table| table.look(|list| list.after(last))) {
+            last = next.pid;
+            f(&next);
         }
     }
 }
@@ -125,16 +95,90 @@ impl<P: Platform> Table<P> {
         Some(self.processes[at].clone())
     }
 
-    /// The living ancestor that is furthest up.
-    fn oldest_ancestor(&self, process: &Process<P>) -> u32 {
+    /// The first process behind `pid`.
+    fn after(&self, pid: Pid) -> Option<Hold<Process<P>, P>> {
+        let at = self.processes.partition_point(|process| process.pid <= pid);
+        self.processes.get(at).cloned()
+    }
+
+    /// A new process, whose parent runs or is nobody (L8).
+    fn insert(
+        &mut self,
+        parent: u32,
+        space: Hold<Space<P>, P>,
+        released: u32,
+    ) -> Result<Hold<Process<P>, P>, CallError> {
+        let runs = |parent: Hold<Process<P>, P>| parent.state() == State::Running;
+        if parent != NOBODY && !self.find(Pid(parent)).is_some_and(runs) {
+            return Err(CallError::Invalid);
+        }
+        try_reserve::<_, P>(&mut self.processes, 1)?;
+        let pid = Pid(self.next_pid);
+        let process = Hold::try_new(Process::new(pid, parent, space, released))?;
+        self.next_pid = self.next_pid.checked_add(1).ok_or(CallError::Again)?;
+        self.processes.push(process.clone());
+        Ok(process)
+    }
+
+    /// Makes `process` a zombie and hands its children on; returns those who may wait for one of them.
+    fn bury(&mut self, process: &Process<P>, status: i32) -> [Option<Hold<Process<P>, P>>; 2] {
+        process.set_state(State::Zombie(status));
+        let heir = self.heir(process);
+        let mut inherited = false;
+        for child in &self.processes {
+            if child.parent.load(Ordering::Acquire) == process.pid.0 {
+                child.parent.store(heir, Ordering::Release);
+                inherited = true;
+            }
+        }
+        if heir == NOBODY {
+            self.forget_orphans();
+        }
+        let parent = self.find(Pid(process.parent.load(Ordering::Acquire)));
+        [parent, if inherited { self.find(Pid(heir)) } else { None }]
+    }
+
+    /// Takes out the zombies that nobody will ever wait for.
+    fn forget_orphans(&mut self) {
+        self.processes.retain(|child| {
+            let stays = child.parent().is_some() || child.state() == State::Running;
+            if !stays {
+                child.set_state(State::Reaped);
+            }
+            stays
+        });
+    }
+
+    /// Who gets the children of `process` (L4).
+    fn heir(&self, process: &Process<P>) -> u32 {
         let mut oldest = NOBODY;
         let mut next = process.parent.load(Ordering::Acquire);
         while let Some(ancestor) = self.find(Pid(next)) {
-            if *ancestor.state.lock() == State::Running {
+            if ancestor.state() == State::Running {
                 oldest = next;
+                if ancestor.adopts.load(Ordering::Acquire) != 0 {
+                    break;
+                }
             }
             next = ancestor.parent.load(Ordering::Acquire);
         }
         oldest
+    }
+
+    /// A child of `parent` that is one of `whom` and has ended, taken out of the table; or how the others are.
+    pub(super) fn reap(&mut self, parent: Pid, whom: WaitFor) -> Found<P> {
+        let mut found = Found::None;
+        for (at, child) in self.processes.iter().enumerate() {
+            let wanted = whom == WaitFor::Any || whom == WaitFor::Pid(child.pid);
+            if child.parent() != Some(parent) || !wanted {
+                continue;
+            }
+            if let State::Zombie(status) = child.state() {
+                child.set_state(State::Reaped);
+                return Found::Ended(self.processes.remove(at), status);
+            }
+            found = Found::Running;
+        }
+        found
     }
 }

@@ -2,9 +2,9 @@
 
 use rumpvm_platform::Platform;
 
-use super::{Pid, Process, Processes, State};
+use super::{Pid, Process, Processes};
 use crate::error::CallError;
-use crate::sync::Ordering;
+use crate::sync::Hold;
 
 /// Which child to wait for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -15,55 +15,38 @@ pub enum WaitFor {
     Pid(Pid),
 }
 
-/// What a scan of the children found.
-enum Found {
-    Ended(Pid, i32),
+/// What a look at the children found.
+pub(super) enum Found<P: Platform> {
+    /// One that has ended, with its status; it is out of the table.
+    Ended(Hold<Process<P>, P>, i32),
+    /// Children, and all of them run.
     Running,
+    /// No child.
     None,
 }
 
 impl<P: Platform> Process<P> {
     /// Waits for a child to end and reaps it; returns its number and status. With `nohang` returns nothing
-    /// if none has ended yet. Any thread of the parent may call it; each child is reaped by one.
+    /// if none has ended yet. Any thread of the parent may call it; each child is reaped by one (L1).
     ///
-    /// Sleeps.
+    /// Sleeps, and gives the token up meanwhile.
     pub fn wait(
         &self,
         vm: &Processes<P>,
         whom: WaitFor,
         nohang: bool,
     ) -> Result<Option<(Pid, i32)>, CallError> {
-        loop {
-            // Before the scan: an event after it makes the sleep return (L2).
-            let events = self.events.load(Ordering::Acquire);
-            match self.scan(vm, whom) {
-                Found::Ended(pid, status) => return Ok(Some((pid, status))),
-                Found::None => return Err(CallError::NoChild),
-                Found::Running if nohang => return Ok(None),
-                Found::Running => self.events.sleep_while(events),
+        vm.table.exclusive(|table| {
+            loop {
+                // Before the look: what happens after it ends the sleep (L2).
+                let seen = self.events.seen();
+                match table.change(|list| list.reap(self.pid, whom)) {
+                    Found::Ended(child, status) => return Ok(Some((child.pid, status))),
+                    Found::None => return Err(CallError::NoChild),
+                    Found::Running if nohang => return Ok(None),
+                    Found::Running => self.events.wait(seen),
+                }
             }
-        }
-    }
-
-    fn scan(&self, vm: &Processes<P>, whom: WaitFor) -> Found {
-        let mut list = vm.table.lock();
-        let mut found = Found::None;
-        for at in 0..list.processes.len() {
-            let child = &list.processes[at];
-            let wanted = whom == WaitFor::Any || whom == WaitFor::Pid(child.pid);
-            if child.parent.load(Ordering::Acquire) != self.pid.0 || !wanted {
-                continue;
-            }
-            let mut state = child.state.lock();
-            if let State::Zombie(status) = *state {
-                *state = State::Reaped;
-                drop(state);
-                let pid = child.pid;
-                list.processes.remove(at);
-                return Found::Ended(pid, status);
-            }
-            found = Found::Running;
-        }
-        found
+        })
     }
 }

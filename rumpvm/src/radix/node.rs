@@ -71,14 +71,18 @@ pub(super) fn copy<P: Platform>(
     let from = phys.page(shared.frame);
     let copy = make(phys, zeroed, shared.height, from.index.get());
     let (old, new) = (phys.words(shared.frame), phys.words(copy.frame));
-    let mut live = 0;
     let lock = from.lock.lock(class);
+    let live = from.live.get();
+    let mut left = live;
     for (old, new) in old.iter().zip(new) {
+        if left == 0 {
+            break;
+        }
         let word = old.load(Ordering::Acquire);
         if word != 0 {
             phys.page(Frame((word >> TAG_BITS) as u32)).refs.fetch_add(1, Ordering::Relaxed);
             new.store(word, Ordering::Relaxed);
-            live += 1;
+            left -= 1;
         }
     }
     drop(lock);
@@ -96,15 +100,20 @@ pub(super) fn release<P: Platform>(phys: &Phys<P>, class: &'static LockClass, no
     let words = phys.words(node.frame);
     let lock = page.lock.lock(class);
     page.set_stray();
+    let mut left = page.live.get();
     drop(lock);
     // Stray under its lock: nobody changes it any more.
     for word in words {
+        if left == 0 {
+            break;
+        }
         let word = word.load(Ordering::Acquire);
         match (word, node.child(word)) {
-            (0, _) => {}
+            (0, _) => continue,
             (_, Some(child)) => release(phys, class, child),
             (_, None) => put_page(phys, Frame((word >> TAG_BITS) as u32)),
         }
+        left -= 1;
     }
     phys.retire(node.frame);
     phys.counters.count(Event::NodeFreed);

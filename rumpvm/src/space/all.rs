@@ -12,7 +12,7 @@ use rumpvm_platform::Platform;
 use super::Space;
 use crate::NoMemory;
 use crate::map::Store;
-use crate::sync::{Hold, Mutex, PerCpu, Spin, class, try_push};
+use crate::sync::{Hold, Left, Mutex, PerCpu, Spin, class, try_push};
 
 /// All spaces of a machine.
 pub struct Spaces<P: Platform> {
@@ -112,7 +112,7 @@ impl<P: Platform> Spaces<P> {
     /// One user of `space` leaves. With the last one everything mapped in it goes. Sleeps where that was a
     /// file's last user.
     pub fn leave_space(&self, space: &Hold<Space<P>, P>) {
-        if !space.drop_user() {
+        if space.drop_user() == Left::Others {
             return;
         }
         self.list.lock().retain(|other| !other.is(space));

@@ -38,8 +38,8 @@ impl<P: Platform> Space<P> {
     }
 
     /// Makes the `old_length` bytes mapped at `old` be `new_length` bytes, here or, if `flags` allow it,
-    /// elsewhere; returns where. With `FIXED`, at `new_at`. An `old_length` of 0 maps a shared object once
-    /// more. See mremap(2).
+    /// elsewhere; returns where. With `FIXED`, at `new_at`; with `DONTUNMAP` alone, there if it is free. An
+    /// `old_length` of 0 maps a shared object once more. See mremap(2).
     ///
     /// Takes the map's lock. Sleeps as [`Space::mmap`] does.
     pub fn mremap(
@@ -92,7 +92,7 @@ impl<P: Platform> Space<P> {
         };
         let range = whole_pages(at, length).map_err(|_| CallError::Invalid)?;
         pages(range).try_for_each(|at| {
-            fault::fault(store, &self.map, at, access).map_err(|error| match error {
+            fault::bring(store, &self.map, at, access).map_err(|error| match error {
                 FaultError::Unmapped { .. } => CallError::Unmapped,
                 FaultError::Denied { .. } => CallError::Invalid,
                 FaultError::NoMemory { .. } => CallError::NoMemory,

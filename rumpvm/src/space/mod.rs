@@ -15,12 +15,12 @@ pub use all::Spaces;
 
 use crate::NoMemory;
 use crate::map::{Map, Store};
-use crate::sync::{Atomic, Hold, Ordering, Vacant};
+use crate::sync::{Hold, Left, Uses, Vacant};
 
 /// The address space of one or more processes.
 pub struct Space<P: Platform> {
     map: Map<P>,
-    users: Atomic<u64, P>,
+    users: Uses<P>,
 }
 
 impl<P: Platform> Space<P> {
@@ -29,14 +29,14 @@ impl<P: Platform> Space<P> {
         // The record first, so that a map is never lost for want of it.
         let vacant = Vacant::try_new()?;
         let map = Map::try_new(&store.mmu)?;
-        Ok(vacant.fill(Self { map, users: Atomic::new(1) }))
+        Ok(vacant.fill(Self { map, users: Uses::one() }))
     }
 
     /// A copy of this space, with one user; see `Map::fork`.
     pub(crate) fn fork(&self, store: &Store<P>) -> Result<Hold<Self, P>, NoMemory> {
         let vacant = Vacant::try_new()?;
         let map = self.map.fork(store)?;
-        Ok(vacant.fill(Self { map, users: Atomic::new(1) }))
+        Ok(vacant.fill(Self { map, users: Uses::one() }))
     }
 
     /// Number that names this space in its machine.
@@ -46,29 +46,17 @@ impl<P: Platform> Space<P> {
 
     /// Those who use it. 0 once its teardown has begun.
     pub fn users(&self) -> u64 {
-        self.users.load(Ordering::Acquire)
-    }
-
-    /// One more user, for somebody who is one.
-    pub(crate) fn add_user(&self) {
-        self.users.fetch_add(1, Ordering::Relaxed);
+        self.users.count()
     }
 
     /// Becomes a user if there is one still. Balanced by [`Spaces::leave_space`].
     pub fn try_enter(&self) -> bool {
-        let mut users = self.users();
-        while users != 0 {
-            match self.users.compare_exchange(users, users + 1, Ordering::AcqRel) {
-                Ok(_) => return true,
-                Err(now) => users = now,
-            }
-        }
-        false
+        self.users.try_add()
     }
 
-    /// One user less; whether it was the last.
-    pub(crate) fn drop_user(&self) -> bool {
-        self.users.fetch_sub(1, Ordering::AcqRel) == 1
+    /// One user less.
+    pub(crate) fn drop_user(&self) -> Left {
+        self.users.leave()
     }
 }
 

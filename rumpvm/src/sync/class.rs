@@ -43,9 +43,7 @@ macro_rules! classes {
 
 classes! {
     /// The family tree.
-    PROCESSES: Sleep, "processes";
-    /// State of a process, for a few instructions.
-    PROCESS_STATE: Sleep, "process state";
+    PROCESSES: Token, "processes";
     /// Space of a process, for a few instructions.
     PROCESS_SPACE: Sleep, "process space";
     /// Which spaces there are.
@@ -56,6 +54,8 @@ classes! {
     RESIZING: Sleep, "object size";
     /// Which objects there are.
     REGISTRY: Sleep, "object registry";
+    /// Data behind a token, while somebody looks at it: as a spin lock, because nothing may sleep meanwhile.
+    TOKEN_DATA: Spin, "token data";
     /// Memory is being added.
     ADDING: Spin, "adding memory";
     /// Structure of an amap's tree.
@@ -80,6 +80,8 @@ classes! {
     BUDDY: Spin, "buddy";
     /// The bootstrap heap.
     HEAP: Spin, "boot heap";
+    /// State of a sleep lock, for a few instructions.
+    INTERLOCK: Spin, "interlock";
 }
 
 #[cfg(test)]

@@ -9,6 +9,10 @@
 //!
 //! E1. A record is retired after its last link is gone, and once.
 //! E2. A record retired in epoch `e` is freed in epoch `e + 2` or later.
+//! E3. A pin that is not seen by who moves the epoch on was made after a fence behind which every link loaded
+//!     is one that was there when he looked. Where the home can make all CPUs pass a fence at once, who moves
+//!     the epoch does, and a pin costs none: there are thousands of pins for each move. (Dice, Huang and Yang,
+//!     "Asymmetric Dekker synchronization", 2001.)
 
 use core::marker::PhantomData;
 use core::ptr::{self, NonNull};
@@ -16,7 +20,7 @@ use core::ptr::{self, NonNull};
 use rumpvm_platform::Seam;
 
 use super::percpu::PerCpu;
-use super::seam::{Atomic, AtomicPtr, Ordering, fence};
+use super::seam::{Atomic, AtomicPtr, Ordering, compiler_fence, fence, fence_everywhere};
 use crate::NoMemory;
 
 /// Not pinned. Epochs start above it.
@@ -49,6 +53,20 @@ struct Local<S> {
     bags: [AtomicPtr<Retired, S>; GENERATIONS],
     stamps: [Atomic<u64, S>; GENERATIONS],
     retired: Atomic<u64, S>,
+}
+
+impl<S: Seam> Local<S> {
+    /// Notes that this CPU reads under `epoch`. Whoever looks for pins sees the note before any link is loaded
+    /// here: either because of a fence here, or because of one that he has every CPU pass before he looks (E3).
+    #[inline(always)]
+    fn pin(&self, epoch: u64) {
+        if S::fences_everywhere() {
+            self.pinned.store(epoch, Ordering::Relaxed);
+            compiler_fence();
+        } else {
+            self.pinned.swap(epoch, Ordering::SeqCst);
+        }
+    }
 }
 
 /// The clock, and what waits for it.
@@ -85,8 +103,7 @@ impl<S: Seam> Epoch<S> {
         let depth = local.depth.get();
         local.depth.set(depth + 1);
         if depth == 0 {
-            // The store must be seen before any link is loaded.
-            local.pinned.swap(self.now.load(Ordering::Relaxed), Ordering::SeqCst);
+            local.pin(self.now.load(Ordering::Acquire));
         }
         Pin { local, not_send: PhantomData }
     }
@@ -100,7 +117,11 @@ impl<S: Seam> Epoch<S> {
     /// Moves the epoch on if every pinned CPU has seen it; returns the epoch after that.
     pub fn advance(&self) -> u64 {
         let now = self.now.load(Ordering::Acquire);
-        fence::<S>();
+        if S::fences_everywhere() {
+            fence_everywhere::<S>();
+        } else {
+            fence::<S>();
+        }
         for local in self.locals.iter() {
             let pinned = local.pinned.load(Ordering::Acquire);
             if pinned != IDLE && pinned != now {

@@ -17,6 +17,7 @@ use rumpvm_platform::{Cell, Op, Scarce, Seam, Step};
 
 pub use core::sync::atomic::Ordering;
 
+use super::token::given_up;
 use crate::NoMemory;
 
 /// An integer that has an atomic of its own width.
@@ -276,22 +277,27 @@ impl<W: Word, S: Seam> Atomic<W, S> {
 }
 
 impl<S: Seam> Atomic<u32, S> {
-    /// Gives up the CPU while the word is `expected`; may return early. Look again afterwards.
+    /// Gives up the CPU, and every token of the thread, while the word is `expected`; may return early. Look
+    /// again afterwards.
     #[inline]
+    #[track_caller]
     pub fn sleep_while(&self, expected: u32) {
-        S::sleep(&self.cell, expected, None);
+        self.sleep_until(expected, None);
     }
 
     /// As [`Atomic::sleep_while`], until [`Seam::clock`] has reached `until` at most.
     #[inline]
+    #[track_caller]
     pub fn sleep_until(&self, expected: u32, until: Option<u64>) {
-        S::sleep(&self.cell, expected, until);
+        let site = Location::caller();
+        given_up::<S>(|| S::sleep(&self.cell, expected, until, site));
     }
 
     /// Wakes every thread that sleeps on this word.
     #[inline]
+    #[track_caller]
     pub fn wake_sleepers(&self) {
-        S::wakeup(&self.cell);
+        S::wakeup(&self.cell, Location::caller());
     }
 }
 
@@ -376,7 +382,26 @@ impl<T, S> AtomicPtr<T, S> {
 #[track_caller]
 pub fn fence<S: Seam>() {
     S::fence(Location::caller());
-    atomic::fence(Ordering::SeqCst);
+    if cfg!(rumpvm_tsan) {
+        // ThreadSanitizer does not know fences; it knows that all who change one word come in an order.
+        static ORDER: atomic::AtomicU32 = atomic::AtomicU32::new(0);
+        ORDER.fetch_add(1, Ordering::SeqCst);
+    } else {
+        atomic::fence(Ordering::SeqCst);
+    }
+}
+
+/// Keeps the compiler from moving what is before it behind it, and the other way round. Makes no CPU wait.
+#[inline(always)]
+pub fn compiler_fence() {
+    atomic::compiler_fence(Ordering::SeqCst);
+}
+
+/// A full fence on every CPU, where the home can pass one: [`Seam::fences_everywhere`].
+#[inline]
+#[track_caller]
+pub fn fence_everywhere<S: Seam>() {
+    S::fence_everywhere(Location::caller());
 }
 
 /// Whether the home lets a heap allocation go ahead.

@@ -4,11 +4,17 @@ mod cache;
 mod device;
 mod error_paths;
 mod foreign_space;
+mod handler;
 mod litter;
 mod per_cpu;
 mod prefault;
+mod primitives;
 mod records;
+mod sleep_locks;
+mod spin_locks;
 mod table_count;
+mod tokens;
+mod wait;
 mod write_out;
 
 use crate::Scenario;
@@ -26,6 +32,11 @@ pub fn all() -> Vec<Scenario> {
         device::table(),
         records::table(),
         per_cpu::table(),
+        wait::table(),
+        tokens::table(),
+        sleep_locks::table(),
+        spin_locks::table(),
+        primitives::table(),
     ]
     .into_iter()
     .flatten()

@@ -21,10 +21,19 @@ pub enum Kind {
     Tick,
     /// A CPU that fills its TLB ahead of an access.
     Prefetch,
+    /// The handler of a timer interrupt that has come in.
+    Handler,
 }
 
-const KINDS: [Kind; 6] =
-    [Kind::Actor, Kind::Flush, Kind::Drain, Kind::Timeout, Kind::Tick, Kind::Prefetch];
+const KINDS: [Kind; 7] = [
+    Kind::Actor,
+    Kind::Flush,
+    Kind::Drain,
+    Kind::Timeout,
+    Kind::Tick,
+    Kind::Prefetch,
+    Kind::Handler,
+];
 
 /// One agent: a kind, and the number of its actor or CPU.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -69,6 +78,11 @@ impl fmt::Debug for Agent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}{}", self.kind(), self.number())
     }
+}
+
+/// All agents of a kind, as bits of an [`AgentSet`].
+const fn of_kind(kind: Kind) -> u64 {
+    ((1 << MOST) - 1) << (kind as usize * MOST)
 }
 
 /// A set of agents.
@@ -118,7 +132,7 @@ impl AgentSet {
     /// Those that a run goes on with when nobody interferes: no ticks, no prefetches.
     #[inline]
     pub fn ordinary(self) -> Self {
-        Self(self.0 & ((1 << (Kind::Tick as usize * MOST)) - 1))
+        Self(self.0 & !(of_kind(Kind::Tick) | of_kind(Kind::Prefetch)))
     }
 
     /// In the order of [`Agent`].

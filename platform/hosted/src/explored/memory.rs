@@ -70,6 +70,14 @@ const FRESH: Word = Word {
     history: 0,
 };
 
+impl Word {
+    /// Whether more than one agent has touched it, and one of them wrote.
+    #[inline]
+    pub(super) fn is_shared(&self) -> bool {
+        self.is_written && !self.touched.is_power_of_two()
+    }
+}
+
 /// Two accesses without an order.
 pub(super) struct Race {
     /// CPU and place of the earlier one, if it is known.
@@ -158,7 +166,7 @@ impl Memory {
         let word = self.word(key);
         word.touched |= 1 << who;
         word.is_written |= writes;
-        word.is_written && !word.touched.is_power_of_two()
+        word.is_shared()
     }
 
     /// An access that reads, atomic or plain.
@@ -250,6 +258,54 @@ impl Memory {
     }
 }
 
+/// Who touched which word, for the many that only one agent ever touches: 16 bits for each, and a stamp.
+pub(super) struct Touched {
+    words: Vec<u32>,
+    stamp: u32,
+}
+
+impl Touched {
+    pub(super) fn new() -> Self {
+        Self { words: vec![0; 1 << 16], stamp: 1 }
+    }
+
+    /// Forgets everything.
+    pub(super) fn reset(&mut self) {
+        self.stamp += 1;
+        if self.stamp > u32::from(u16::MAX) {
+            self.words.fill(0);
+            self.stamp = 1;
+        }
+    }
+
+    /// Notes that `who` touches a word; whether somebody else has. Two words may pass for one: then it says that
+    /// somebody has.
+    #[inline]
+    pub(super) fn touch(&mut self, key: u64, who: u32) -> bool {
+        // Neighbours stay neighbours: nodes and tables are walked in order.
+        let at = (key >> 1) as usize ^ (key >> 17) as usize;
+        let mask = self.words.len() - 1;
+        let word = &mut self.words[at & mask];
+        let known = if *word >> 16 == self.stamp { *word & 0xffff } else { 0 };
+        *word = self.stamp << 16 | known | 1 << who;
+        known & !(1 << who) != 0
+    }
+}
+
+/// What a word holds after `op` found `old` in it, if it is written at all. Bits above its width mean nothing.
+#[inline]
+pub(super) fn after(op: Op, old: u64) -> Option<u64> {
+    Some(match op {
+        Op::Load | Op::Get => return None,
+        Op::Store(value) | Op::Set(value) | Op::Swap(value) => value,
+        Op::CompareExchange { old: expected, new } => return (old == expected).then_some(new),
+        Op::Add(value) => old.wrapping_add(value),
+        Op::Sub(value) => old.wrapping_sub(value),
+        Op::Or(value) => old | value,
+        Op::And(value) => old & value,
+    })
+}
+
 /// Does `op` on the word itself and returns what was there.
 ///
 /// # Safety
@@ -261,20 +317,12 @@ pub(super) unsafe fn perform(cell: Cell, op: Op) -> u64 {
             let at = std::ptr::with_exposed_provenance_mut(cell.address);
             // SAFETY: the caller's promise.
             let word = unsafe { <$atomic>::from_ptr(at) };
-            let order = Ordering::SeqCst;
-            u64::from(match op {
-                Op::Load | Op::Get => word.load(order),
-                Op::Store(value) | Op::Set(value) | Op::Swap(value) => {
-                    word.swap(value as $int, order)
-                }
-                Op::CompareExchange { old, new } => word
-                    .compare_exchange(old as $int, new as $int, order, order)
-                    .unwrap_or_else(|seen| seen),
-                Op::Add(value) => word.fetch_add(value as $int, order),
-                Op::Sub(value) => word.fetch_sub(value as $int, order),
-                Op::Or(value) => word.fetch_or(value as $int, order),
-                Op::And(value) => word.fetch_and(value as $int, order),
-            })
+            // One host thread plays all CPUs: a load and a store are one step, and need no lock on the bus.
+            let old = word.load(Ordering::Relaxed);
+            if let Some(new) = after(op, u64::from(old)) {
+                word.store(new as $int, Ordering::Relaxed);
+            }
+            u64::from(old)
         }};
     }
     match cell.bytes {

@@ -16,10 +16,10 @@ use rumpvm_platform::{Cell, LockClass, LockKind, LockUse, Op, Site, ThreadLocal,
 use super::agent::{Agent, AgentSet, Kind, MOST};
 use super::choice::{self, Chance, Choice, Chooser, Deviation, Moment, Next};
 use super::coverage::{Coverage, Focus};
-use super::memory::{Clock, Memory, perform};
+use super::memory::{Clock, Memory, Touched, perform};
 use super::order::LockOrder;
 use super::outcome::{Failure, FailureKind, Line};
-use super::settings::{Mutation, Settings};
+use super::settings::{Flaw, Mutation, Settings};
 use crate::hardware::Hardware;
 use crate::machine::Upcalls;
 use crate::tlb::Tlb;
@@ -65,6 +65,8 @@ struct Flow {
     witness: Witness,
     /// Depth of lock functions: their own words are no points.
     quiet: u32,
+    /// The spin lock whose words are changing: between its two steps interrupts stay masked.
+    moving: Option<LockUse>,
     /// The next step was chosen already, when the wait before it ended.
     is_chosen: bool,
 }
@@ -115,6 +117,7 @@ pub(super) struct State {
     pub(super) solo: bool,
     pub(super) upcalls: Option<Weak<dyn Upcalls>>,
     pub(super) memory: Memory,
+    touched: Touched,
     pub(super) focus: Focus,
     pub(super) coverage: Coverage,
     pub(super) locks: LockOrder,
@@ -156,6 +159,7 @@ impl State {
             solo: true,
             upcalls: None,
             memory: Memory::new(),
+            touched: Touched::new(),
             focus: Focus::new(),
             coverage: Coverage::default(),
             locks: LockOrder::default(),
@@ -185,6 +189,7 @@ impl State {
         self.solo = true;
         self.upcalls = None;
         self.memory.reset();
+        self.touched.reset();
         self.locks.reset();
         self.failure = None;
         self.unwinding = false;
@@ -251,8 +256,9 @@ impl State {
         const ARENA: u64 = 1 << 40;
         match self.hardware.arena.offset(address) {
             Some(offset) => ARENA + offset as u64,
-            // A word of the program itself: its address may differ, but there is one of each.
-            None => (1 << 41) + (address as u64 & 0xfff),
+            None => super::run::stack_word(address)
+                // A word of the program itself: its address may differ, but there is one of each.
+                .unwrap_or((1 << 41) + (address as u64 & 0xfff)),
         }
     }
 
@@ -277,6 +283,17 @@ impl State {
             return true;
         }
         self.next[running.index()] = next;
+        self.decide() == Some(running)
+    }
+
+    /// Between the halves of a step on the word at `address` that was split: a point whatever else is known of
+    /// the word. Whether the running flow may go on at once.
+    pub(super) fn arrive_between(&mut self, address: usize) -> bool {
+        if self.solo || self.failure.is_some() {
+            return true;
+        }
+        let running = self.running;
+        self.next[running.index()] = Next { at: self.name(address), writes: true };
         self.decide() == Some(running)
     }
 
@@ -305,7 +322,7 @@ impl State {
                     self.cpus[chosen.number()].prefetches += 1;
                     self.prefetch(chosen.number());
                 }
-                Kind::Actor | Kind::Flush | Kind::Tick => {
+                Kind::Actor | Kind::Flush | Kind::Tick | Kind::Handler => {
                     self.decided = Some(chosen);
                     return Some(chosen);
                 }
@@ -452,12 +469,15 @@ impl State {
             _ if self.cpus[number].handler.is_some() => false,
             kind => {
                 let cpu = &mut self.cpus[number];
-                cpu.handler = Some((agent, Status::Ready));
                 cpu.flow = Flow::default();
-                match kind {
-                    Kind::Flush => cpu.flush = false,
-                    _ => cpu.ticks += 1,
+                if kind == Kind::Flush {
+                    cpu.flush = false;
+                } else {
+                    // What is left of a tick is no interference: it has to go on.
+                    self.running = Agent::new(Kind::Handler, number);
+                    cpu.ticks += 1;
                 }
+                cpu.handler = Some((self.running, Status::Ready));
                 self.memory.pass(before, number);
                 true
             }
@@ -572,6 +592,23 @@ impl State {
         }
     }
 
+    // ---- flaws put in at run time ----
+
+    /// Whether this run has `flaw` at `site`.
+    #[inline]
+    pub(super) fn has(&self, flaw: Flaw, site: Site) -> bool {
+        self.settings.mutation.is_some_and(|put_in| put_in.flaw == flaw && put_in.hits(site))
+    }
+
+    /// Notes that `flaw` could be put in at `site`, in a step on the word `key` if it is one on a word.
+    #[inline]
+    pub(super) fn survey(&mut self, flaw: Flaw, site: Site, key: Option<u64>) {
+        if self.settings.survey && !self.solo {
+            let shared = key.is_none_or(|key| self.memory.word(key).is_shared());
+            self.coverage.place(Mutation { site, flaw }, shared);
+        }
+    }
+
     // ---- words ----
 
     /// Carries out one step of the running flow.
@@ -579,8 +616,12 @@ impl State {
     pub(super) fn execute(&mut self, cell: Cell, op: Op, order: Order, site: Site) -> u64 {
         let cpu = self.cpu();
         let key = self.name(cell.address);
+        if !self.focus.has(key) && self.is_alone(key, cpu, op) {
+            self.steps += 1;
+            // SAFETY: the component's promise (`Seam::carry_out`).
+            return unsafe { perform(cell, op) };
+        }
         self.note(key, op, site);
-        let mutated = self.settings.mutation.is_some_and(|mutation| mutation.hits(site));
         if op.is_rmw() || (op.writes() && order == Order::SeqCst) {
             self.drain(cpu);
         }
@@ -595,8 +636,13 @@ impl State {
             // SAFETY: the component's promise (`Seam::carry_out`).
             return held.map_or_else(|| unsafe { perform(cell, op) }, |held| held.value);
         }
-        if mutated && self.settings.mutation.is_some_and(Mutation::drops_store) && !op.is_rmw() {
-            return 0;
+        if op.is_rmw() {
+            self.survey(Flaw::SplitRmw, site, Some(key));
+        } else {
+            self.survey(Flaw::DropStore, site, Some(key));
+            if self.has(Flaw::DropStore, site) {
+                return 0;
+            }
         }
         let (carries, race) = self.memory.stores(cpu, key, op, order, site);
         if let Some(race) = race {
@@ -613,6 +659,24 @@ impl State {
         let old = unsafe { perform(cell, op) };
         self.land(key, carries);
         old
+    }
+
+    /// Whether this is a step on a word that nobody else has touched, by a CPU that holds no store back: then
+    /// nothing has to be known of it but who did.
+    #[inline]
+    fn is_alone(&mut self, key: u64, cpu: usize, op: Op) -> bool {
+        let who = self.who();
+        self.cpus[cpu].buffer.is_empty()
+            && (op.is_rmw() || !self.settings.tso || !op.writes())
+            && self.story.is_none()
+            && !self.touched.touch(key, who)
+    }
+
+    /// The running agent among those that touch words: actors, then the handlers of CPUs.
+    #[inline]
+    fn who(&self) -> u32 {
+        let number = self.running.number();
+        (if self.running.kind() == Kind::Actor { number } else { MOST + number }) as u32
     }
 
     /// Makes what a store carries known, and those ready who wait for the word.
@@ -661,10 +725,7 @@ impl State {
         let line = u64::from(site.line()) << 8 | u64::from(site.column());
         let mix = key ^ line << 20 ^ (running.index() as u64) << 58;
         self.hash = (self.hash.rotate_left(5) ^ mix).wrapping_mul(0x517c_c1b7_2722_0a95);
-        let who = match running.kind() {
-            Kind::Actor => running.number(),
-            _ => MOST + running.number(),
-        };
+        let who = self.who() as usize;
         if self.memory.touch(key, who as u32, op.writes()) {
             self.focus.learn(key);
             self.saw(Next { at: key, writes: op.writes() });
@@ -738,7 +799,7 @@ impl State {
             }
         }
         self.saw(Next { at: self.name(lock.address), writes: true });
-        self.flow().quiet += 1;
+        self.begins(lock);
         if self.running.kind() == Kind::Actor {
             self.actors[self.running.number()].wants = waits.then_some(*lock);
         }
@@ -750,15 +811,38 @@ impl State {
         if let Err(violation) = told {
             self.fail(FailureKind::LockRule, violation.to_string(), Some(lock.site));
         }
+        if step == rumpvm_platform::LockStep::Taken
+            && let Some(other) = self.other_holder(lock)
+        {
+            let message = format!("{lock} is taken, and held already: {other}");
+            self.fail(FailureKind::LockRule, message, Some(lock.site));
+        }
         if self.running.kind() == Kind::Actor {
             self.actors[self.running.number()].wants = None;
         }
         let flow = self.flow();
         flow.quiet = flow.quiet.saturating_sub(1);
+        flow.moving = None;
         if self.story.is_some() {
             let what = format!("{step:?} {}", super::story::lock(self, lock)).to_lowercase();
             self.tell(self.running, Some(lock.site), || what);
         }
+    }
+
+    /// How another flow holds `lock`, when neither of the two shares it. Tokens come and go while their holder
+    /// blocks.
+    fn other_holder(&self, lock: &LockUse) -> Option<LockUse> {
+        if lock.shared || lock.class.kind == LockKind::Token {
+            return None;
+        }
+        let (kind, number) = (self.running.kind(), self.running.number());
+        let actors = self.actors.iter().enumerate();
+        let actors = actors.filter(|(at, _)| kind != Kind::Actor || *at != number);
+        let cpus = self.cpus.iter().enumerate();
+        let cpus = cpus.filter(|(at, _)| kind == Kind::Actor || *at != number);
+        let flows = actors.map(|(_, actor)| &actor.flow).chain(cpus.map(|(_, cpu)| &cpu.flow));
+        let mut held = flows.flat_map(|flow| flow.witness.held());
+        held.find(|other| other.address == lock.address && !other.shared).copied()
     }
 
     /// A lock is about to be released.
@@ -768,7 +852,13 @@ impl State {
             self.fail(FailureKind::LockRule, violation.to_string(), Some(lock.site));
         }
         self.saw(Next { at: self.name(lock.address), writes: true });
-        self.flow().quiet += 1;
+        self.begins(lock);
+    }
+
+    fn begins(&mut self, lock: &LockUse) {
+        let flow = self.flow();
+        flow.quiet += 1;
+        flow.moving = (lock.class.kind == LockKind::Spin).then_some(*lock);
     }
 
     /// Checks that the running thread may give up its CPU.
@@ -795,6 +885,11 @@ impl State {
             let message = format!("a timer tick comes in while CPU {number} holds {lock}");
             self.fail(FailureKind::Context, message, Some(lock.site));
         }
+        if let Some(lock) = self.actors[occupant].flow.moving {
+            let message =
+                format!("a timer tick comes in while CPU {number} is taking or releasing {lock}");
+            self.fail(FailureKind::Context, message, Some(lock.site));
+        }
     }
 
     // ---- the end ----
@@ -803,6 +898,7 @@ impl State {
         let place = site.map(|site| format!("{}:{}", site.file(), site.line()));
         if self.failure.is_none() {
             self.failure = Some(Failure { kind, message, place });
+            super::run::set_failed(!self.unwinding);
         }
     }
 

@@ -1,0 +1,218 @@
+//! Seed 004, #2352 and #2369: several threads wait for one child; orphans; vfork; exec and exit against each other;
+//! a process that somebody still looks at.
+
+use std::rc::Rc;
+
+use rumpvm::sync::{Atomic, Ordering};
+use rumpvm::{CallError, Hold, Process, State, WaitFor};
+use rumpvm_hosted::explored::{Settings, Stage};
+
+use crate::{Kernel, Pc, Scenario};
+
+type Word = Atomic<u32, Pc>;
+type Held = Hold<Process<Pc>, Pc>;
+
+pub(super) fn table() -> Vec<Scenario> {
+    let settings = Settings { cpus: 3, ..Settings::default() };
+    let scenario = |name, says, setup| Scenario {
+        name,
+        report: "seed 004, #2352, #2369",
+        says,
+        settings,
+        setup,
+    };
+    vec![
+        scenario("wait-one-child", "two threads of a parent wait for its only child", one_child),
+        scenario("wait-two-children", "two threads wait for any of two children", two_children),
+        scenario("wait-orphan", "a parent exits while its child does; the heir waits", orphan),
+        scenario(
+            "wait-vfork",
+            "a parent waits for its space while the child exits or execs",
+            vfork,
+        ),
+        scenario("wait-exec", "a thread execs while others of its process end or exec", exec),
+        scenario("wait-exit-twice", "two threads exit one process, which has a child", exit_twice),
+        scenario("wait-fork-exit", "a process forks while it exits", fork_against_exit),
+        scenario("wait-zombie-held", "a process is looked at while it exits and is reaped", held),
+    ]
+}
+
+/// Boots; at the end every process that is left exits.
+fn boot(stage: &Stage) -> (Kernel, Held) {
+    let kernel = Kernel::boot_and(stage, |kernel| {
+        kernel.for_each_process(|process| process.exit(kernel.vm(), 0));
+        let mut left = 0;
+        kernel.for_each_process(|_| left += 1);
+        assert_eq!(left, 0, "a process is left in the table");
+    });
+    let first = kernel.first_process().expect("memory for a process");
+    (kernel, first)
+}
+
+/// An actor that uses a process.
+fn on(
+    stage: &Stage,
+    cpu: usize,
+    name: &str,
+    who: (&Kernel, &Held),
+    body: impl FnOnce(&Kernel, &Process<Pc>) + 'static,
+) {
+    let (kernel, process) = (who.0.clone(), who.1.clone());
+    stage.actor(cpu, name, move || body(&kernel, &process));
+}
+
+fn one_child(stage: &Stage) {
+    let (kernel, parent) = boot(stage);
+    let child = parent.fork(kernel.vm()).expect("memory for a child");
+    let pid = child.pid();
+    let reaped = Rc::new(Word::new(0));
+    for (cpu, whom) in [WaitFor::Any, WaitFor::Pid(pid)].into_iter().enumerate() {
+        let reaped = Rc::clone(&reaped);
+        on(stage, cpu, "waiter", (&kernel, &parent), move |kernel, parent| {
+            match parent.wait(kernel.vm(), whom, false) {
+                Ok(got) => {
+                    assert_eq!(got, Some((pid, 7)));
+                    assert_eq!(reaped.fetch_add(1, Ordering::Relaxed), 0, "it is reaped twice");
+                }
+                Err(error) => assert_eq!(error, CallError::NoChild),
+            }
+        });
+    }
+    on(stage, 2, "child", (&kernel, &child), |kernel, child| child.exit(kernel.vm(), 7));
+}
+
+fn two_children(stage: &Stage) {
+    let (kernel, parent) = boot(stage);
+    let children = [(); 2].map(|()| parent.fork(kernel.vm()).expect("memory for a child"));
+    let sum = Rc::new(Word::new(0));
+    for cpu in 0..2 {
+        let sum = Rc::clone(&sum);
+        on(stage, cpu, "waiter", (&kernel, &parent), move |kernel, parent| {
+            let got = parent.wait(kernel.vm(), WaitFor::Any, false);
+            let (_, status) = got.expect("there is a child for each").expect("it waits");
+            sum.fetch_add(status as u32, Ordering::Relaxed);
+            if sum.load(Ordering::Relaxed) == 3 {
+                let none = parent.wait(kernel.vm(), WaitFor::Any, true);
+                assert_eq!(none, Err(CallError::NoChild));
+            }
+        });
+        on(stage, 2, "child", (&kernel, &children[cpu]), move |kernel, child| {
+            child.exit(kernel.vm(), 1 + cpu as i32);
+        });
+    }
+}
+
+fn orphan(stage: &Stage) {
+    let (kernel, heir) = boot(stage);
+    let parent = heir.fork(kernel.vm()).expect("memory for a child");
+    let child = parent.fork(kernel.vm()).expect("memory for a child");
+    on(stage, 0, "heir", (&kernel, &heir), |kernel, heir| {
+        let mut statuses = [0; 2];
+        for status in &mut statuses {
+            let got = heir.wait(kernel.vm(), WaitFor::Any, false);
+            let (_, now) = got.expect("both become its children").expect("it waits");
+            *status = now;
+        }
+        statuses.sort_unstable();
+        assert_eq!(statuses, [1, 2]);
+    });
+    on(stage, 1, "parent", (&kernel, &parent), |kernel, parent| parent.exit(kernel.vm(), 1));
+    on(stage, 2, "child", (&kernel, &child), |kernel, child| child.exit(kernel.vm(), 2));
+}
+
+fn vfork(stage: &Stage) {
+    let (kernel, parent) = boot(stage);
+    for cpu in 0..2 {
+        let child = parent.vfork(kernel.vm()).expect("memory for a child");
+        let own = child.clone();
+        on(stage, 0, "parent", (&kernel, &parent), move |_, parent| {
+            own.await_release();
+            let (ours, theirs) = (parent.space(), own.space());
+            let shared = ours.zip(theirs).is_some_and(|(ours, theirs)| ours.is(&theirs));
+            assert!(!shared, "the parent goes on in a space that the child still uses");
+        });
+        on(stage, 1 + cpu, "child", (&kernel, &child), move |kernel, child| match cpu {
+            0 => child.exit(kernel.vm(), 0),
+            _ => child.exec(kernel.vm()).expect("memory for a space"),
+        });
+    }
+}
+
+fn exec(stage: &Stage) {
+    let (kernel, process) = boot(stage);
+    process.thread_starts();
+    process.thread_starts();
+    let execs = |kernel: &Kernel, process: &Process<Pc>| {
+        match process.exec(kernel.vm()) {
+            Ok(()) => assert_eq!(process.threads(), 1, "others run in the new space"),
+            // The other one is first, and waits for this thread to end.
+            Err(error) => {
+                assert_eq!(error, CallError::Again);
+                assert!(!process.thread_ends());
+            }
+        }
+    };
+    on(stage, 0, "execs", (&kernel, &process), execs);
+    on(stage, 1, "execs too", (&kernel, &process), execs);
+    on(stage, 2, "ends", (&kernel, &process), |_, process| assert!(!process.thread_ends()));
+}
+
+fn exit_twice(stage: &Stage) {
+    let (kernel, parent) = boot(stage);
+    let process = parent.fork(kernel.vm()).expect("memory for a child");
+    let child = process.fork(kernel.vm()).expect("memory for a child");
+    on(stage, 0, "exits", (&kernel, &process), |kernel, process| process.exit(kernel.vm(), 1));
+    on(stage, 1, "exits too", (&kernel, &process), |kernel, process| process.exit(kernel.vm(), 2));
+    on(stage, 2, "parent", (&kernel, &parent), move |kernel, parent| {
+        let got = parent.wait(kernel.vm(), WaitFor::Pid(process.pid()), false);
+        let (_, status) = got.expect("it is a child").expect("it waits");
+        assert!(status == 1 || status == 2);
+        assert_eq!(child.parent(), Some(parent.pid()));
+        assert_eq!(process.state(), State::Reaped);
+    });
+}
+
+fn fork_against_exit(stage: &Stage) {
+    let (kernel, parent) = boot(stage);
+    let process = parent.fork(kernel.vm()).expect("memory for a child");
+    on(stage, 0, "forks", (&kernel, &process), |kernel, process| {
+        match process.fork(kernel.vm()) {
+            // It was first: the exit hands the child on.
+            Ok(child) => assert_eq!(child.state(), State::Running),
+            Err(error) => assert_eq!(error, CallError::Invalid),
+        }
+    });
+    on(stage, 1, "exits", (&kernel, &process), |kernel, process| process.exit(kernel.vm(), 0));
+    on(stage, 2, "parent", (&kernel, &parent), |kernel, parent| {
+        let got = parent.wait(kernel.vm(), WaitFor::Any, false);
+        got.expect("there is a child").expect("it waits");
+    });
+}
+
+fn held(stage: &Stage) {
+    let (kernel, parent) = boot(stage);
+    let child = parent.fork(kernel.vm()).expect("memory for a child");
+    let pid = child.pid();
+    on(stage, 0, "parent", (&kernel, &parent), |kernel, parent| {
+        let got = parent.wait(kernel.vm(), WaitFor::Any, false);
+        assert_eq!(got.map(|got| got.map(|(_, status)| status)), Ok(Some(3)));
+    });
+    on(stage, 1, "looks", (&kernel, &parent), move |kernel, parent| {
+        let Some(child) = kernel.find_process(pid) else { return };
+        let space = child.space();
+        if let Some(space) = space.filter(|space| space.try_enter()) {
+            // Its mappings stay for as long as they are used.
+            kernel.leave_space(&space);
+        }
+        if child.state() == State::Zombie(3) {
+            assert!(child.space().is_none(), "a zombie has a space");
+            assert_eq!(child.parent(), Some(parent.pid()));
+        }
+        if kernel.find_process(pid).is_none() {
+            assert_eq!(child.state(), State::Reaped);
+        }
+    });
+    on(stage, 2, "child", (&kernel, &child), |kernel, child| child.exit(kernel.vm(), 3));
+    // The last hold may be the one who looks.
+    drop(child);
+}
