@@ -386,7 +386,9 @@ fn store_against(stage: &Stage, call: fn(&User), fits: fn(Result<u8, FaultError>
         let stored = user.store(FAR, 11);
         assert!(matches!(stored, Ok(()) | Err(FaultError::Unmapped { .. })), "{stored:?}");
         let seen = user.load(FAR);
-        assert!(fits(seen) || seen == Ok(11), "{seen:?}");
+        // A call that has begun to take the page away may not be done with it when the store is refused.
+        let early = stored.is_err() && seen == Ok(1);
+        assert!(fits(seen) || seen == Ok(11) || early, "{seen:?}");
         assert_eq!(user.load(FAR + PAGE_SIZE), Ok(2));
     });
     stage.actor(1, "call", move || call(&twin));

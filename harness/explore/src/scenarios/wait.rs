@@ -85,7 +85,7 @@ fn two_children(stage: &Stage) {
     let (kernel, parent) = boot(stage);
     let children = [(); 2].map(|()| parent.fork(kernel.vm()).expect("memory for a child"));
     let sum = Rc::new(Word::new(0));
-    for cpu in 0..2 {
+    for (cpu, child) in children.iter().enumerate() {
         let sum = Rc::clone(&sum);
         on(stage, cpu, "waiter", (&kernel, &parent), move |kernel, parent| {
             let got = parent.wait(kernel.vm(), WaitFor::Any, false);
@@ -96,7 +96,7 @@ fn two_children(stage: &Stage) {
                 assert_eq!(none, Err(CallError::NoChild));
             }
         });
-        on(stage, 2, "child", (&kernel, &children[cpu]), move |kernel, child| {
+        on(stage, 2, "child", (&kernel, child), move |kernel, child| {
             child.exit(kernel.vm(), 1 + cpu as i32);
         });
     }
