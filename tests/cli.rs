@@ -104,3 +104,32 @@ fn a_reader_that_has_gone_is_no_failure() {
     command.args(["run", "bigbuffer", "--rounds", "1", "--json"]).stdout(writer);
     assert!(command.status().expect("the binary was built for this test").success());
 }
+
+#[test]
+fn a_scenario_gives_the_same_runs_in_every_process() {
+    let line = "explore store-against-fork --schedules 60 --seed 3 --json";
+    let hash = || {
+        let output = rumpvm(line);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let said: serde_json::Value = serde_json::from_slice(&output.stdout).expect("it is JSON");
+        assert_eq!(said["found"], serde_json::Value::Null);
+        said["hash"].clone()
+    };
+    assert_eq!(hash(), hash());
+}
+
+#[test]
+fn a_schedule_can_be_run_again_and_told() {
+    let output = rumpvm("explore store-against-fork --memory sc --replay 0.40-1");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("CPU 1"), "{said}");
+}
+
+#[test]
+fn what_cannot_be_explored_is_named() {
+    assert_refused("explore nonesuch", &["nonesuch", "--list"]);
+    assert_refused("explore store-against-fork --replay 0.1-1", &["--memory"]);
+    assert_refused("explore store-against-fork --memory sc --replay soon", &["soon", "AGENT"]);
+    assert_refused("explore --cpus 9", &["9", "--cpus"]);
+    assert_refused("explore --strategy luck", &["luck", "pct2"]);
+}

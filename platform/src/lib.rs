@@ -77,14 +77,14 @@ pub trait Seam: Sized + Send + Sync + 'static {
     /// Blocks the calling thread while `*word == expected`, as a futex does: the comparison and the
     /// decision to sleep are one step for [`Seam::wakeup`]. May return early, and does so once
     /// [`Seam::clock`] has reached `until`. Never called with a spin lock held.
-    fn sleep(word: &AtomicU32, expected: u32, until: Option<u64>) {
-        let _ = (expected, until);
+    fn sleep(word: &AtomicU32, expected: u32, until: Option<u64>, site: Site) {
+        let _ = (expected, until, site);
         Self::relax(ptr::from_ref(word) as usize);
     }
 
     /// Wakes every thread that sleeps on `word`.
-    fn wakeup(word: &AtomicU32) {
-        let _ = word;
+    fn wakeup(word: &AtomicU32, site: Site) {
+        let _ = (word, site);
     }
 
     /// Nanoseconds since some moment; never goes back. In a home without a clock no wait times out.
@@ -125,8 +125,8 @@ pub trait Seam: Sized + Send + Sync + 'static {
 
     /// Passes a full fence on every CPU, in the middle of whatever it does. Readers then need no fence of their
     /// own (`sync::epoch` of the component).
-    fn fence_everywhere() {
-        unreachable!("this home cannot fence everywhere");
+    fn fence_everywhere(site: Site) {
+        unreachable!("this home cannot fence everywhere, as {site} wants");
     }
 
     /// Something is done to a lock; see [`LockStep`].

@@ -51,6 +51,8 @@ impl Memory {
 pub enum Depth {
     /// So many schedules in each memory order.
     Schedules(u64),
+    /// As many as have so many points together, in each memory order.
+    Points(u64),
     /// Every schedule with at most so many preemptions, and no others.
     Exhaustive(u32),
     /// As many as fit into this time.
@@ -128,14 +130,14 @@ pub fn explore(
         classes: HashSet::new(),
         start: Instant::now(),
         stopped: false,
-        done: (0, 0),
+        done: (0, 0, 0),
     };
     for memory in &options.memory {
         search.go(*memory)?;
         if search.stopped {
             break;
         }
-        search.done = (search.done.0 + 1, search.seen.schedules);
+        search.done = (search.done.0 + 1, search.seen.schedules, search.seen.steps);
     }
     search.seen.time = search.start.elapsed();
     Ok(search.seen)
@@ -161,8 +163,8 @@ struct Search<'a, F> {
     classes: HashSet<u64>,
     start: Instant,
     stopped: bool,
-    /// Memory orders done, and schedules that they took.
-    done: (u64, u64),
+    /// Memory orders done, and schedules and points that they took.
+    done: (u64, u64, u64),
 }
 
 impl<F: FnMut(&Explored) -> bool> Search<'_, F> {
@@ -248,10 +250,11 @@ impl<F: FnMut(&Explored) -> bool> Search<'_, F> {
 
     /// Whether one part in `share` of the budget for this memory order is spent.
     fn is_spent(&self, share: u64) -> bool {
-        let (orders, schedules) = self.done;
+        let (orders, schedules, points) = self.done;
         match self.options.depth {
             Depth::Exhaustive(_) => false,
             Depth::Schedules(count) => self.seen.schedules - schedules >= count / share,
+            Depth::Points(count) => self.seen.steps - points >= count / share,
             Depth::Time(time) => {
                 let each = time / self.options.memory.len() as u32;
                 self.start.elapsed() >= each * orders as u32 + each / share as u32

@@ -4,10 +4,12 @@
 //! Owns:  [`Kernel`] the component; [`User`] one use of its space, given up when it is dropped.
 
 use std::ops::Deref;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use rumpvm::{Backing, CallError, FaultError, Hold, MapFlags, Space, Vm};
-use rumpvm_arch::{PAGE_SIZE, PageFault, Prot, VirtAddr};
+use rumpvm::{
+    Backing, CallError, FaultError, Hold, MapFlags, Object, RemapFlags, Space, SyncFlags, Vm,
+};
+use rumpvm_arch::{PAGE_SIZE, PageFault, PhysAddr, Prot, VirtAddr};
 use rumpvm_hosted::Upcalls;
 use rumpvm_hosted::explored::{Explored, Stage};
 
@@ -17,8 +19,20 @@ pub type Pc = Explored;
 /// Faults in a row after which an access makes no progress for sure.
 const PATIENCE: u32 = 1000;
 
+/// A page whose amap needs no node but a leaf, and the pages behind it.
+pub const NEAR: VirtAddr = VirtAddr(0x10_0000);
+
+/// A page far up: its amap has three levels.
+pub const FAR: VirtAddr = VirtAddr(0x4000_0000);
+
+/// What is to hold at the end.
+type End = Box<dyn FnOnce(&Kernel) + Send>;
+
 struct Shared {
     vm: Vm<Pc>,
+    ends: Mutex<Vec<End>>,
+    /// Users who stay until everything was checked once.
+    kept: Mutex<Vec<User>>,
 }
 
 impl Upcalls for Shared {
@@ -45,19 +59,56 @@ impl Kernel {
 
     /// As [`Kernel::boot`]; before the invariants are checked, `last` is called.
     pub fn boot_and(stage: &Stage, last: impl FnOnce(&Self) + 'static) -> Self {
+        Self::boot_with(stage, 0, last)
+    }
+
+    /// As [`Kernel::boot`]; the last `frames` frames are a device's, and not the component's.
+    pub fn boot_beside(stage: &Stage, frames: u64) -> Self {
+        Self::boot_with(stage, frames, |_| ())
+    }
+
+    fn boot_with(stage: &Stage, beside: u64, last: impl FnOnce(&Self) + 'static) -> Self {
         let machine = Pc::here();
         let (start, end) = machine.memory();
+        let end = PhysAddr(end.0 - beside * PAGE_SIZE);
         let vm = Vm::new(machine.clone()).expect("memory for the component");
         vm.add_memory(start, end).expect("it is memory");
-        let kernel = Self { shared: Arc::new(Shared { vm }) };
+        let shared = Shared { vm, ends: Mutex::default(), kept: Mutex::default() };
+        let kernel = Self { shared: Arc::new(shared) };
         let weak: Weak<Shared> = Arc::downgrade(&kernel.shared);
         machine.connect(weak);
         let own = kernel.clone();
         stage.finally(move || {
             last(&own);
-            own.check();
+            own.end();
         });
         kernel
+    }
+
+    /// At the end of the run `end` is called, while those who are kept are still there.
+    pub fn at_end(&self, end: impl FnOnce(&Self) + Send + 'static) {
+        all(&self.shared.ends).push(Box::new(end));
+    }
+
+    /// Lets `user` stay until the end, so that his space is checked with what is mapped in it.
+    pub fn keep(&self, user: User) {
+        all(&self.shared.kept).push(user);
+    }
+
+    fn end(&self) {
+        for end in std::mem::take(&mut *all(&self.shared.ends)) {
+            end(self);
+        }
+        let kept = std::mem::take(&mut *all(&self.shared.kept));
+        if !kept.is_empty() {
+            self.check();
+            drop(kept);
+        }
+        self.check();
+        // Only a write that failed keeps an object, and that has no user.
+        self.objects.for_each(|object| {
+            assert_eq!(object.users(), 0, "object {} has users that are gone", object.id());
+        });
     }
 
     /// Stops the run if any invariant is broken. At a quiet moment.
@@ -87,6 +138,11 @@ impl Deref for Kernel {
     fn deref(&self) -> &Vm<Pc> {
         self.vm()
     }
+}
+
+/// The list behind a lock that nobody else wants: one host thread plays them all.
+fn all<T>(list: &Mutex<Vec<T>>) -> std::sync::MutexGuard<'_, Vec<T>> {
+    list.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// One thread's use of a space.
@@ -129,6 +185,63 @@ impl User {
     pub fn map(&self, at: VirtAddr, pages: u64) -> Result<VirtAddr, CallError> {
         let (length, flags) = (pages * PAGE_SIZE, ANON | MapFlags::FIXED);
         self.space.mmap(self.vm(), at, length, Prot::RW, flags, Backing::Anonymous, 0)
+    }
+
+    /// Maps `pages` pages of memory at `at` that forks share.
+    pub fn share(&self, at: VirtAddr, pages: u64) -> Result<VirtAddr, CallError> {
+        let flags = MapFlags::SHARED | MapFlags::ANONYMOUS | MapFlags::FIXED;
+        let length = pages * PAGE_SIZE;
+        self.space.mmap(self.vm(), at, length, Prot::RW, flags, Backing::Anonymous, 0)
+    }
+
+    /// Maps the first `pages` pages of `object` at `at`, shared or privately as `kind` says.
+    pub fn map_object(
+        &self,
+        at: VirtAddr,
+        pages: u64,
+        object: &Hold<Object<Pc>, Pc>,
+        kind: MapFlags,
+    ) -> Result<VirtAddr, CallError> {
+        let (length, flags) = (pages * PAGE_SIZE, kind | MapFlags::FIXED);
+        self.space.mmap(self.vm(), at, length, Prot::RW, flags, Backing::Object(object), 0)
+    }
+
+    /// Gives advice on `pages` pages at `at`, with the numbers of madvise(2).
+    pub fn advise(&self, at: VirtAddr, pages: u64, advice: i32) -> Result<(), CallError> {
+        self.space.madvise(self.vm(), at, pages * PAGE_SIZE, advice)
+    }
+
+    /// Drops what is in memory of `pages` private pages at `at`.
+    pub fn forget(&self, at: VirtAddr, pages: u64) -> Result<(), CallError> {
+        self.advise(at, pages, 4)
+    }
+
+    /// Brings `pages` pages at `at` in, ready to be stored to.
+    pub fn populate(&self, at: VirtAddr, pages: u64) -> Result<(), CallError> {
+        self.advise(at, pages, 23)
+    }
+
+    /// Moves `pages` pages from `at` to `to`, in place of what is there.
+    pub fn relocate(&self, at: VirtAddr, pages: u64, to: VirtAddr) -> Result<VirtAddr, CallError> {
+        let (length, flags) = (pages * PAGE_SIZE, RemapFlags::MAYMOVE | RemapFlags::FIXED);
+        self.space.mremap(self.vm(), at, length, length, flags, to)
+    }
+
+    /// Writes what was stored to `pages` pages of files at `at`.
+    pub fn sync(&self, at: VirtAddr, pages: u64) -> Result<(), CallError> {
+        self.space.msync(self.vm(), at, pages * PAGE_SIZE, SyncFlags::SYNC)
+    }
+
+    /// Reads a byte as the kernel does for a call of some program.
+    pub fn copy_in(&self, at: VirtAddr) -> Result<u8, FaultError> {
+        let mut byte = [0];
+        self.space.copy_in(self.vm(), at, &mut byte)?;
+        Ok(byte[0])
+    }
+
+    /// Writes a byte as the kernel does for a call of some program.
+    pub fn copy_out(&self, at: VirtAddr, byte: u8) -> Result<(), FaultError> {
+        self.space.copy_out(self.vm(), at, &[byte])
     }
 
     /// Unmaps `pages` pages at `at`.

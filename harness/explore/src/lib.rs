@@ -10,18 +10,24 @@
 //!
 //! To add a scenario, add a file to `scenarios` and its line to the table there.
 
+mod disk;
 mod engine;
 mod ground;
+mod hunt;
 mod scenario;
 pub mod scenarios;
 mod shrink;
+mod sites;
 pub mod strategy;
 mod tell;
 
+pub use disk::Disk;
 pub use engine::{Depth, Explored, Found, Memory, Options, explore, replay, settings};
-pub use ground::{Kernel, Pc, User};
+pub use ground::{FAR, Kernel, NEAR, Pc, User};
+pub use hunt::{Bag, Limits, hunt};
 pub use scenario::Scenario;
 pub use shrink::{Shrunk, shrink};
+pub use sites::{Place, survey, try_flaw};
 pub use tell::tell;
 
 /// What a run allocates comes from the heap of that run, so that addresses repeat.

@@ -16,3 +16,15 @@ pub struct Scenario {
     /// Puts actors on the stage.
     pub setup: fn(&Stage),
 }
+
+impl Scenario {
+    /// A scenario on the usual machine.
+    pub const fn new(
+        name: &'static str,
+        report: &'static str,
+        says: &'static str,
+        setup: fn(&Stage),
+    ) -> Self {
+        Self { name, report, says, settings: Settings::USUAL, setup }
+    }
+}

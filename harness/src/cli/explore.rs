@@ -31,12 +31,16 @@ pub(super) struct ExploreArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     schedules: Option<u64>,
 
+    /// As many schedules as have so many points together, in each memory order.
+    #[arg(long, value_name = "N", conflicts_with = "schedules")]
+    points: Option<u64>,
+
     /// Every schedule with at most so many preemptions and accidents, instead.
-    #[arg(long, value_name = "D", conflicts_with = "schedules")]
+    #[arg(long, value_name = "D", conflicts_with_all = ["schedules", "points"])]
     exhaustive: Option<u32>,
 
     /// As many schedules as fit into this time, over all scenarios: 10m, 1h...
-    #[arg(long, value_name = "TIME", value_parser = values::time, conflicts_with_all = ["schedules", "exhaustive"])]
+    #[arg(long, value_name = "TIME", value_parser = values::time, conflicts_with_all = ["schedules", "points", "exhaustive"])]
     time: Option<Duration>,
 
     /// What random choices follow from.
@@ -56,7 +60,7 @@ pub(super) struct ExploreArgs {
     cpus: Option<u8>,
 
     /// Run one schedule of one scenario, as it was printed, and tell its story.
-    #[arg(long, value_name = "SCHEDULE", conflicts_with_all = ["schedules", "exhaustive", "time", "strategy"])]
+    #[arg(long, value_name = "SCHEDULE", conflicts_with_all = ["schedules", "points", "exhaustive", "time", "strategy"])]
     replay: Option<String>,
 
     /// Tell every step of a story, not only those that two CPUs had to do with.
@@ -149,9 +153,10 @@ fn memory(orders: Orders) -> Vec<Memory> {
 fn all(arguments: &ExploreArgs, chosen: &[Scenario]) -> Result<Vec<Explored>> {
     let workers = thread::available_parallelism().map_or(1, usize::from).min(chosen.len());
     let share = |time: Duration| time * workers as u32 / chosen.len() as u32;
-    let depth = match (arguments.exhaustive, arguments.time) {
-        (Some(bound), _) => Depth::Exhaustive(bound),
-        (_, Some(time)) => Depth::Time(share(time)),
+    let depth = match (arguments.exhaustive, arguments.time, arguments.points) {
+        (Some(bound), ..) => Depth::Exhaustive(bound),
+        (_, Some(time), _) => Depth::Time(share(time)),
+        (.., Some(points)) => Depth::Points(points),
         _ => Depth::Schedules(arguments.schedules.unwrap_or(SCHEDULES)),
     };
     let options = Options {

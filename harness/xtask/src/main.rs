@@ -7,6 +7,7 @@ mod bare;
 mod bench;
 mod check;
 mod debian;
+mod explore;
 mod layers;
 mod mutants;
 mod sanitize;
@@ -39,6 +40,8 @@ enum Chore {
         /// What to measure.
         what: bench::What,
     },
+    /// Every scenario under some ten thousand schedules each; with `--nightly` under as many as a night allows.
+    Explore(explore::Arguments),
     /// Imports that point the wrong way, by crate and by module.
     Layers,
     /// The tests and workloads with several CPUs under AddressSanitizer and ThreadSanitizer; sets up
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
         Chore::Test => test::run(),
         Chore::Bare => bare::run(),
         Chore::Bench { what: bench::What::Locks } => bench::locks(),
+        Chore::Explore(arguments) => explore::run(&arguments),
         Chore::Layers => layers::run(),
         Chore::Sanitize(arguments) => sanitize::run(&arguments),
         Chore::Mutants(arguments) => mutants::run(&arguments),

@@ -1,14 +1,14 @@
 //! `cargo xtask test`: everything that can fail on a machine without special hardware.
 //!
-//! Four stages: the tests of every crate; the component for bare metal; what locks cost; and the command line
-//! as a user would type it, in release mode, each run ending with `check`. What boots in an emulator comes
-//! after the second, whose objects it needs.
+//! Five stages: the tests of every crate; the component for bare metal; what locks cost; every scenario of the
+//! explorer; and the command line as a user would type it, in release mode, each run ending with `check`. What
+//! boots in an emulator comes after the second, whose objects it needs.
 
 use std::process::Command;
 
 use anyhow::Result;
 
-use crate::{bare, bench, step, workspace};
+use crate::{bare, bench, explore, step, workspace};
 
 /// The runs of the command line. Each exits with 0 only if `check` passed at its end. Seeds are fixed, so
 /// that what fails here fails again at the next desk.
@@ -28,6 +28,7 @@ pub(crate) fn run() -> Result<()> {
     bare::run()?;
     bench::locks()?;
     step::run("release build", &mut step::cargo(&root, "build --release -p rumpvm-harness"))?;
+    explore::short()?;
     command_line()
 }
 

@@ -229,7 +229,7 @@ impl<F: Format> Seam for Hosted<F> {
         here::intr_restore();
     }
 
-    fn sleep(word: &AtomicU32, expected: u32, until: Option<u64>) {
+    fn sleep(word: &AtomicU32, expected: u32, until: Option<u64>, _site: Site) {
         may_switch("a thread sleeps");
         here(|here| {
             here.count_wait();
@@ -253,7 +253,7 @@ impl<F: Format> Seam for Hosted<F> {
         });
     }
 
-    fn wakeup(word: &AtomicU32) {
+    fn wakeup(word: &AtomicU32, _site: Site) {
         here(|here| {
             for sleeper in here.machine.sleepers.leave(word) {
                 if sleeper.cpu == here.id {
@@ -280,7 +280,7 @@ impl<F: Format> Seam for Hosted<F> {
         fences::work_everywhere()
     }
 
-    fn fence_everywhere() {
+    fn fence_everywhere(_site: Site) {
         fences::everywhere();
     }
 

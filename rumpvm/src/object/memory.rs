@@ -16,17 +16,22 @@ impl<P: Platform> Object<P> {
         pin: &'p Pin<'_, P>,
         index: u64,
     ) -> Result<Resident<'p, P>, NoMemory> {
-        let mut leaf = self.pages.leaf_mut(&mmu.phys, pin, index)?;
+        let phys = &mmu.phys;
+        let made = self.pages.leaf_mut(phys, pin, index);
+        let mut leaf = made.inspect_err(|NoMemory| self.pages.trim(phys, index))?;
         if let Slot::Page(frame) = leaf.get(index) {
             if mmu.phys.page(frame).is_busy() {
                 return Ok(Resident::Busy(frame));
             }
             return Ok(Resident::Page(frame, Some(leaf)));
         }
-        let fresh = mmu.phys.alloc_zeroed()?;
-        match self.install(mmu, &mut leaf, index, fresh) {
-            Some(frame) => Ok(Resident::Page(frame, Some(leaf))),
-            None => Ok(Resident::BeyondEnd),
+        let filled = phys.alloc_zeroed().map(|fresh| self.install(mmu, &mut leaf, index, fresh));
+        if let Ok(Some(frame)) = filled {
+            return Ok(Resident::Page(frame, Some(leaf)));
         }
+        // If the object has ended meanwhile, nobody else gives the nodes up.
+        drop(leaf);
+        self.pages.trim(phys, index);
+        filled.map(|_| Resident::BeyondEnd)
     }
 }

@@ -49,6 +49,7 @@ impl<P: Platform> Object<P> {
             Ok(leaf) => leaf,
             Err(NoMemory) => {
                 phys.free(fresh);
+                self.pages.trim(phys, index);
                 return Err(PagerError::NoMemory);
             }
         };
@@ -57,7 +58,12 @@ impl<P: Platform> Object<P> {
             phys.free(fresh);
             return Ok(());
         }
-        let Some(frame) = self.install(mmu, &mut leaf, index, fresh) else { return Ok(()) };
+        let Some(frame) = self.install(mmu, &mut leaf, index, fresh) else {
+            // If the object has ended meanwhile, nobody else gives the nodes up.
+            drop(leaf);
+            self.pages.trim(phys, index);
+            return Ok(());
+        };
         let Some(busy) = phys.page(frame).try_busy() else {
             phys.broken(format_args!("{frame:?} was busy before it could be seen"));
         };

@@ -188,7 +188,8 @@ impl<P: Platform> Page<P> {
     /// Makes the page busy, if it is not.
     pub fn try_busy(&self) -> Option<Busy<'_, P>> {
         let before = self.state.fetch_or(BUSY, Ordering::Acquire);
-        (before & BUSY == 0).then_some(Busy { page: self })
+        // Lazily: a `Busy` that is made and dropped ends the busy state of whoever has it.
+        (before & BUSY == 0).then(|| Busy { page: self })
     }
 
     /// Sleeps while the page is busy; may return early. Whatever was read before must be looked up again.

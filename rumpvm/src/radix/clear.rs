@@ -34,6 +34,13 @@ impl<P: Platform> Radix<P> {
         }
     }
 
+    /// Gives up the empty nodes on the way to `index`: for whoever made them, and put nothing there. The path must
+    /// be this tree's alone.
+    pub fn trim(&self, phys: &Phys<P>, index: u64) {
+        let _path = self.path.lock(self.locks.path);
+        self.prune(phys, index);
+    }
+
     /// Takes the page at `index` out and returns it with the reference that the slot had. The path must
     /// be this tree's alone.
     pub fn take(&self, phys: &Phys<P>, pin: &Pin<'_, P>, index: u64) -> Option<Frame> {
@@ -82,6 +89,10 @@ impl<P: Platform> Radix<P> {
             from: u64,
             hi: u64,
         ) -> Option<(Link, u64)> {
+            // A root that is a leaf can end before the range begins.
+            if base + span(node.height + 1) <= from {
+                return None;
+            }
             if node.height == 1 || (base >= from && base + span(node.height + 1) <= hi) {
                 return Some((node, base));
             }

@@ -20,7 +20,7 @@ use core::ptr::{self, NonNull};
 use rumpvm_platform::Seam;
 
 use super::percpu::PerCpu;
-use super::seam::{Atomic, AtomicPtr, Ordering, compiler_fence, fence};
+use super::seam::{Atomic, AtomicPtr, Ordering, compiler_fence, fence, fence_everywhere};
 use crate::NoMemory;
 
 /// Not pinned. Epochs start above it.
@@ -118,7 +118,7 @@ impl<S: Seam> Epoch<S> {
     pub fn advance(&self) -> u64 {
         let now = self.now.load(Ordering::Acquire);
         if S::fences_everywhere() {
-            S::fence_everywhere();
+            fence_everywhere::<S>();
         } else {
             fence::<S>();
         }

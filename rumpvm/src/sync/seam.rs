@@ -280,20 +280,24 @@ impl<S: Seam> Atomic<u32, S> {
     /// Gives up the CPU, and every token of the thread, while the word is `expected`; may return early. Look
     /// again afterwards.
     #[inline]
+    #[track_caller]
     pub fn sleep_while(&self, expected: u32) {
         self.sleep_until(expected, None);
     }
 
     /// As [`Atomic::sleep_while`], until [`Seam::clock`] has reached `until` at most.
     #[inline]
+    #[track_caller]
     pub fn sleep_until(&self, expected: u32, until: Option<u64>) {
-        given_up::<S>(|| S::sleep(&self.cell, expected, until));
+        let site = Location::caller();
+        given_up::<S>(|| S::sleep(&self.cell, expected, until, site));
     }
 
     /// Wakes every thread that sleeps on this word.
     #[inline]
+    #[track_caller]
     pub fn wake_sleepers(&self) {
-        S::wakeup(&self.cell);
+        S::wakeup(&self.cell, Location::caller());
     }
 }
 
@@ -391,6 +395,13 @@ pub fn fence<S: Seam>() {
 #[inline(always)]
 pub fn compiler_fence() {
     atomic::compiler_fence(Ordering::SeqCst);
+}
+
+/// A full fence on every CPU, where the home can pass one: [`Seam::fences_everywhere`].
+#[inline]
+#[track_caller]
+pub fn fence_everywhere<S: Seam>() {
+    S::fence_everywhere(Location::caller());
 }
 
 /// Whether the home lets a heap allocation go ahead.

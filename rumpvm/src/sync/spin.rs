@@ -90,7 +90,7 @@ impl<S: Seam> RawSpin<S> {
         let wanted = self.used(class);
         S::lock_step(LockStep::Try, &wanted);
         let interrupts = S::intr_save();
-        // What the last holder did is known by `owner`, not by `next`.
+        // What the last holder did is seen through the word that he stored on unlocking.
         let owner = self.owner.load(Ordering::Acquire);
         // `next == owner` means that nobody holds the lock or waits for it.
         match self.next.compare_exchange(owner, owner.wrapping_add(1), Ordering::Acquire) {

@@ -8,7 +8,9 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rumpvm_platform::{CpuId, LockClass, LockKind, LockStep, LockUse, Seam, ThreadLocal, Witness};
+use rumpvm_platform::{
+    CpuId, LockClass, LockKind, LockStep, LockUse, Seam, Site, ThreadLocal, Witness,
+};
 
 pub(crate) struct Threads;
 
@@ -45,7 +47,7 @@ impl Seam for Threads {
         std::thread::yield_now();
     }
 
-    fn sleep(word: &AtomicU32, expected: u32, until: Option<u64>) {
+    fn sleep(word: &AtomicU32, expected: u32, until: Option<u64>, _: Site) {
         WITNESS
             .with_borrow(|witness| witness.may_sleep())
             .unwrap_or_else(|broken| panic!("{broken}"));
@@ -62,7 +64,7 @@ impl Seam for Threads {
         }
     }
 
-    fn wakeup(_: &AtomicU32) {
+    fn wakeup(_: &AtomicU32, _: Site) {
         let _bed = bed();
         BELL.notify_all();
     }

@@ -1,15 +1,35 @@
-//! `cargo xtask mutants`: whether the tests would notice if the code were wrong.
+//! `cargo xtask mutants`: whether anybody would notice if the code were wrong.
+//!
+//! | mutants | are | have to be noticed by |
+//! |---|---|---|
+//! | by name, or all | patches of `tests/mutants` | the explorer |
+//! | `--sites` | stores, fences, wake-ups and the like left out at run time | the explorer |
+//! | `--ordinary` | small changes that cargo-mutants makes | the ordinary tests |
 
+mod explored;
+mod hunter;
 mod ordinary;
+mod patch;
+mod scratch;
+mod sites;
 mod survivors;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::Args;
 
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// Small changes that cargo-mutants makes, against the ordinary tests.
-    #[arg(long)]
+    /// Patches of tests/mutants, without the ending; all of them if none is named.
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
+    /// Instead, each store, fence, wake-up and so on that can be left out or split at run time, in each place.
+    #[arg(long, conflicts_with = "names")]
+    sites: bool,
+    /// Schedules for each of those.
+    #[arg(long, value_name = "N", requires = "sites", default_value_t = sites::SCHEDULES)]
+    schedules: u64,
+    /// Instead, small changes that cargo-mutants makes, against the ordinary tests.
+    #[arg(long, conflicts_with_all = ["names", "sites"])]
     ordinary: bool,
     /// Only every Nth of them, beginning with number K, from 0: a full run takes hours.
     #[arg(long, value_name = "K/N", requires = "ordinary")]
@@ -18,8 +38,11 @@ pub(crate) struct Arguments {
 
 /// Runs the mutants that the arguments name.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    if !arguments.ordinary {
-        bail!("name the mutants to run: --ordinary");
+    if arguments.ordinary {
+        ordinary::run(arguments.shard.as_deref())
+    } else if arguments.sites {
+        sites::run(arguments.schedules)
+    } else {
+        explored::run(&arguments.names)
     }
-    ordinary::run(arguments.shard.as_deref())
 }

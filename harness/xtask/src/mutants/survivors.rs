@@ -1,35 +1,49 @@
-//! Survivors that are accepted: `tests/mutants/ordinary.txt`, each under the reason why no test kills it.
+//! Survivors that are accepted: `tests/mutants/ordinary.txt` and `sites.txt`, each under the reason why nothing
+//! kills it.
 //!
 //! A mutant is named by its file and what it does, without its line, which moves with every change. Two
-//! that do the same in one function have one name and are listed twice.
+//! that do the same in one function have one name and are listed twice. A reason that begins with "Equivalent"
+//! says that the mutant does nothing wrong.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, bail};
 
-/// How often each accepted name may survive.
+/// Which names may survive.
 #[derive(Debug, Default)]
-pub(super) struct Accepted(BTreeMap<String, usize>);
+pub(super) struct Accepted {
+    /// How often.
+    names: BTreeMap<String, usize>,
+    equivalent: BTreeSet<String>,
+}
 
 impl Accepted {
     /// Reads the list: mutants, a line each, below a comment that says why; a blank line ends the comment's
     /// reach.
     pub(super) fn parse(text: &str) -> Result<Self> {
-        let mut names = BTreeMap::new();
-        let mut has_reason = false;
+        let mut accepted = Self::default();
+        let mut reason = None;
         for (number, line) in text.lines().enumerate() {
             let line = line.trim();
             if line.is_empty() {
-                has_reason = false;
-            } else if line.starts_with('#') {
-                has_reason = true;
-            } else if has_reason {
-                *names.entry(line.to_owned()).or_default() += 1;
+                reason = None;
+            } else if let Some(words) = line.strip_prefix('#') {
+                reason.get_or_insert(words.trim());
+            } else if let Some(reason) = reason {
+                *accepted.names.entry(line.to_owned()).or_default() += 1;
+                if reason.starts_with("Equivalent") {
+                    accepted.equivalent.insert(line.to_owned());
+                }
             } else {
                 bail!("line {}: a survivor without a reason: {line}", number + 1);
             }
         }
-        Ok(Self(names))
+        Ok(accepted)
+    }
+
+    /// Whether the list says that `mutant` does nothing wrong.
+    pub(super) fn is_equivalent(&self, mutant: &str) -> bool {
+        self.equivalent.contains(&name(mutant))
     }
 
     /// Those of `missed` that are not on the list, and those on the list that are not among `missed` though
@@ -37,14 +51,16 @@ impl Accepted {
     pub(super) fn compare(mut self, missed: &[String], killed: &[String]) -> Complaints {
         let mut complaints = Complaints::default();
         for mutant in missed {
-            match self.0.get_mut(&name(mutant)) {
+            match self.names.get_mut(&name(mutant)) {
                 Some(left) if *left > 0 => *left -= 1,
                 _ => complaints.unlisted.push(mutant.clone()),
             }
         }
         for mutant in killed {
             let name = name(mutant);
-            if self.0.get(&name).is_some_and(|left| *left > 0) && !complaints.dead.contains(&name) {
+            if self.names.get(&name).is_some_and(|left| *left > 0)
+                && !complaints.dead.contains(&name)
+            {
                 complaints.dead.push(name);
             }
         }
@@ -102,6 +118,13 @@ mod tests {
             strings(&["a.rs:7:1: replace f -> u8 with 1", "a.rs:7:1: replace f -> u8 with 0"]);
         let complaints = accepted.compare(&[], &killed);
         assert_eq!(complaints.dead, strings(&["a.rs: replace f -> u8 with 1"]));
+    }
+
+    #[test]
+    fn a_reason_says_whether_its_mutants_are_equivalent() {
+        let text = "# Equivalent:\n# it is stored again.\na.rs: x\n\n# Not equivalent.\na.rs: y\n";
+        let accepted = Accepted::parse(text).unwrap();
+        assert!(accepted.is_equivalent("a.rs:7:1: x") && !accepted.is_equivalent("a.rs:7:1: y"));
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! What has been seen, over all runs: which words matter, and which points followed which.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use rumpvm_platform::Site;
 use rustc_hash::FxBuildHasher;
+
+use super::settings::Mutation;
 
 /// log2 of the bits of the filter. A scenario shares some hundred words.
 const BITS: u32 = 20;
@@ -55,6 +57,7 @@ impl Focus {
 #[derive(Default)]
 pub(super) struct Coverage {
     pairs: HashSet<(usize, usize), FxBuildHasher>,
+    places: HashMap<Mutation, u64, FxBuildHasher>,
 }
 
 impl Coverage {
@@ -66,5 +69,14 @@ impl Coverage {
 
     pub(super) fn pairs(&self) -> usize {
         self.pairs.len()
+    }
+
+    /// A flaw could be put in here, where others have been as well, or nobody.
+    pub(super) fn place(&mut self, flaw: Mutation, shared: bool) {
+        *self.places.entry(flaw).or_default() += u64::from(shared);
+    }
+
+    pub(super) fn places(&self) -> BTreeMap<Mutation, u64> {
+        self.places.iter().map(|(place, shared)| (*place, *shared)).collect()
     }
 }

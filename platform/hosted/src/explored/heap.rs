@@ -47,6 +47,7 @@ impl Region {
         let base = map.as_mut_ptr() as usize;
         assert_eq!(BASE.replace(base), 0, "a host thread explores one machine at a time");
         NEXT.set(base);
+        LIVE.set(0);
         ON_FREE.set(Some(on_free));
         Ok(Self { _map: map })
     }

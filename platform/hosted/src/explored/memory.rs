@@ -70,6 +70,14 @@ const FRESH: Word = Word {
     history: 0,
 };
 
+impl Word {
+    /// Whether more than one agent has touched it, and one of them wrote.
+    #[inline]
+    pub(super) fn is_shared(&self) -> bool {
+        self.is_written && !self.touched.is_power_of_two()
+    }
+}
+
 /// Two accesses without an order.
 pub(super) struct Race {
     /// CPU and place of the earlier one, if it is known.
@@ -158,7 +166,7 @@ impl Memory {
         let word = self.word(key);
         word.touched |= 1 << who;
         word.is_written |= writes;
-        word.is_written && !word.touched.is_power_of_two()
+        word.is_shared()
     }
 
     /// An access that reads, atomic or plain.
@@ -284,6 +292,20 @@ impl Touched {
     }
 }
 
+/// What a word holds after `op` found `old` in it, if it is written at all. Bits above its width mean nothing.
+#[inline]
+pub(super) fn after(op: Op, old: u64) -> Option<u64> {
+    Some(match op {
+        Op::Load | Op::Get => return None,
+        Op::Store(value) | Op::Set(value) | Op::Swap(value) => value,
+        Op::CompareExchange { old: expected, new } => return (old == expected).then_some(new),
+        Op::Add(value) => old.wrapping_add(value),
+        Op::Sub(value) => old.wrapping_sub(value),
+        Op::Or(value) => old | value,
+        Op::And(value) => old & value,
+    })
+}
+
 /// Does `op` on the word itself and returns what was there.
 ///
 /// # Safety
@@ -295,20 +317,12 @@ pub(super) unsafe fn perform(cell: Cell, op: Op) -> u64 {
             let at = std::ptr::with_exposed_provenance_mut(cell.address);
             // SAFETY: the caller's promise.
             let word = unsafe { <$atomic>::from_ptr(at) };
-            let order = Ordering::SeqCst;
-            u64::from(match op {
-                Op::Load | Op::Get => word.load(order),
-                Op::Store(value) | Op::Set(value) | Op::Swap(value) => {
-                    word.swap(value as $int, order)
-                }
-                Op::CompareExchange { old, new } => word
-                    .compare_exchange(old as $int, new as $int, order, order)
-                    .unwrap_or_else(|seen| seen),
-                Op::Add(value) => word.fetch_add(value as $int, order),
-                Op::Sub(value) => word.fetch_sub(value as $int, order),
-                Op::Or(value) => word.fetch_or(value as $int, order),
-                Op::And(value) => word.fetch_and(value as $int, order),
-            })
+            // One host thread plays all CPUs: a load and a store are one step, and need no lock on the bus.
+            let old = word.load(Ordering::Relaxed);
+            if let Some(new) = after(op, u64::from(old)) {
+                word.store(new as $int, Ordering::Relaxed);
+            }
+            u64::from(old)
         }};
     }
     match cell.bytes {

@@ -26,7 +26,9 @@ impl LockOrder {
             return None;
         }
         for (name, class) in held {
-            if *name == wanted.0 || class.kind == LockKind::Token {
+            // A cycle through several ranks goes down somewhere, which the ranks forbid; and the word of a lock
+            // can be one of another class in another life.
+            if *name == wanted.0 || class.rank != wanted.1.class.rank {
                 continue;
             }
             let known = self.after.entry(*name).or_default();

@@ -11,6 +11,7 @@
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::io;
 use std::mem;
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
@@ -18,7 +19,7 @@ use std::ptr;
 use std::rc::Rc;
 use std::sync::{Arc, Once};
 
-use corosensei::stack::DefaultStack;
+use corosensei::stack::{DefaultStack, Stack as _};
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 use rumpvm_arch::PAGE_SIZE;
 
@@ -26,7 +27,7 @@ use super::agent::{Agent, Kind, MOST};
 use super::choice::{Chooser, Next};
 use super::heap::{self, Region};
 use super::outcome::{Failure, FailureKind, Outcome};
-use super::settings::Settings;
+use super::settings::{Mutation, Settings};
 use super::state::{State, Status};
 use crate::hardware::Hardware;
 
@@ -52,6 +53,12 @@ thread_local! {
     static YIELDERS: [Cell<*const Yielder<Command, ()>>; SLOTS] =
         const { [const { Cell::new(ptr::null()) }; SLOTS] };
     static SLOT: Cell<usize> = const { Cell::new(0) };
+    /// Copies of what the state says, for the hooks that only ask: nothing is chosen now; the run has failed, and
+    /// no panic is on its way up.
+    static SOLO: Cell<bool> = const { Cell::new(false) };
+    static FAILED: Cell<bool> = const { Cell::new(false) };
+    /// Where the stack of each coroutine begins, at its upper end.
+    static STACKS: [Cell<usize>; SLOTS] = const { [const { Cell::new(0) }; SLOTS] };
 }
 
 /// CPU, name and body of an actor.
@@ -115,6 +122,12 @@ impl Explorer {
         self.state.borrow().coverage.pairs()
     }
 
+    /// Flaws that could be put in where runs with [`Settings::survey`] have been, and how often they would have hit
+    /// a word that others had touched too.
+    pub fn places(&self) -> BTreeMap<Mutation, u64> {
+        self.state.borrow().coverage.places()
+    }
+
     /// Runs the scenario that `setup` sets up, once. The chooser comes back.
     pub fn run<C: Chooser + 'static>(
         &mut self,
@@ -132,6 +145,8 @@ impl Explorer {
         if settings.everything {
             state.focus.everything = true;
         }
+        SOLO.set(true);
+        set_failed(false);
         STATE.set(&raw const *self.state);
         let stage = self.play(setup, chooser);
         STATE.set(ptr::null());
@@ -139,6 +154,7 @@ impl Explorer {
         if state.failure.is_some() {
             // Part of it may be in use by whoever was abandoned.
             mem::forget(stage);
+            mem::forget(state.upcalls.take());
         } else {
             drop(stage);
             state.upcalls = None;
@@ -267,6 +283,7 @@ impl Explorer {
 
 fn coroutine(stack: Option<DefaultStack>, slot: usize, body: Box<dyn FnOnce()>) -> Thread {
     let stack = stack.unwrap_or_else(|| DefaultStack::new(STACK).expect("memory for a stack"));
+    STACKS.with(|stacks| stacks[slot].set(stack.base().get()));
     let was = heap::enter(true);
     let thread = Coroutine::with_stack(stack, move |yielder, command| {
         YIELDERS.with(|yielders| yielders[slot].set(yielder));
@@ -363,9 +380,20 @@ fn handle() {
 /// Suspends the running coroutine for good if the run has failed.
 #[inline]
 pub(super) fn stop_if_failed() {
-    if with(|state| state.failure.is_some() && !state.unwinding) {
+    if FAILED.get() {
         halt();
     }
+}
+
+/// Whether nobody runs but the stage's own actor: nothing to choose, nothing to watch.
+#[inline]
+pub(super) fn is_solo() -> bool {
+    SOLO.get()
+}
+
+/// Notes whether the run has failed.
+pub(super) fn set_failed(failed: bool) {
+    FAILED.set(failed);
 }
 
 /// Suspends the running coroutine for good.
@@ -375,6 +403,16 @@ pub(super) fn halt() -> ! {
     loop {
         yielder.suspend(());
     }
+}
+
+/// Name of a word on the stack of some coroutine, the same in every run.
+pub(super) fn stack_word(address: usize) -> Option<u64> {
+    STACKS.with(|stacks| {
+        stacks.iter().enumerate().find_map(|(slot, base)| {
+            let depth = base.get().wrapping_sub(address);
+            (depth < STACK).then(|| (1 << 42) + ((slot as u64) << 32) + depth as u64)
+        })
+    })
 }
 
 /// Whether this host thread is in a run.
@@ -419,6 +457,7 @@ fn record(info: &PanicHookInfo<'_>) -> bool {
         let message = info.payload_as_str().unwrap_or("a panic without words").to_owned();
         let place = info.location().map(|at| format!("{}:{}", at.file(), at.line()));
         state.unwinding = true;
+        set_failed(false);
         if state.failure.is_none() {
             state.failure = Some(Failure { kind: FailureKind::Broken, message, place });
         }
@@ -431,6 +470,7 @@ impl State {
     /// The actors of one act are gone; those of the next one come.
     fn next_act(&mut self, solo: bool) {
         self.solo = solo;
+        SOLO.set(solo);
         self.actors.clear();
         for cpu in 0..self.cpus.len() {
             self.drain(cpu);

@@ -12,12 +12,12 @@ use rumpvm_arch::{
     Access, Format, Frame, PAGE_SIZE, PageFault, PhysAddr, VirtAddr, VirtRange, X86_64,
 };
 use rumpvm_platform::{
-    Cell, CpuId, CpuSet, LockStep, LockUse, Op, Platform, Scarce, Seam, Site, Step, ThreadLocal,
+    CpuId, CpuSet, LockStep, LockUse, Op, Platform, Scarce, Seam, Site, Step, ThreadLocal,
 };
 
 use super::choice::{Chance, Next};
 use super::outcome::FailureKind;
-use super::run::{halt, is_inside, park, reach, stop_if_failed, with};
+use super::run::{halt, is_inside, is_solo, park, reach, stop_if_failed, with};
 use super::settings::Flaw;
 use crate::copy;
 use crate::hardware::{Hardware, Place, verb};
@@ -203,52 +203,43 @@ impl<F: Format> Seam for Explored<F> {
 
     unsafe fn carry_out(step: Step) -> u64 {
         let Step { cell, op, order, site } = step;
-        let key = match with(|state| {
-            if state.solo {
-                // SAFETY: the caller's promise.
-                return Err(unsafe { super::memory::perform(cell, op) });
+        if is_solo() {
+            // SAFETY: the caller's promise.
+            return unsafe { super::memory::perform(cell, op) };
+        }
+        let turn = with(|state| {
+            let at = state.name(cell.address);
+            if !state.arrive(Next { at, writes: op.writes() }) {
+                Turn::Later
+            } else if op.is_rmw() && state.has(Flaw::SplitRmw, site) {
+                Turn::Now
+            } else {
+                Turn::Over(state.execute(cell, op, order, site))
             }
-            let key = state.name(cell.address);
-            if state.arrive(Next { at: key, writes: op.writes() }) {
-                return Err(state.execute(cell, op, order, site));
-            }
-            Ok(key)
-        }) {
-            Err(old) => {
-                if with(|state| state.failure.is_some() && !state.unwinding) {
-                    halt();
+        });
+        let old = match turn {
+            Turn::Over(old) => old,
+            Turn::Now => split(step),
+            Turn::Later => {
+                park();
+                if op.is_rmw() && with(|state| state.has(Flaw::SplitRmw, site)) {
+                    split(step)
+                } else {
+                    with(|state| state.execute(cell, op, order, site))
                 }
-                return old;
             }
-            Ok(key) => key,
-        };
-        park();
-        let split = with(|state| state.settings.mutation)
-            .is_some_and(|mutation| mutation.flaw == Flaw::SplitRmw && mutation.hits(site));
-        let old = if split && op.is_rmw() {
-            let seen = with(|state| state.execute(cell, Op::Load, order, site));
-            reach(Next { at: key, writes: true });
-            if let Some(value) = result(op, seen, cell) {
-                with(|state| state.execute(cell, Op::Store(value), order, site));
-            }
-            seen
-        } else {
-            with(|state| state.execute(cell, op, order, site))
         };
         stop_if_failed();
         old
     }
 
     fn fence(site: Site) {
-        if !is_inside() || with(|state| state.solo) {
+        if !is_inside() || is_solo() {
             return;
         }
         with(|state| {
-            let dropped = state
-                .settings
-                .mutation
-                .is_some_and(|mutation| mutation.flaw == Flaw::DropFence && mutation.hits(site));
-            if !dropped {
+            state.survey(Flaw::DropFence, site, None);
+            if !state.has(Flaw::DropFence, site) {
                 let cpu = state.cpu();
                 state.fence(cpu);
             }
@@ -259,8 +250,12 @@ impl<F: Format> Seam for Explored<F> {
         true
     }
 
-    fn fence_everywhere() {
+    fn fence_everywhere(site: Site) {
         with(|state| {
+            state.survey(Flaw::DropFence, site, None);
+            if state.has(Flaw::DropFence, site) {
+                return;
+            }
             for cpu in 0..state.cpus.len() {
                 state.fence(cpu);
             }
@@ -277,6 +272,9 @@ impl<F: Format> Seam for Explored<F> {
 
     #[inline]
     fn intr_save() -> usize {
+        if is_solo() {
+            return 0;
+        }
         with(|state| {
             let cpu = state.cpu();
             state.cpus[cpu].masked += 1;
@@ -286,6 +284,9 @@ impl<F: Format> Seam for Explored<F> {
 
     #[inline]
     fn intr_restore(_state: usize) {
+        if is_solo() {
+            return;
+        }
         let opens = with(|state| {
             let cpu = state.cpu();
             state.cpus[cpu].masked -= 1;
@@ -298,7 +299,7 @@ impl<F: Format> Seam for Explored<F> {
         }
     }
 
-    fn sleep(word: &AtomicU32, expected: u32, until: Option<u64>) {
+    fn sleep(word: &AtomicU32, expected: u32, until: Option<u64>, site: Site) {
         let address = std::ptr::from_ref(word) as usize;
         if with(|state| state.unwinding) {
             halt();
@@ -310,13 +311,14 @@ impl<F: Format> Seam for Explored<F> {
         let parked = with(|state| {
             let cpu = state.cpu();
             state.drain(cpu);
-            let late = state.settings.mutation.is_some_and(|it| it.flaw == Flaw::LateInterlock);
+            state.survey(Flaw::LateInterlock, site, None);
+            let late = state.has(Flaw::LateInterlock, site);
             if state.takes(Chance::Wake) || (!late && word.load(Ordering::SeqCst) != expected) {
                 return false;
             }
             let agent = state.running;
             let what = format!("sleeps on {}", super::story::word(state, key));
-            state.tell(agent, None, || what);
+            state.tell(agent, Some(site), || what);
             state.sleep(key, until.is_some());
             true
         });
@@ -326,18 +328,19 @@ impl<F: Format> Seam for Explored<F> {
         stop_if_failed();
     }
 
-    fn wakeup(word: &AtomicU32) {
+    fn wakeup(word: &AtomicU32, site: Site) {
         let address = std::ptr::from_ref(word) as usize;
         let key = with(|state| state.name(address));
         reach(Next { at: key, writes: true });
         with(|state| {
             let cpu = state.cpu();
             state.drain(cpu);
-            if state.settings.mutation.is_some_and(|it| it.flaw == Flaw::DropWake) {
+            state.survey(Flaw::DropWake, site, None);
+            if state.has(Flaw::DropWake, site) {
                 return;
             }
             let agent = state.running;
-            state.tell(agent, None, || "wakes sleepers".to_owned());
+            state.tell(agent, Some(site), || "wakes sleepers".to_owned());
             state.wake(key);
         });
     }
@@ -360,16 +363,13 @@ impl<F: Format> Seam for Explored<F> {
     }
 
     fn lock_step(step: LockStep, lock: &LockUse) {
-        if !is_inside() {
+        if !is_inside() || is_solo() {
             return;
         }
-        let solo = with(|state| state.solo);
         match step {
             LockStep::Want | LockStep::Try => {
-                if !solo {
-                    let key = with(|state| state.name(lock.address));
-                    reach(Next { at: key, writes: true });
-                }
+                let key = with(|state| state.name(lock.address));
+                reach(Next { at: key, writes: true });
                 with(|state| state.lock_begins(lock, step == LockStep::Want));
             }
             LockStep::Taken | LockStep::Failed | LockStep::Freed => {
@@ -389,19 +389,28 @@ impl<F: Format> Seam for Explored<F> {
     }
 }
 
-/// What a read-modify-write stores after it saw `seen`.
-fn result(op: Op, seen: u64, cell: Cell) -> Option<u64> {
-    let mask = u64::MAX >> (64 - 8 * u32::from(cell.bytes));
-    let value = match op {
-        Op::Swap(value) => value,
-        Op::CompareExchange { old, new } => return (seen == old).then_some(new),
-        Op::Add(value) => seen.wrapping_add(value),
-        Op::Sub(value) => seen.wrapping_sub(value),
-        Op::Or(value) => seen | value,
-        Op::And(value) => seen & value,
-        Op::Load | Op::Get | Op::Store(_) | Op::Set(_) => return None,
-    };
-    Some(value & mask)
+/// How far a step has come when it has announced itself.
+enum Turn {
+    /// It is done; this is what was there.
+    Over(u64),
+    /// It is to be done.
+    Now,
+    /// Others go first.
+    Later,
+}
+
+/// Carries out a read-modify-write as a load, and later a store.
+fn split(step: Step) -> u64 {
+    let Step { cell, op, order, site } = step;
+    let seen = with(|state| state.execute(cell, Op::Load, order, site));
+    stop_if_failed();
+    if let Some(value) = super::memory::after(op, seen) {
+        if !with(|state| state.arrive_between(cell.address)) {
+            park();
+        }
+        with(|state| state.execute(cell, Op::Store(value), order, site));
+    }
+    seen
 }
 
 fn wait(word: usize, serves: bool) {

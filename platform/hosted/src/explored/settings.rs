@@ -25,29 +25,37 @@ pub struct Settings {
     pub everything: bool,
     /// Tell the story.
     pub story: bool,
+    /// Note where which flaw could be put in.
+    pub survey: bool,
     /// A flaw put in at run time.
     pub mutation: Option<Mutation>,
 }
 
+impl Settings {
+    /// Two CPUs, a quarter of a mebibyte, and nothing that goes wrong.
+    pub const USUAL: Self = Self {
+        cpus: 2,
+        frames: 64,
+        tso: false,
+        ticks: false,
+        prefetch: false,
+        chances: Chances::NONE.with(Chance::Delay),
+        fine: false,
+        everything: false,
+        story: false,
+        survey: false,
+        mutation: None,
+    };
+}
+
 impl Default for Settings {
     fn default() -> Self {
-        Self {
-            cpus: 2,
-            frames: 64,
-            tso: false,
-            ticks: false,
-            prefetch: false,
-            chances: Chances::NONE.with(Chance::Delay),
-            fine: false,
-            everything: false,
-            story: false,
-            mutation: None,
-        }
+        Self::USUAL
     }
 }
 
 /// What is left out, or split, at one place in the source.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Flaw {
     /// A store does not happen.
     DropStore,
@@ -65,10 +73,21 @@ impl Flaw {
     /// All of them.
     pub const ALL: [Self; 5] =
         [Self::DropStore, Self::DropFence, Self::DropWake, Self::SplitRmw, Self::LateInterlock];
+
+    /// What a list calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::DropStore => "drop store",
+            Self::DropFence => "drop fence",
+            Self::DropWake => "drop wake-up",
+            Self::SplitRmw => "split",
+            Self::LateInterlock => "late interlock",
+        }
+    }
 }
 
-/// A flaw at a place.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+/// A flaw at a place; ordered by file and line.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Mutation {
     /// Where in the source.
     pub site: Site,
@@ -80,12 +99,6 @@ impl Mutation {
     /// Whether it is about `site`. One place can have several addresses: generics.
     #[inline]
     pub(super) fn hits(self, site: Site) -> bool {
-        self.site.line() == site.line()
-            && self.site.column() == site.column()
-            && self.site.file() == site.file()
-    }
-
-    pub(super) fn drops_store(self) -> bool {
-        self.flaw == Flaw::DropStore
+        self.site == site
     }
 }

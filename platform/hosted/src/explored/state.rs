@@ -19,13 +19,16 @@ use super::coverage::{Coverage, Focus};
 use super::memory::{Clock, Memory, Touched, perform};
 use super::order::LockOrder;
 use super::outcome::{Failure, FailureKind, Line};
-use super::settings::{Mutation, Settings};
+use super::settings::{Flaw, Mutation, Settings};
 use crate::hardware::Hardware;
 use crate::machine::Upcalls;
 use crate::tlb::Tlb;
 
 /// Moments after which a run has to be fair, and after which it is a livelock.
 const PATIENCE: u32 = 30_000;
+
+/// Steps after which a run is a livelock, even if nobody else wants the CPU: a hundred times what long ones take.
+const ENDLESS: u64 = 4_000_000;
 
 /// What an actor is doing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -253,8 +256,9 @@ impl State {
         const ARENA: u64 = 1 << 40;
         match self.hardware.arena.offset(address) {
             Some(offset) => ARENA + offset as u64,
-            // A word of the program itself: its address may differ, but there is one of each.
-            None => (1 << 41) + (address as u64 & 0xfff),
+            None => super::run::stack_word(address)
+                // A word of the program itself: its address may differ, but there is one of each.
+                .unwrap_or((1 << 41) + (address as u64 & 0xfff)),
         }
     }
 
@@ -279,6 +283,17 @@ impl State {
             return true;
         }
         self.next[running.index()] = next;
+        self.decide() == Some(running)
+    }
+
+    /// Between the halves of a step on the word at `address` that was split: a point whatever else is known of
+    /// the word. Whether the running flow may go on at once.
+    pub(super) fn arrive_between(&mut self, address: usize) -> bool {
+        if self.solo || self.failure.is_some() {
+            return true;
+        }
+        let running = self.running;
+        self.next[running.index()] = Next { at: self.name(address), writes: true };
         self.decide() == Some(running)
     }
 
@@ -472,6 +487,11 @@ impl State {
     /// The handler of CPU `number` has returned.
     pub(super) fn leave_handler(&mut self, number: usize) {
         self.cpus[number].handler = None;
+        if self.solo {
+            // Steps wake nobody then: whoever waited for this one looks again.
+            let waits = |actor: &&mut Actor| matches!(actor.status, Status::Waits { .. });
+            self.actors.iter_mut().filter(waits).for_each(|actor| actor.status = Status::Ready);
+        }
         if let Some(occupant) = self.cpus[number].occupant {
             self.running = Agent::new(Kind::Actor, occupant);
         }
@@ -572,6 +592,23 @@ impl State {
         }
     }
 
+    // ---- flaws put in at run time ----
+
+    /// Whether this run has `flaw` at `site`.
+    #[inline]
+    pub(super) fn has(&self, flaw: Flaw, site: Site) -> bool {
+        self.settings.mutation.is_some_and(|put_in| put_in.flaw == flaw && put_in.hits(site))
+    }
+
+    /// Notes that `flaw` could be put in at `site`, in a step on the word `key` if it is one on a word.
+    #[inline]
+    pub(super) fn survey(&mut self, flaw: Flaw, site: Site, key: Option<u64>) {
+        if self.settings.survey && !self.solo {
+            let shared = key.is_none_or(|key| self.memory.word(key).is_shared());
+            self.coverage.place(Mutation { site, flaw }, shared);
+        }
+    }
+
     // ---- words ----
 
     /// Carries out one step of the running flow.
@@ -585,7 +622,6 @@ impl State {
             return unsafe { perform(cell, op) };
         }
         self.note(key, op, site);
-        let mutated = self.settings.mutation.is_some_and(|mutation| mutation.hits(site));
         if op.is_rmw() || (op.writes() && order == Order::SeqCst) {
             self.drain(cpu);
         }
@@ -600,8 +636,13 @@ impl State {
             // SAFETY: the component's promise (`Seam::carry_out`).
             return held.map_or_else(|| unsafe { perform(cell, op) }, |held| held.value);
         }
-        if mutated && self.settings.mutation.is_some_and(Mutation::drops_store) && !op.is_rmw() {
-            return 0;
+        if op.is_rmw() {
+            self.survey(Flaw::SplitRmw, site, Some(key));
+        } else {
+            self.survey(Flaw::DropStore, site, Some(key));
+            if self.has(Flaw::DropStore, site) {
+                return 0;
+            }
         }
         let (carries, race) = self.memory.stores(cpu, key, op, order, site);
         if let Some(race) = race {
@@ -676,6 +717,10 @@ impl State {
     #[inline]
     fn note(&mut self, key: u64, op: Op, site: Site) {
         self.steps += 1;
+        if self.steps == ENDLESS {
+            let message = format!("{ENDLESS} steps, and nobody arrives");
+            self.fail(FailureKind::Livelock, message, Some(site));
+        }
         let running = self.running;
         let line = u64::from(site.line()) << 8 | u64::from(site.column());
         let mix = key ^ line << 20 ^ (running.index() as u64) << 58;
@@ -766,6 +811,12 @@ impl State {
         if let Err(violation) = told {
             self.fail(FailureKind::LockRule, violation.to_string(), Some(lock.site));
         }
+        if step == rumpvm_platform::LockStep::Taken
+            && let Some(other) = self.other_holder(lock)
+        {
+            let message = format!("{lock} is taken, and held already: {other}");
+            self.fail(FailureKind::LockRule, message, Some(lock.site));
+        }
         if self.running.kind() == Kind::Actor {
             self.actors[self.running.number()].wants = None;
         }
@@ -776,6 +827,22 @@ impl State {
             let what = format!("{step:?} {}", super::story::lock(self, lock)).to_lowercase();
             self.tell(self.running, Some(lock.site), || what);
         }
+    }
+
+    /// How another flow holds `lock`, when neither of the two shares it. Tokens come and go while their holder
+    /// blocks.
+    fn other_holder(&self, lock: &LockUse) -> Option<LockUse> {
+        if lock.shared || lock.class.kind == LockKind::Token {
+            return None;
+        }
+        let (kind, number) = (self.running.kind(), self.running.number());
+        let actors = self.actors.iter().enumerate();
+        let actors = actors.filter(|(at, _)| kind != Kind::Actor || *at != number);
+        let cpus = self.cpus.iter().enumerate();
+        let cpus = cpus.filter(|(at, _)| kind == Kind::Actor || *at != number);
+        let flows = actors.map(|(_, actor)| &actor.flow).chain(cpus.map(|(_, cpu)| &cpu.flow));
+        let mut held = flows.flat_map(|flow| flow.witness.held());
+        held.find(|other| other.address == lock.address && !other.shared).copied()
     }
 
     /// A lock is about to be released.
@@ -831,6 +898,7 @@ impl State {
         let place = site.map(|site| format!("{}:{}", site.file(), site.line()));
         if self.failure.is_none() {
             self.failure = Some(Failure { kind, message, place });
+            super::run::set_failed(!self.unwinding);
         }
     }
 

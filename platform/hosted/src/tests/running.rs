@@ -17,16 +17,24 @@ fn pc(cpus: usize) -> (Pc, Power) {
     machine(cpus)
 }
 
+fn sleep(word: &AtomicU32, expected: u32) {
+    Pc::sleep(word, expected, None, Location::caller());
+}
+
+fn wake(word: &AtomicU32) {
+    Pc::wakeup(word, Location::caller());
+}
+
 /// Sleeps until `word` is no longer `expected`.
 fn await_change(word: &AtomicU32, expected: u32) {
     while word.load(Ordering::SeqCst) == expected {
-        Pc::sleep(word, expected, None);
+        sleep(word, expected);
     }
 }
 
 fn announce(word: &AtomicU32, value: u32) {
     word.store(value, Ordering::SeqCst);
-    Pc::wakeup(word);
+    wake(word);
 }
 
 #[test]
@@ -100,9 +108,9 @@ fn one_wakeup_wakes_every_sleeper_of_the_word_and_no_other() {
             let words = Arc::clone(&words);
             machine.spawn(Some(CpuId(sleeper % 2)), move || {
                 let [first, other, awake] = &*words;
-                Pc::sleep(if sleeper < 10 { first } else { other }, 0, None);
+                sleep(if sleeper < 10 { first } else { other }, 0);
                 awake.fetch_add(1, Ordering::SeqCst);
-                Pc::wakeup(awake);
+                wake(awake);
             });
         }
         for _ in 0..1000 {
@@ -117,7 +125,7 @@ fn one_wakeup_wakes_every_sleeper_of_the_word_and_no_other() {
                     break;
                 }
                 assert!(awake < expected);
-                Pc::sleep(&words[2], awake, None);
+                sleep(&words[2], awake);
             }
         }
     });
@@ -126,7 +134,7 @@ fn one_wakeup_wakes_every_sleeper_of_the_word_and_no_other() {
 #[test]
 fn sleep_returns_at_once_when_the_word_has_changed_already() {
     let (pc, _power) = pc(1);
-    pc.run(None, || Pc::sleep(&AtomicU32::new(1), 0, None));
+    pc.run(None, || sleep(&AtomicU32::new(1), 0));
 }
 
 #[test]
@@ -174,7 +182,7 @@ fn a_sleep_in_a_destructor_during_a_panic_does_not_hang() {
     struct Sleeper;
     impl Drop for Sleeper {
         fn drop(&mut self) {
-            Pc::sleep(&AtomicU32::new(0), 0, None);
+            sleep(&AtomicU32::new(0), 0);
         }
     }
     let (pc, _power) = pc(2);
@@ -191,7 +199,7 @@ fn a_sleep_in_a_destructor_during_a_panic_does_not_hang() {
 fn a_thread_that_sleeps_yields_or_ends_with_a_spin_lock_stops_the_machine() {
     type Case = (fn(&Pc), &'static str);
     let cases: [Case; 3] = [
-        (|_| Pc::sleep(&AtomicU32::new(1), 0, None), "a thread sleeps"),
+        (|_| sleep(&AtomicU32::new(1), 0), "a thread sleeps"),
         (|pc| pc.yield_now(), "a thread yields"),
         (|_| (), "a thread ends"),
     ];
@@ -223,7 +231,7 @@ fn a_machine_switched_off_says_so_to_whoever_asks_for_more() {
 #[test]
 fn seam_calls_off_the_machine_are_refused_clearly() {
     assert!(panic_of(Pc::cpu_id).contains("not on a CPU"));
-    assert!(panic_of(|| Pc::wakeup(&AtomicU32::new(0))).contains("not on a CPU"));
+    assert!(panic_of(|| wake(&AtomicU32::new(0))).contains("not on a CPU"));
 }
 
 #[test]

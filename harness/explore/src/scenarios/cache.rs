@@ -1,0 +1,129 @@
+//! #2083, #2370, #2374: an allocation cache that is filled while others use it; the same thing given out twice; a page
+//! that is used after it went back.
+
+use rumpvm::phys::{PageKind, Phys};
+use rumpvm_arch::Frame;
+use rumpvm_hosted::explored::{Settings, Stage};
+
+use crate::{Kernel, NEAR, Pc, Scenario};
+
+const REPORT: &str = "#2083";
+
+pub(super) fn table() -> Vec<Scenario> {
+    vec![
+        Scenario::new(
+            "cache-refill",
+            REPORT,
+            "two CPUs take and give frames until their magazines spill and refill",
+            cache_refill,
+        ),
+        Scenario::new(
+            "cache-against-squeeze",
+            REPORT,
+            "one CPU takes and gives frames while another one empties all caches",
+            cache_against_squeeze,
+        ),
+        Scenario {
+            settings: Settings { cpus: 2, frames: 24, ..Settings::USUAL },
+            ..Scenario::new(
+                "cache-of-last-frames",
+                "#2370",
+                "two CPUs share the last frames of a machine",
+                cache_of_last_frames,
+            )
+        },
+        Scenario::new(
+            "limbo-against-reader",
+            "#2374",
+            "tables and nodes are given back while a fault of another CPU still looks at them",
+            limbo_against_reader,
+        ),
+    ]
+}
+
+/// Takes `count` frames, marks them with `mark`, and gives them back if they still have it.
+fn use_frames(phys: &Phys<Pc>, count: usize, mark: u8) {
+    let mut taken: Vec<Frame> = Vec::new();
+    for _ in 0..count {
+        let Ok(fresh) = phys.alloc() else { break };
+        let frame = phys.give(fresh, PageKind::Wired);
+        phys.write(frame, 0, &[mark]);
+        taken.push(frame);
+    }
+    for frame in taken {
+        let mut found = [0];
+        phys.read(frame, 0, &mut found);
+        assert_eq!(found, [mark], "{frame:?} was given out twice");
+        phys.free(phys.take(frame));
+    }
+}
+
+fn cache_refill(stage: &Stage) {
+    let kernel = Kernel::boot(stage);
+    for cpu in 0..2 {
+        let kernel = kernel.clone();
+        stage.actor(cpu, "use", move || use_frames(&kernel.mmu.phys, 5, cpu as u8 + 1));
+    }
+}
+
+fn cache_against_squeeze(stage: &Stage) {
+    let kernel = Kernel::boot(stage);
+    for cpu in 0..2 {
+        use_frames(&kernel.mmu.phys, 2, cpu);
+    }
+    let other = kernel.clone();
+    stage.actor(0, "use", move || {
+        kernel.mmu.shootdown.serves(rumpvm_platform::CpuId(0));
+        use_frames(&kernel.mmu.phys, 4, 1);
+    });
+    stage.actor(1, "squeeze", move || {
+        use_frames(&other.mmu.phys, 1, 2);
+        other.mmu.squeeze();
+        use_frames(&other.mmu.phys, 2, 2);
+    });
+}
+
+fn cache_of_last_frames(stage: &Stage) {
+    let kernel = Kernel::boot(stage);
+    let free = kernel.mmu.phys.free_frames() as usize;
+    let own = kernel.clone();
+    let mut rest = Vec::new();
+    for _ in 0..free - 4 {
+        let fresh = kernel.mmu.phys.alloc().expect("it is free");
+        rest.push(kernel.mmu.phys.give(fresh, PageKind::Wired));
+    }
+    kernel.at_end(move |kernel| {
+        assert_eq!(kernel.mmu.phys.free_frames(), 4);
+        for frame in rest {
+            kernel.mmu.phys.free(kernel.mmu.phys.take(frame));
+        }
+    });
+    for cpu in 0..2 {
+        let kernel = own.clone();
+        stage.actor(cpu, "use", move || {
+            use_frames(&kernel.mmu.phys, 4, cpu as u8 + 1);
+            use_frames(&kernel.mmu.phys, 2, cpu as u8 + 1);
+        });
+    }
+}
+
+fn limbo_against_reader(stage: &Stage) {
+    let kernel = Kernel::boot(stage);
+    let user = kernel.user();
+    user.map(NEAR, 1).expect("room");
+    user.store(NEAR, 1).expect("memory");
+    let twin = user.twin();
+    stage.actor(0, "give back", move || {
+        user.map(NEAR, 1).expect("room");
+        // Every retired frame is free as soon as nobody can look at it.
+        for _ in 0..3 {
+            kernel.mmu.phys.epoch.advance();
+        }
+        kernel.mmu.phys.collect();
+        use_frames(&kernel.mmu.phys, 3, 9);
+    });
+    stage.actor(1, "look", move || {
+        assert!(matches!(twin.load(NEAR), Ok(0 | 1)));
+        assert!(matches!(twin.copy_in(NEAR), Ok(0 | 1)));
+    });
+}
