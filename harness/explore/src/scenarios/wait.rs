@@ -25,6 +25,7 @@ pub(super) fn table() -> Vec<Scenario> {
         scenario("wait-one-child", "two threads of a parent wait for its only child", one_child),
         scenario("wait-two-children", "two threads wait for any of two children", two_children),
         scenario("wait-orphan", "a parent exits while its child does; the heir waits", orphan),
+        scenario("wait-heir", "an orphan that has ended goes to an heir who sleeps", heir),
         scenario(
             "wait-vfork",
             "a parent waits for its space while the child exits or execs",
