@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use rumpvm::sync::{Atomic, Ordering};
+use rumpvm::sync::{Atomic, Event, Ordering};
 use rumpvm::{CallError, Hold, Process, State, WaitFor};
 use rumpvm_hosted::explored::{Settings, Stage};
 
@@ -25,6 +25,7 @@ pub(super) fn table() -> Vec<Scenario> {
         scenario("wait-one-child", "two threads of a parent wait for its only child", one_child),
         scenario("wait-two-children", "two threads wait for any of two children", two_children),
         scenario("wait-orphan", "a parent exits while its child does; the heir waits", orphan),
+        scenario("wait-heir", "an orphan that has ended goes to an heir who sleeps", heir),
         scenario(
             "wait-vfork",
             "a parent waits for its space while the child exits or execs",
@@ -84,20 +85,17 @@ fn one_child(stage: &Stage) {
 fn two_children(stage: &Stage) {
     let (kernel, parent) = boot(stage);
     let children = [(); 2].map(|()| parent.fork(kernel.vm()).expect("memory for a child"));
-    let sum = Rc::new(Word::new(0));
+    let seen = Rc::new(Word::new(0));
     for (cpu, child) in children.iter().enumerate() {
-        let sum = Rc::clone(&sum);
+        let seen = Rc::clone(&seen);
         on(stage, cpu, "waiter", (&kernel, &parent), move |kernel, parent| {
             let got = parent.wait(kernel.vm(), WaitFor::Any, false);
             let (_, status) = got.expect("there is a child for each").expect("it waits");
-            sum.fetch_add(status as u32, Ordering::Relaxed);
-            if sum.load(Ordering::Relaxed) == 3 {
-                let none = parent.wait(kernel.vm(), WaitFor::Any, true);
-                assert_eq!(none, Err(CallError::NoChild));
-            }
+            let before = seen.fetch_or(1 << status, Ordering::Relaxed);
+            assert_eq!(before & 1 << status, 0, "it is reaped twice");
         });
         on(stage, 2, "child", (&kernel, child), move |kernel, child| {
-            child.exit(kernel.vm(), 1 + cpu as i32);
+            child.exit(kernel.vm(), cpu as i32);
         });
     }
 }
@@ -117,6 +115,37 @@ fn orphan(stage: &Stage) {
         assert_eq!(statuses, [1, 2]);
     });
     on(stage, 1, "parent", (&kernel, &parent), |kernel, parent| parent.exit(kernel.vm(), 1));
+    on(stage, 2, "child", (&kernel, &child), |kernel, child| child.exit(kernel.vm(), 2));
+}
+
+/// The heir is not the parent of who exits, and nothing else happens that would wake it.
+fn heir(stage: &Stage) {
+    let (kernel, heir) = boot(stage);
+    let middle = heir.fork(kernel.vm()).expect("memory for a child");
+    let parent = middle.fork(kernel.vm()).expect("memory for a child");
+    let child = parent.fork(kernel.vm()).expect("memory for a child");
+    let inherited = Rc::new((Event::<Pc>::new(), Word::new(0)));
+    let told = Rc::clone(&inherited);
+    on(stage, 0, "heir", (&kernel, &heir), move |kernel, heir| {
+        for status in [2, 1] {
+            let got = heir.wait(kernel.vm(), WaitFor::Any, false);
+            assert_eq!(got.map(|got| got.map(|(_, status)| status)), Ok(Some(status)));
+            told.1.store(1, Ordering::Release);
+            told.0.raise();
+        }
+    });
+    on(stage, 0, "middle", (&kernel, &middle), move |kernel, middle| {
+        loop {
+            let seen = inherited.0.seen();
+            if inherited.1.load(Ordering::Acquire) != 0 {
+                break;
+            }
+            inherited.0.wait(seen);
+        }
+        middle.wait(kernel.vm(), WaitFor::Any, false).expect("it has a child");
+        middle.exit(kernel.vm(), 1);
+    });
+    on(stage, 1, "parent", (&kernel, &parent), |kernel, parent| parent.exit(kernel.vm(), 3));
     on(stage, 2, "child", (&kernel, &child), |kernel, child| child.exit(kernel.vm(), 2));
 }
 
