@@ -86,7 +86,7 @@ fn two_children(stage: &Stage) {
     let (kernel, parent) = boot(stage);
     let children = [(); 2].map(|()| parent.fork(kernel.vm()).expect("memory for a child"));
     let seen = Rc::new(Word::new(0));
-    for cpu in 0..2 {
+    for (cpu, child) in children.iter().enumerate() {
         let seen = Rc::clone(&seen);
         on(stage, cpu, "waiter", (&kernel, &parent), move |kernel, parent| {
             let got = parent.wait(kernel.vm(), WaitFor::Any, false);
@@ -94,7 +94,7 @@ fn two_children(stage: &Stage) {
             let before = seen.fetch_or(1 << status, Ordering::Relaxed);
             assert_eq!(before & 1 << status, 0, "it is reaped twice");
         });
-        on(stage, 2, "child", (&kernel, &children[cpu]), move |kernel, child| {
+        on(stage, 2, "child", (&kernel, child), move |kernel, child| {
             child.exit(kernel.vm(), cpu as i32);
         });
     }
