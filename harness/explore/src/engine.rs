@@ -206,6 +206,7 @@ impl<F: FnMut(&Explored) -> bool> Search<'_, F> {
         };
         for bound in first..=last {
             let mut search = Box::new(Exhaustive::new(bound));
+            let mut late = explorer.late();
             loop {
                 let (outcome, back) = explorer.run(settings, self.scenario.setup, search);
                 search = back;
@@ -213,6 +214,12 @@ impl<F: FnMut(&Explored) -> bool> Search<'_, F> {
                 if self.note(outcome, memory, || format!("exhaustive {bound}")) || self.is_spent(4)
                 {
                     return;
+                }
+                if explorer.late() != late {
+                    // There are more points than it was begun with: what it remembers means something else now.
+                    late = explorer.late();
+                    *search = Exhaustive::new(bound);
+                    continue;
                 }
                 if !search.advance() {
                     break;

@@ -17,12 +17,15 @@ pub(super) fn table() -> Vec<Scenario> {
             "two CPUs take and give frames until their magazines spill and refill",
             cache_refill,
         ),
-        Scenario::new(
-            "cache-against-squeeze",
-            REPORT,
-            "one CPU takes and gives frames while another one empties all caches",
-            cache_against_squeeze,
-        ),
+        Scenario {
+            settings: Settings { cpus: 3, ..Settings::USUAL },
+            ..Scenario::new(
+                "cache-against-squeeze",
+                REPORT,
+                "two CPUs take and give frames while another one empties all caches",
+                cache_against_squeeze,
+            )
+        },
         Scenario {
             settings: Settings { cpus: 2, frames: 24, ..Settings::USUAL },
             ..Scenario::new(
@@ -72,14 +75,17 @@ fn cache_against_squeeze(stage: &Stage) {
         use_frames(&kernel.mmu.phys, 2, cpu);
     }
     let other = kernel.clone();
-    stage.actor(0, "use", move || {
-        kernel.mmu.shootdown.serves(rumpvm_platform::CpuId(0));
-        use_frames(&kernel.mmu.phys, 4, 1);
-    });
+    for cpu in [0, 2] {
+        let kernel = kernel.clone();
+        stage.actor(cpu, "use", move || {
+            kernel.mmu.shootdown.serves(rumpvm_platform::CpuId(cpu as u32));
+            use_frames(&kernel.mmu.phys, 3, 1 + cpu as u8);
+        });
+    }
     stage.actor(1, "squeeze", move || {
         use_frames(&other.mmu.phys, 1, 2);
         other.mmu.squeeze();
-        use_frames(&other.mmu.phys, 2, 2);
+        use_frames(&other.mmu.phys, 1, 2);
     });
 }
 

@@ -4,7 +4,7 @@
 //! Here the structures are areas, the amap's tree, leaf tables that a fork shared, and an object's pages.
 
 use rumpvm::{FaultError, MapFlags};
-use rumpvm_arch::PAGE_SIZE;
+use rumpvm_arch::{PAGE_SIZE, Prot};
 use rumpvm_hosted::explored::{Settings, Stage};
 
 use crate::{Disk, FAR, Kernel, NEAR, Scenario, User};
@@ -246,7 +246,7 @@ fn fill_against_truncation(stage: &Stage) {
     kernel.at_end(move |kernel| {
         for object in [one, other] {
             let pages = object.resident_pages(&kernel.mmu);
-            assert!(pages <= 1, "an object of one page has {pages}");
+            assert_eq!(pages, 0, "nothing was brought in but what lies beyond the end");
             kernel.close(&object).expect("it is mapped");
         }
     });
@@ -302,7 +302,7 @@ fn unshare_on_both_sides(stage: &Stage) {
 
 fn unshare_under_two_threads(stage: &Stage) {
     let kernel = Kernel::boot(stage);
-    let parent = filled(&kernel, 1);
+    let parent = filled(&kernel, 2);
     let child = parent.fork().expect("memory");
     let twin = parent.twin();
     kernel.keep(parent.twin());
@@ -312,6 +312,8 @@ fn unshare_under_two_threads(stage: &Stage) {
         assert_eq!(parent.load(FAR), Ok(10));
     });
     stage.actor(1, "load", move || {
+        // Now the CPU knows the way to the table, and not yet what it says of the page.
+        assert_eq!(twin.load(FAR + PAGE_SIZE), Ok(2));
         let before = twin.load(FAR).expect("memory");
         let after = twin.load(FAR).expect("memory");
         assert!(before == 1 || before == 10 && after == 10, "{before}, then {after}");
@@ -375,13 +377,18 @@ fn map_below_shared_table(stage: &Stage) {
 fn store_against(stage: &Stage, call: fn(&User), fits: fn(Result<u8, FaultError>) -> bool) {
     let kernel = Kernel::boot(stage);
     let user = filled(&kernel, 2);
+    // The page is there, and the next store to it faults all the same.
+    user.protect(FAR, 1, Prot::READ).expect("memory");
+    user.protect(FAR, 1, Prot::RW).expect("memory");
     let twin = user.twin();
     kernel.keep(user.twin());
     stage.actor(0, "store", move || {
         let stored = user.store(FAR, 11);
         assert!(matches!(stored, Ok(()) | Err(FaultError::Unmapped { .. })), "{stored:?}");
         let seen = user.load(FAR);
-        assert!(fits(seen) || seen == Ok(11), "{seen:?}");
+        // A call that has begun to take the page away may not be done with it when the store is refused.
+        let early = stored.is_err() && seen == Ok(1);
+        assert!(fits(seen) || seen == Ok(11) || early, "{seen:?}");
         assert_eq!(user.load(FAR + PAGE_SIZE), Ok(2));
     });
     stage.actor(1, "call", move || call(&twin));

@@ -134,9 +134,13 @@ fn write_out_against_unmap(stage: &Stage) {
     stage.actor(0, "unmap", move || {
         user.unmap(NEAR, 1).expect("memory");
     });
-    stage.actor(1, "store", move || match twin.store(NEAR, 11) {
-        Ok(()) => stored.store(true, std::sync::atomic::Ordering::SeqCst),
-        Err(error) => assert!(matches!(error, FaultError::Unmapped { .. })),
+    stage.actor(1, "store", move || {
+        // The first one makes the CPU know an entry that is dirty.
+        let _ = twin.store(NEAR, 10);
+        match twin.store(NEAR, 11) {
+            Ok(()) => stored.store(true, std::sync::atomic::Ordering::SeqCst),
+            Err(error) => assert!(matches!(error, FaultError::Unmapped { .. })),
+        }
     });
     stage.actor(2, "sync", move || {
         other.sync(NEAR, 1).expect("a disk");

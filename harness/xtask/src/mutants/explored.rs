@@ -42,6 +42,9 @@ pub(super) fn run(names: &[String]) -> Result<()> {
     for patch in &patches {
         println!("xtask: {}: {}", patch.name, patch.header.flaw);
         let outcome = try_patch(&scratch, &target, patch);
+        if let Err(error) = &outcome {
+            println!("xtask: {}: {error:#}", patch.name);
+        }
         rows.push(Row { patch, outcome });
     }
     print(&rows);

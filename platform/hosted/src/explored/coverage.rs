@@ -44,11 +44,8 @@ impl Focus {
     pub(super) fn learn(&mut self, key: u64) {
         let (word, bit) = Self::place(key);
         if self.bits[word] & bit == 0 {
-            if self.learning {
-                self.bits[word] |= bit;
-            } else {
-                self.late += 1;
-            }
+            self.bits[word] |= bit;
+            self.late += u64::from(!self.learning);
         }
     }
 }

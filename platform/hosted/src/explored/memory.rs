@@ -258,37 +258,37 @@ impl Memory {
     }
 }
 
-/// Who touched which word, for the many that only one agent ever touches: 16 bits for each, and a stamp.
+/// Who touched which word, for the many that only one agent ever touches, or nobody writes.
 pub(super) struct Touched {
-    words: Vec<u32>,
-    stamp: u32,
+    /// A stamp in the upper half; below it whether anybody wrote, and who touched it.
+    words: Vec<u64>,
+    stamp: u64,
 }
+
+/// Words of the arena, and words of the heap, that are told apart: a mebibyte of each.
+const EACH: usize = 1 << 19;
+const WRITTEN: u64 = 1 << 16;
 
 impl Touched {
     pub(super) fn new() -> Self {
-        Self { words: vec![0; 1 << 16], stamp: 1 }
+        Self { words: vec![0; 2 * EACH], stamp: 1 }
     }
 
     /// Forgets everything.
     pub(super) fn reset(&mut self) {
         self.stamp += 1;
-        if self.stamp > u32::from(u16::MAX) {
-            self.words.fill(0);
-            self.stamp = 1;
-        }
     }
 
-    /// Notes that `who` touches a word; whether somebody else has. Two words may pass for one: then it says that
-    /// somebody has.
+    /// Notes that `who` touches a word; whether that is a matter of his own, or of nobody who writes.
     #[inline]
-    pub(super) fn touch(&mut self, key: u64, who: u32) -> bool {
+    pub(super) fn is_private(&mut self, key: u64, who: u32, writes: bool) -> bool {
         // Neighbours stay neighbours: nodes and tables are walked in order.
-        let at = (key >> 1) as usize ^ (key >> 17) as usize;
-        let mask = self.words.len() - 1;
-        let word = &mut self.words[at & mask];
-        let known = if *word >> 16 == self.stamp { *word & 0xffff } else { 0 };
-        *word = self.stamp << 16 | known | 1 << who;
-        known & !(1 << who) != 0
+        let half = if key < super::state::ARENA { EACH } else { 0 };
+        let word = &mut self.words[half + ((key >> 1) as usize & (EACH - 1))];
+        let known = if *word >> 32 == self.stamp { *word & u64::from(u32::MAX) } else { 0 };
+        let now = known | 1 << who | if writes { WRITTEN } else { 0 };
+        *word = self.stamp << 32 | now;
+        now & WRITTEN == 0 || (now & (WRITTEN - 1)).is_power_of_two()
     }
 }
 

@@ -268,7 +268,8 @@ impl Explorer {
     fn abandon(&mut self) {
         for thread in &mut self.threads {
             if let Some(mut thread) = thread.take() {
-                if thread.started() && !thread.done() {
+                // One that has not begun as well: dropping what it would have done would be steps of the run.
+                if !thread.done() {
                     // SAFETY: what lives on its stack is leaked: it refers to the heap of this run, which is
                     // forgotten as a whole, and to nothing else that would be missed.
                     unsafe { thread.force_reset() };

@@ -307,7 +307,16 @@ impl<F: Format> Seam for Explored<F> {
         with(|state| state.may_sleep("a thread sleeps"));
         stop_if_failed();
         let key = with(|state| state.name(address));
-        reach(Next { at: key, writes: false });
+        let goes_on = with(|state| {
+            if state.has(Flaw::LateInterlock, site) {
+                // Also within a lock, whose own steps are no points.
+                return state.arrive_between(address);
+            }
+            state.arrive(Next { at: key, writes: false })
+        });
+        if !goes_on {
+            park();
+        }
         let parked = with(|state| {
             let cpu = state.cpu();
             state.drain(cpu);

@@ -24,6 +24,9 @@ use crate::hardware::Hardware;
 use crate::machine::Upcalls;
 use crate::tlb::Tlb;
 
+/// Names of words in the arena begin here; those of the heap are below.
+pub(super) const ARENA: u64 = 1 << 40;
+
 /// Moments after which a run has to be fair, and after which it is a livelock.
 const PATIENCE: u32 = 30_000;
 
@@ -118,6 +121,8 @@ pub(super) struct State {
     pub(super) upcalls: Option<Weak<dyn Upcalls>>,
     pub(super) memory: Memory,
     touched: Touched,
+    /// A word turned out to be shared after some of what passed through it had gone unnoticed.
+    blind: bool,
     pub(super) focus: Focus,
     pub(super) coverage: Coverage,
     pub(super) locks: LockOrder,
@@ -160,6 +165,7 @@ impl State {
             upcalls: None,
             memory: Memory::new(),
             touched: Touched::new(),
+            blind: false,
             focus: Focus::new(),
             coverage: Coverage::default(),
             locks: LockOrder::default(),
@@ -190,6 +196,7 @@ impl State {
         self.upcalls = None;
         self.memory.reset();
         self.touched.reset();
+        self.blind = false;
         self.locks.reset();
         self.failure = None;
         self.unwinding = false;
@@ -253,7 +260,6 @@ impl State {
         if let Some(offset) = super::heap::offset(address) {
             return offset as u64 + 1;
         }
-        const ARENA: u64 = 1 << 40;
         match self.hardware.arena.offset(address) {
             Some(offset) => ARENA + offset as u64,
             None => super::run::stack_word(address)
@@ -661,15 +667,20 @@ impl State {
         old
     }
 
-    /// Whether this is a step on a word that nobody else has touched, by a CPU that holds no store back: then
-    /// nothing has to be known of it but who did.
+    /// Whether this is a step on a word that nobody else cares for, by a CPU that holds no store back: then
+    /// nothing has to be known of it but who made it.
     #[inline]
     fn is_alone(&mut self, key: u64, cpu: usize, op: Op) -> bool {
         let who = self.who();
+        if !self.touched.is_private(key, who, op.writes()) {
+            // What passed through the word before is not known: no word can be called a race from here on.
+            self.blind = true;
+            self.focus.learn(key);
+            return false;
+        }
         self.cpus[cpu].buffer.is_empty()
             && (op.is_rmw() || !self.settings.tso || !op.writes())
             && self.story.is_none()
-            && !self.touched.touch(key, who)
     }
 
     /// The running agent among those that touch words: actors, then the handlers of CPUs.
@@ -903,6 +914,9 @@ impl State {
     }
 
     fn race(&mut self, key: u64, op: Op, site: Site, race: &super::memory::Race) {
+        if self.blind {
+            return;
+        }
         let verb = if op.writes() { "writes" } else { "reads" };
         let other = race.site.map_or_else(|| "a plain load".to_owned(), |site| site.to_string());
         let message = format!(

@@ -2,9 +2,8 @@
 
 use rumpvm_platform::{LockUse, Op};
 
-use super::state::State;
+use super::state::{ARENA, State};
 
-const ARENA: u64 = 1 << 40;
 const PROGRAM: u64 = 1 << 41;
 
 /// What a word is part of.

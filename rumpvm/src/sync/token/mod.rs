@@ -115,7 +115,7 @@ impl<T, S: Seam> Exclusive<'_, T, S> {
     #[inline]
     #[track_caller]
     pub fn look<R>(&self, look: impl FnOnce(&T) -> R) -> R {
-        let _looking = Looking::<S>::begin(self.token.raw.address(), Location::caller());
+        let _looking = Looking::<S>::begin(self.token.raw.address(), false, Location::caller());
         // SAFETY: the token is held alone, and until the look ends this thread neither sleeps nor has another
         // look (N3), so nobody writes.
         look(unsafe { &*self.token.data.get() })
@@ -125,7 +125,7 @@ impl<T, S: Seam> Exclusive<'_, T, S> {
     #[inline]
     #[track_caller]
     pub fn change<R>(&self, change: impl FnOnce(&mut T) -> R) -> R {
-        let _looking = Looking::<S>::begin(self.token.raw.address(), Location::caller());
+        let _looking = Looking::<S>::begin(self.token.raw.address(), false, Location::caller());
         // SAFETY: the token is held alone, and until the look ends this thread neither sleeps nor has another
         // look (N3), so nobody else has a reference.
         change(unsafe { &mut *self.token.data.get() })
@@ -137,7 +137,7 @@ impl<T, S: Seam> Shared<'_, T, S> {
     #[inline]
     #[track_caller]
     pub fn look<R>(&self, look: impl FnOnce(&T) -> R) -> R {
-        let _looking = Looking::<S>::begin(self.token.raw.address(), Location::caller());
+        let _looking = Looking::<S>::begin(self.token.raw.address(), true, Location::caller());
         // SAFETY: the token is held, and until the look ends this thread neither sleeps nor has another look
         // (N3), so nobody has it alone and writes.
         look(unsafe { &*self.token.data.get() })
@@ -153,10 +153,10 @@ struct Looking<'t, S: Seam> {
 
 impl<S: Seam> Looking<'_, S> {
     #[inline]
-    fn begin(address: usize, site: Site) -> Self {
+    fn begin(address: usize, shared: bool, site: Site) -> Self {
         let local = local::<S>();
         // Beside the token's own address, which names the token.
-        let held = LockUse { class: &class::TOKEN_DATA, address: address + 1, shared: false, site };
+        let held = LockUse { class: &class::TOKEN_DATA, address: address + 1, shared, site };
         S::lock_step(LockStep::Want, &held);
         if let Some(other) = local.looking.replace(Some(site)) {
             looks_twice(other, site);
