@@ -40,7 +40,7 @@ enum Chore {
         /// What to measure.
         what: bench::What,
     },
-    /// Every scenario under some ten thousand schedules each; with `--nightly` under as many as a night allows.
+    /// Every scenario, some ten million schedules in all; with `--nightly` as many as a night allows.
     Explore(explore::Arguments),
     /// Imports that point the wrong way, by crate and by module.
     Layers,
