@@ -121,6 +121,10 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            // The run has failed; a second panic would end the explorer.
+            return;
+        }
         assert_eq!(self.ended.load(Ordering::Acquire), 1, "its memory goes before it has ended");
         self.dropped.fetch_add(1, Ordering::AcqRel);
     }
