@@ -49,7 +49,7 @@ pub(super) fn function() -> Option<String> {
                 && found.is_none()
                 && is_told(&file.to_string_lossy())
             {
-                found = Some(short(&format!("{name:#}")));
+                found = short(&format!("{name:#}"));
             }
         });
         found.is_none()
@@ -62,8 +62,32 @@ fn is_told(file: &str) -> bool {
     of_component || file.contains("explore/src/scenarios/")
 }
 
-/// The last part of a path that is a name: `<Pmap<P>>::enter` and `pmap::leaf::enter` are both `enter`.
-fn short(name: &str) -> String {
-    let parts = name.split("::").filter(|part| !part.contains(['{', '<', '>']));
-    parts.last().unwrap_or(name).to_owned()
+/// The last part of a path that is a name: `<Pmap<P>>::enter` and `pmap::enter::<P>::{closure#0}` are both `enter`. A closure
+/// that was inlined has none of its own.
+fn short(name: &str) -> Option<String> {
+    let mut depth = 0;
+    let plain: String = name
+        .chars()
+        .filter(|letter| {
+            depth += i32::from(*letter == '<');
+            let is_outside = depth == 0;
+            depth -= i32::from(*letter == '>');
+            is_outside
+        })
+        .collect();
+    let parts = plain.split("::").filter(|part| !part.is_empty() && !part.starts_with('{'));
+    parts.last().map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::short;
+
+    #[test]
+    fn a_function_is_called_by_its_own_name() {
+        for name in ["<Pmap<P>>::enter", "pmap::leaf::enter::<a::B>::{closure#0}", "enter"] {
+            assert_eq!(short(name).as_deref(), Some("enter"));
+        }
+        assert_eq!(short("{closure#0}<a::B>"), None);
+    }
 }
