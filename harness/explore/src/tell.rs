@@ -37,8 +37,10 @@ fn one(line: &Line) -> String {
     let mut text = line.what.clone();
     if let Some(function) = &line.function {
         let _ = write!(text, " in {function}");
-    } else if let Some(site) = line.site {
-        let _ = write!(text, " at {}:{}", site.file(), site.line());
+    }
+    if let Some(site) = line.site {
+        let file = site.file().strip_prefix("rumpvm/src/").unwrap_or(site.file());
+        let _ = write!(text, ", {file}:{}", site.line());
     }
     if !line.held.is_empty() {
         let _ = write!(text, " [{}]", line.held.join(", "));
@@ -46,7 +48,8 @@ fn one(line: &Line) -> String {
     text
 }
 
-/// The steps that matter: on words that more than one agent touched, and all that is no step on a word.
+/// The steps that matter: on words that more than one agent touched, and all that is no step on a word; but not
+/// what locks do inside.
 fn told(story: &[Line]) -> Vec<&Line> {
     let mut agents: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for line in story {
@@ -58,7 +61,7 @@ fn told(story: &[Line]) -> Vec<&Line> {
         }
     }
     let is_shared = |line: &&Line| word(&line.what).is_none_or(|word| agents[word].len() > 1);
-    story.iter().filter(is_shared).collect()
+    story.iter().filter(|line| !line.inner).filter(is_shared).collect()
 }
 
 /// The word that a step is on.

@@ -72,6 +72,8 @@ pub struct Line {
     pub function: Option<String>,
     /// Locks that the CPU held.
     pub held: Vec<String>,
+    /// It is a step inside a lock, on the lock's own words.
+    pub inner: bool,
 }
 
 /// What came of a run.

@@ -39,17 +39,17 @@ pub(super) fn step(state: &State, key: u64, op: Op) -> String {
     }
 }
 
-/// The function of the component that is being executed.
+/// The function of the component, or of the scenario, that is being executed: the innermost one that is no part of a
+/// lock. Inlined functions are known by their plain names only, so the file says whose they are.
 pub(super) fn function() -> Option<String> {
     let mut found = None;
     backtrace::trace(|frame| {
         backtrace::resolve_frame(frame, |symbol| {
-            let Some(name) = symbol.name() else { return };
-            let name = format!("{name:#}");
-            let path = name.trim_start_matches('<');
-            let is_ours = path.starts_with("rumpvm::") && !path.starts_with("rumpvm::sync::");
-            if found.is_none() && (is_ours || path.starts_with("rumpvm_explore::scenarios::")) {
-                found = Some(short(&name));
+            if let (Some(name), Some(file)) = (symbol.name(), symbol.filename())
+                && found.is_none()
+                && is_told(&file.to_string_lossy())
+            {
+                found = Some(short(&format!("{name:#}")));
             }
         });
         found.is_none()
@@ -57,21 +57,13 @@ pub(super) fn function() -> Option<String> {
     found
 }
 
-/// `rumpvm::pmap::leaf::<impl Pmap<P>>::enter` is called `pmap::leaf::enter`.
+fn is_told(file: &str) -> bool {
+    let of_component = file.contains("rumpvm/src/") && !file.contains("rumpvm/src/sync/");
+    of_component || file.contains("explore/src/scenarios/")
+}
+
+/// The last part of a path that is a name: `<Pmap<P>>::enter` and `pmap::leaf::enter` are both `enter`.
 fn short(name: &str) -> String {
-    let mut plain = String::new();
-    let mut depth = 0;
-    for letter in name.chars() {
-        match letter {
-            '<' => depth += 1,
-            '>' => depth -= 1,
-            _ if depth == 0 => plain.push(letter),
-            _ => {}
-        }
-    }
-    let parts: Vec<&str> = plain.split("::").filter(|part| !part.is_empty()).collect();
-    let start = parts.iter().position(|part| *part == "rumpvm").map_or(0, |at| at + 1);
-    let rest: Vec<&str> =
-        parts[start..].iter().filter(|part| !part.starts_with('{')).copied().collect();
-    rest.join("::")
+    let parts = name.split("::").filter(|part| !part.contains(['{', '<', '>']));
+    parts.last().unwrap_or(name).to_owned()
 }

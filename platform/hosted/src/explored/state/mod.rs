@@ -288,19 +288,24 @@ impl State {
         let cpu = self.cpu_of(agent);
         let held = self.held(agent).map(|lock| lock.class.name.to_owned()).collect();
         let function = site.and_then(|_| crate::explored::story::function());
-        let line = Line { agent, cpu, what: what(), site, function, held };
+        let inner = self.flow_of(agent).quiet > 0 && !self.settings.fine;
+        let line = Line { agent, cpu, what: what(), site, function, held, inner };
         if let Some(story) = &mut self.story {
             story.push(line);
         }
     }
 
-    /// Locks that an agent holds.
-    pub(in crate::explored) fn held(&self, agent: Agent) -> impl Iterator<Item = &LockUse> {
-        let flow = match agent.kind() {
+    /// What belongs to whatever an agent executes.
+    fn flow_of(&self, agent: Agent) -> &Flow {
+        match agent.kind() {
             Kind::Actor | Kind::Timeout => &self.actors[agent.number()].flow,
             _ => &self.cpus[agent.number()].flow,
-        };
-        flow.witness.held()
+        }
+    }
+
+    /// Locks that an agent holds.
+    pub(in crate::explored) fn held(&self, agent: Agent) -> impl Iterator<Item = &LockUse> {
+        self.flow_of(agent).witness.held()
     }
 
     pub(in crate::explored) fn fail(
