@@ -1,8 +1,8 @@
 //! `cargo xtask test`: everything that can fail on a machine without special hardware.
 //!
-//! Five stages: the tests of every crate; the component for bare metal; what locks cost; every scenario of the
-//! explorer; and the command line as a user would type it, in release mode, each run ending with `check`. What
-//! boots in an emulator comes after the second, whose objects it needs.
+//! Six stages: the tests of every crate; the small primitives under loom; the component for bare metal; what
+//! locks cost; every scenario of the explorer; and the command line as a user would type it, in release mode,
+//! each run ending with `check`. What boots in an emulator comes after bare metal, whose objects it needs.
 
 use std::process::Command;
 
@@ -25,11 +25,22 @@ const RUNS: [&str; 6] = [
 pub(crate) fn run() -> Result<()> {
     let root = workspace::root();
     step::run("tests", &mut step::cargo(&root, "test --workspace"))?;
+    primitives()?;
     bare::run()?;
     bench::locks()?;
     step::run("release build", &mut step::cargo(&root, "build --release -p rumpvm-harness"))?;
     explore::short()?;
     command_line()
+}
+
+/// The tests of `tests/loom`, which are empty without the flag. A folder of their own keeps the flag from
+/// rebuilding everything else.
+fn primitives() -> Result<()> {
+    let folder = workspace::metadata()?.target_directory.join("loom");
+    let words = "test --release -p rumpvm-loom -- --test-threads=1";
+    let mut command = step::cargo(&workspace::root(), words);
+    command.env("RUSTFLAGS", "--cfg loom").env("CARGO_TARGET_DIR", folder);
+    step::run("primitives under loom", &mut command)
 }
 
 fn command_line() -> Result<()> {

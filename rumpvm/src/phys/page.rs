@@ -93,6 +93,7 @@ pub struct Page<P> {
     reserved: [u64; 2],
 }
 
+#[cfg(not(loom))]
 const _: () = assert!(size_of::<Page<()>>() == 64, "one cache line for each frame (D6)");
 
 impl<P: Platform> Page<P> {

@@ -64,7 +64,7 @@ impl<S: Seam> Local<S> {
             self.pinned.store(epoch, Ordering::Relaxed);
             compiler_fence();
         } else {
-            self.pinned.swap(epoch, Ordering::SeqCst);
+            self.pinned.store_ahead(epoch);
         }
     }
 }
@@ -221,11 +221,7 @@ impl<S> Drop for Epoch<S> {
 
 impl<S> Epoch<S> {
     fn locals_mut(&mut self) -> impl Iterator<Item = [*mut Retired; GENERATIONS]> + '_ {
-        self.locals.slots_mut().map(|local| {
-            core::array::from_fn(|bag| {
-                core::mem::replace(local.bags[bag].get_mut(), ptr::null_mut())
-            })
-        })
+        self.locals.slots_mut().map(|local| core::array::from_fn(|bag| local.bags[bag].take()))
     }
 }
 

@@ -1,12 +1,13 @@
 //! The seam, and the locks, waits and lock-free readers that are built on it.
 //!
 //! Every atomic, lock, sleep, wake-up and heap allocation of the component goes through this folder, so
-//! that a home can own them: [`seam`] is the only file that names `core::sync::atomic`, and every
+//! that a home can own them: `cells` is the only file that names `core::sync::atomic`, and every
 //! primitive above it is generic over a [`Seam`](rumpvm_platform::Seam). In a home whose hooks are empty
 //! all of it compiles to plain core atomics.
 //!
 //! | file | what |
 //! |---|---|
+//! | `cells` | the atomics: core's, or a checker's |
 //! | [`seam`] | atomics, fences, waits on a named location, fallible allocation |
 //! | [`class`] | the lock table: who may be taken under whom |
 //! | [`spin`] | ticket spin lock; interrupts masked while held; never across a sleep |
@@ -23,6 +24,7 @@
 //!
 //! What each lock guards is in DESIGN.md, section 3.
 
+mod cells;
 pub mod class;
 pub mod epoch;
 pub mod event;

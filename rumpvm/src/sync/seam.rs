@@ -1,4 +1,4 @@
-//! The seam: the one place where the component touches atomics and the heap.
+//! The seam: the one place where the component touches atomics (`cells`) and the heap.
 //!
 //! Each operation is the plain core thing, unless the home owns the schedule: then the home is asked to
 //! carry it out ([`Seam::carry_out`]), and is told where in the source it comes from. A wait is
@@ -11,12 +11,12 @@ use core::alloc::Layout;
 use core::marker::PhantomData;
 use core::panic::Location;
 use core::ptr;
-use core::sync::atomic;
 
 use rumpvm_platform::{Cell, Op, Scarce, Seam, Step};
 
-pub use core::sync::atomic::Ordering;
+pub use super::cells::Ordering;
 
+use super::cells;
 use super::token::given_up;
 use crate::NoMemory;
 
@@ -110,9 +110,9 @@ macro_rules! word {
     };
 }
 
-word!(u16, atomic::AtomicU16);
-word!(u32, atomic::AtomicU32);
-word!(u64, atomic::AtomicU64);
+word!(u16, cells::AtomicU16);
+word!(u32, cells::AtomicU32);
+word!(u64, cells::AtomicU64);
 
 /// An atomic integer of the component.
 #[repr(transparent)]
@@ -194,6 +194,18 @@ impl<W: Word, S: Seam> Atomic<W, S> {
             return self.hand_over(Op::Swap(value.widen()), order);
         }
         W::swap(&self.cell, value, order)
+    }
+
+    /// Stores `value` before any load that follows, as if a [`fence`] stood between.
+    #[inline]
+    #[track_caller]
+    pub fn store_ahead(&self, value: W) {
+        if S::OWNS_MEMORY || cells::SWAP_IS_FENCE {
+            self.swap(value, Ordering::SeqCst);
+        } else {
+            self.store(value, Ordering::Relaxed);
+            fence::<S>();
+        }
     }
 
     /// Stores `new` if it holds `old`; otherwise returns what it holds. A failure is an acquire load.
@@ -290,21 +302,21 @@ impl<S: Seam> Atomic<u32, S> {
     #[track_caller]
     pub fn sleep_until(&self, expected: u32, until: Option<u64>) {
         let site = Location::caller();
-        given_up::<S>(|| S::sleep(&self.cell, expected, until, site));
+        given_up::<S>(|| cells::sleep::<S>(&self.cell, expected, until, site));
     }
 
     /// Wakes every thread that sleeps on this word.
     #[inline]
     #[track_caller]
     pub fn wake_sleepers(&self) {
-        S::wakeup(&self.cell, Location::caller());
+        cells::wakeup::<S>(&self.cell, Location::caller());
     }
 }
 
 /// An atomic pointer of the component.
 #[repr(transparent)]
 pub struct AtomicPtr<T, S> {
-    cell: atomic::AtomicPtr<T>,
+    cell: cells::AtomicPtr<T>,
     seam: PhantomData<fn() -> S>,
 }
 
@@ -312,7 +324,7 @@ impl<T, S: Seam> AtomicPtr<T, S> {
     /// A pointer cell that holds `value`.
     #[inline]
     pub fn new(value: *mut T) -> Self {
-        Self { cell: atomic::AtomicPtr::new(value), seam: PhantomData }
+        Self { cell: cells::AtomicPtr::new(value), seam: PhantomData }
     }
 
     /// Has the home carry out `op`; returns the old value.
@@ -371,9 +383,9 @@ impl<T, S: Seam> AtomicPtr<T, S> {
 }
 
 impl<T, S> AtomicPtr<T, S> {
-    /// The pointer itself, for its exclusive owner.
-    pub fn get_mut(&mut self) -> &mut *mut T {
-        self.cell.get_mut()
+    /// Takes the pointer out, for its exclusive owner; leaves null.
+    pub fn take(&mut self) -> *mut T {
+        cells::take(&mut self.cell)
     }
 }
 
@@ -383,18 +395,16 @@ impl<T, S> AtomicPtr<T, S> {
 pub fn fence<S: Seam>() {
     S::fence(Location::caller());
     if cfg!(rumpvm_tsan) {
-        // ThreadSanitizer does not know fences; it knows that all who change one word come in an order.
-        static ORDER: atomic::AtomicU32 = atomic::AtomicU32::new(0);
-        ORDER.fetch_add(1, Ordering::SeqCst);
+        cells::fence_by_word();
     } else {
-        atomic::fence(Ordering::SeqCst);
+        cells::fence();
     }
 }
 
 /// Keeps the compiler from moving what is before it behind it, and the other way round. Makes no CPU wait.
 #[inline(always)]
 pub fn compiler_fence() {
-    atomic::compiler_fence(Ordering::SeqCst);
+    cells::compiler_fence(Ordering::SeqCst);
 }
 
 /// A full fence on every CPU, where the home can pass one: [`Seam::fences_everywhere`].

@@ -56,7 +56,7 @@ pub(crate) const CRATES: &[CrateRule] = &[
     CrateRule {
         name: "rumpvm",
         below: &["rumpvm-arch", "rumpvm-platform"],
-        outside: Some(&["bitflags", "buddy_system_allocator", "log", "spin"]),
+        outside: Some(&["bitflags", "buddy_system_allocator", "log", "loom", "spin"]),
         home: Home::Bare,
         unsafe_in: Unsafe::Modules(&["sync", "phys", "pmap"]),
     },
@@ -111,6 +111,13 @@ pub(crate) const CRATES: &[CrateRule] = &[
         unsafe_in: Unsafe::Nowhere,
     },
     CrateRule {
+        name: "rumpvm-loom",
+        below: &["rumpvm-arch", "rumpvm-platform", "rumpvm"],
+        outside: Some(&["loom"]),
+        home: Home::Hosted,
+        unsafe_in: Unsafe::Anywhere,
+    },
+    CrateRule {
         name: "xtask",
         below: &[],
         outside: None,
@@ -126,7 +133,8 @@ pub(crate) const COMPONENT: &str = "rumpvm";
 pub(crate) const SEAM: &str = "sync";
 
 /// Paths that only the seam may name.
-pub(crate) const SEAM_PATHS: &[&[&str]] = &[&["core", "sync"], &["alloc", "sync"], &["spin"]];
+pub(crate) const SEAM_PATHS: &[&[&str]] =
+    &[&["core", "sync"], &["alloc", "sync"], &["loom"], &["spin"]];
 
 /// The modules of the component, lowest layer first. A module may import from the layers before its
 /// own and from itself, not from its neighbours in the same layer.

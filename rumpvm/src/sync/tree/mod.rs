@@ -190,7 +190,7 @@ impl<V, S> Drop for Tree<V, S> {
                 ((*node).retired.free)(node.cast());
             }
         }
-        let root = *self.root.get_mut();
+        let root = self.root.take();
         if !root.is_null() {
             // SAFETY: the tree is being dropped, so nobody reads it.
             unsafe { free::<V>(root) };
