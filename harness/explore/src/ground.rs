@@ -109,6 +109,7 @@ impl Kernel {
         self.objects.for_each(|object| {
             assert_eq!(object.users(), 0, "object {} has users that are gone", object.id());
         });
+        self.for_each_space(|space| panic!("space {} has users that are gone", space.id()));
     }
 
     /// Stops the run if any invariant is broken. At a quiet moment.

@@ -14,6 +14,7 @@ mod sleep_locks;
 mod spin_locks;
 mod table_count;
 mod tokens;
+mod two_calls;
 mod wait;
 mod write_out;
 
@@ -25,6 +26,7 @@ pub fn all() -> Vec<Scenario> {
         error_paths::table(),
         foreign_space::table(),
         prefault::table(),
+        two_calls::table(),
         litter::table(),
         table_count::table(),
         write_out::table(),
