@@ -131,5 +131,6 @@ fn what_cannot_be_explored_is_named() {
     assert_refused("explore store-against-fork --replay 0.1-1", &["--memory"]);
     assert_refused("explore store-against-fork --memory sc --replay soon", &["soon", "AGENT"]);
     assert_refused("explore --cpus 9", &["9", "--cpus"]);
+    assert_refused("explore store-against-fork --cpus 1", &["--cpus", "2 CPUs"]);
     assert_refused("explore --strategy luck", &["luck", "pct2"]);
 }

@@ -96,6 +96,12 @@ pub(super) fn explore(arguments: &ExploreArgs) -> Result<Verdict> {
         }
         return Ok(Verdict::Clean);
     }
+    let too_few = |scenario: &&Scenario| {
+        arguments.cpus.is_some_and(|cpus| usize::from(cpus) < scenario.settings.cpus)
+    };
+    if let Some(scenario) = chosen.iter().find(too_few) {
+        bail!("--cpus: {} needs {} CPUs at least", scenario.name, scenario.settings.cpus);
+    }
     if let Some(schedule) = &arguments.replay {
         let [scenario] = chosen.as_slice() else {
             bail!("--replay is about one scenario, and {} are named", chosen.len());
