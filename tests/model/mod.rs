@@ -93,6 +93,11 @@ impl Page {
         self.flags.contains(AreaFlags::LOCKED)
     }
 
+    /// Whether it is to be in memory as long as it is there.
+    fn is_filled(&self) -> bool {
+        self.is_locked() && !self.flags.contains(AreaFlags::ONFAULT)
+    }
+
     /// What a page so much further in the same area is before it is touched.
     fn further(&self, pages: usize) -> Self {
         let object = self.object.map(|(object, index)| (object, index + pages));
@@ -187,6 +192,15 @@ impl Memory {
             _ => false,
         };
         (at + 1..).take_while(next).last().unwrap_or(at) + 1
+    }
+
+    /// The first page of the area of page `at`.
+    fn area_start(&self, at: u64) -> u64 {
+        let before = |page: &u64| match (self.pages.get(page), self.pages.get(&(page + 1))) {
+            (Some(page), Some(next)) => page.continues_in(next),
+            _ => false,
+        };
+        (0..at).rev().take_while(before).last().unwrap_or(at)
     }
 
     /// Bytes in locked areas.

@@ -27,6 +27,7 @@ mod mprotect;
 mod mremap;
 mod msync;
 mod munmap;
+mod pkeys;
 mod place;
 mod stack;
 
@@ -38,6 +39,7 @@ use rumpvm_platform::Platform;
 pub use area::{Area, AreaFlags};
 pub use limits::{Limits, Overcommit};
 pub use mmap::{Backing, MapFlags};
+pub use mprotect::ProtFlags;
 pub use mremap::RemapFlags;
 pub use msync::SyncFlags;
 
