@@ -167,6 +167,15 @@ impl Memory {
         child
     }
 
+    /// An object has become as short as `size`: private copies of what lies beyond it are lost.
+    pub fn cut_off(&mut self, object: usize, size: usize) {
+        for page in self.pages.values_mut() {
+            if page.object.is_some_and(|(of, index)| of == object && index * PAGE >= size) {
+                (page.private, page.loaded) = (None, false);
+            }
+        }
+    }
+
     /// The areas, in order.
     pub fn areas(&self) -> Vec<Run<'_>> {
         let mut areas: Vec<Run<'_>> = vec![];

@@ -130,11 +130,11 @@ impl<F: Format> World<F> {
         let which = self.random.random_range(FILE..=MEMORY);
         let size = self.random.random_range(0..=2 * OBJECT_PAGES) * PAGE / 2;
         self.log(format!("resize object {which} to {size}"));
-        self.vm().resize(&self.shared[which], size as u64);
-        if which == FILE {
-            self.file.resize(size);
-        }
+        assert_eq!(self.vm().resize(&self.shared[which], size as u64), Ok(()));
         self.objects[which].resize(size);
+        for process in &mut self.processes {
+            process.memory.cut_off(which, size);
+        }
     }
 
     pub(super) fn fork(&mut self) {
