@@ -110,6 +110,15 @@ impl<S: Seam> File for RamFile<S> {
         Ok(())
     }
 
+    fn set_length(&self, bytes: u64) -> Result<(), IoError> {
+        let mut state = self.state.lock();
+        if state.fail_writes {
+            return Err(EIO);
+        }
+        state.bytes.resize(bytes as usize, 0);
+        Ok(())
+    }
+
     fn sync(&self) -> Result<(), IoError> {
         self.state.lock().syncs += 1;
         if S::fails(Scarce::Io, Location::caller()) { Err(EIO) } else { Ok(()) }
