@@ -1,0 +1,77 @@
+//! What differs between two voices: the first step at which they do, and how.
+
+use super::answer::{Answers, Look, PageSeen, Present, Shown};
+use super::by_design;
+use super::op::{AREAS, BYTES, Call, Op, RESIDENT, address};
+use super::program::Program;
+
+/// A difference.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Difference {
+    /// Number of the step.
+    pub step: usize,
+    /// What the host's Linux said.
+    pub linux: String,
+    /// What rumpvm said.
+    pub ours: String,
+    /// Number of the page that it is about, if it is a look's.
+    pub page: Option<u64>,
+}
+
+/// The first difference that is not by design.
+pub fn compare(program: &Program, linux: &Answers, ours: &Answers) -> Option<Difference> {
+    if let Some(story) = &ours.panic {
+        let step = program.ops.len().saturating_sub(1);
+        let linux = "goes on".into();
+        return Some(Difference { step, linux, ours: format!("stops: {story}"), page: None });
+    }
+    let mut looks = linux.looks.iter().zip(&ours.looks);
+    for (step, op) in program.ops.iter().enumerate() {
+        let (theirs, mine) = (linux.outcomes[step], ours.outcomes[step]);
+        if theirs != mine && !by_design::excuses(op, theirs, mine) {
+            let (linux, ours) = (theirs.to_string(), mine.to_string());
+            return Some(Difference { step, linux, ours, page: None });
+        }
+        if op.call == Call::Look {
+            let (theirs, mine) = looks.next()?;
+            if let Some(difference) = looked(step, op, theirs, mine) {
+                return Some(difference);
+            }
+        }
+    }
+    None
+}
+
+fn looked(step: usize, op: &Op, linux: &Look, ours: &Look) -> Option<Difference> {
+    let parts = op.arguments[0];
+    for (page, (theirs, mine)) in linux.iter().zip(ours).enumerate() {
+        let told = |tell: fn(&PageSeen) -> String| {
+            let at = address(page as u64);
+            let say = |seen: &PageSeen| format!("page {at:#x}: {}", tell(seen));
+            let page = Some(page as u64);
+            Some(Difference { step, linux: say(theirs), ours: say(mine), page })
+        };
+        if parts & AREAS != 0 && !by_design::same_area(theirs, mine) {
+            return told(PageSeen::area_told);
+        }
+        if parts & RESIDENT != 0 && !same_presence(theirs, mine) {
+            return told(PageSeen::present_told);
+        }
+        if parts & BYTES != 0 && (theirs.fault, theirs.hash) != (mine.fault, mine.hash) {
+            return told(PageSeen::bytes_told);
+        }
+    }
+    None
+}
+
+/// Whether what is in memory agrees, as far as it is more than policy: private pages exactly, where the host can
+/// tell; and what mincore(2) says of memory that only exists in memory. Pages of files may be in memory or
+/// not, and so may the shared page of zeros.
+fn same_presence(linux: &PageSeen, ours: &PageSeen) -> bool {
+    let (theirs, mine) = (linux.in_memory(), ours.in_memory());
+    let private = theirs.contains(Present::UNTOLD)
+        || theirs.contains(Present::PRIVATE) == mine.contains(Present::PRIVATE);
+    let shown = linux.shown() | ours.shown();
+    let only_memory = shown.intersects(Shown::MEMORY | Shown::NAMELESS);
+    private && (!only_memory || theirs.contains(Present::CORE) == mine.contains(Present::CORE))
+}

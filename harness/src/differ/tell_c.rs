@@ -1,0 +1,4 @@
+//! A program as C.
+use super::{Difference, Program};
+/// x
+pub fn tell_c(program: &Program, _difference: &Difference) -> String { program.to_string() }
