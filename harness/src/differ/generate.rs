@@ -10,7 +10,7 @@ use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 
 use super::op::{
-    AREAS, BYTES, Call, FETCHED, FILE, MEMORY, NO_OBJECT, OBJECT_PAGES, Op, PAGE, RESIDENT, WINDOW, address,
+    AREAS, BYTES, Call, FETCHED, FREE, FILE, MEMORY, NO_OBJECT, OBJECT_PAGES, Op, PAGE, RESIDENT, WINDOW, address,
 };
 use super::program::{MOST_LOOKS, Program};
 use super::Ground;
@@ -20,13 +20,13 @@ const STEPS: std::ops::Range<usize> = 30..100;
 /// What may be locked in programs that have a limit: so little that every host allows it.
 const FEW_LOCKED: u64 = 16 * PAGE;
 /// Advice that is tried. What is missing is in the table of `ground` or not settled yet.
-const ADVICE: [i32; 22] = [0, 1, 2, 3, 4, 4, 4, 8, 8, 10, 11, 12, 13, 14, 15, 16, 17, 20, 21, 22, 23, 77];
+const ADVICE: [i32; 20] = [0, 1, 2, 3, 4, 4, 4, 8, 8, 10, 11, 14, 15, 16, 17, 20, 21, 22, 23, 77];
 
 /// The program of this number.
 pub fn generate(seed: u64, number: u64, processes: u8, ground: &Ground) -> Program {
     let mixed = (seed ^ 0x6a09_e667_f3bc_c908).wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(number);
     let random = Xoshiro256PlusPlus::seed_from_u64(mixed);
-    let dice = Dice { random, ground, hot: WINDOW.start, alive: vec![0], now: 0, stored: 0 };
+    let dice = Dice { random, ground, hot: WINDOW.start, alive: vec![0], now: 0, stored: 0, grown: 0, locks: false };
     dice.program(processes)
 }
 
@@ -39,11 +39,15 @@ struct Dice<'g> {
     /// Who runs.
     now: u8,
     stored: u64,
+    grown: u64,
+    /// Whether anything is locked; if not, mappings are left behind by `MREMAP_DONTUNMAP`.
+    locks: bool,
 }
 
 impl Dice<'_> {
     fn program(mut self, processes: u8) -> Program {
         let locked = self.locked();
+        self.locks = self.chance(2);
         let processes = self.random.random_range(1..=processes);
         let mut ops = Vec::new();
         for _ in 0..self.random.random_range(STEPS) {
@@ -91,6 +95,8 @@ impl Dice<'_> {
             60..76 => self.mremap(),
             76..96 => {
                 let ((at, length), advice) = (self.range(), self.advice());
+                // Up to which page `MADV_FREE` got cannot be seen: one page at a time.
+                let length = if advice == FREE { PAGE } else { length };
                 Op::new(now, Call::Madvise, &[at, length, advice as u32 as u64])
             }
             96..99 => {
@@ -98,8 +104,8 @@ impl Dice<'_> {
                 Op::new(now, Call::Msync, &[at, length, flags])
             }
             99..102 => self.on_range(Call::Mincore),
-            102..106 => self.on_range(Call::Mlock),
-            106..109 => self.on_range(Call::Munlock),
+            102..106 if self.locks => self.on_range(Call::Mlock),
+            106..109 if self.locks => self.on_range(Call::Munlock),
             109..116 => self.truncate(),
             116..140 => Op::new(now, Call::Load, &[self.word()]),
             140..144 => {
@@ -199,9 +205,16 @@ impl Dice<'_> {
             (0x2_0000, 30),
             (0x8_0000, 80),
             (0x400_0000, 80),
-            (0x800_0000, 80),
+            (0x80, 80),
+            (0x20_0000, 80),
         ] {
-            if self.chance(one_in) {
+            let kept = match flag {
+                0x2000 => self.locks,
+                // Of private memory it is ignored, but keeps Linux from merging.
+                0x8_0000 => flags & 1 != 0,
+                _ => true,
+            };
+            if kept && self.chance(one_in) {
                 flags |= flag;
             }
         }
@@ -224,9 +237,11 @@ impl Dice<'_> {
             0..4 => (0, old, fits(new)),
             4..6 => (1, old, fits(new)),
             6 => (3, 0, new),
-            7..10 => (7, old, old),
-            10 => (5, old, old),
+            // Several areas at once are moved by the latest kernels alone.
+            7..10 if !self.locks => (7, PAGE, PAGE),
+            10 if !self.locks => (5, old, old),
             11 => (self.one_of(&[2, 4, 6, 8, 9]), old, new),
+            _ if old.div_ceil(PAGE) == new.div_ceil(PAGE) => (3, PAGE, PAGE),
             _ => (3, old, new),
         };
         Op::new(self.now, Call::Mremap, &[at, old, new, flags, to])
@@ -234,7 +249,8 @@ impl Dice<'_> {
 
     fn truncate(&mut self) -> Op {
         let object = self.one_of(&[FILE, MEMORY]);
-        let pages = self.random.random_range(0..OBJECT_PAGES + 4);
+        self.grown += 1;
+        let pages = OBJECT_PAGES + self.grown;
         let rest = self.one_of(&[0, 0, 0x80, 0x800, 0xff8]);
         Op::new(self.now, Call::Truncate, &[object, pages * PAGE + rest])
     }

@@ -31,7 +31,7 @@ pub use generate::generate;
 pub use ground::Ground;
 pub use hunt::{Found, Hunt, Settings, Voices, hunt, one};
 pub use op::{
-    AREAS, BYTES, Call, FETCHED, FILE, MEMORY, NO_OBJECT, NOP, OBJECT_PAGES, Op, PAGE, RESIDENT, Role, SEEN,
+    AREAS, BYTES, Call, DONTNEED, FETCHED, FILE, FREE, MEMORY, NO_OBJECT, NOP, OBJECT_PAGES, Op, PAGE, RESIDENT, Role, SEEN,
     SEEN_BASE, SEEN_END, STORED, WINDOW, address, file_byte,
 };
 pub use ours::Ours;

@@ -37,6 +37,11 @@ pub const BYTES: u64 = 4;
 pub const STORED: u64 = 64;
 /// Fetches are made here, where a page has either zeros or [`NOP`]s.
 pub const FETCHED: u64 = 128;
+/// `MADV_FREE`: when the pages go is left open. Both voices have them go at once, by [`DONTNEED`].
+pub const FREE: i32 = 8;
+/// `MADV_DONTNEED`.
+pub const DONTNEED: i32 = 4;
+
 /// An instruction of one byte that does nothing.
 pub const NOP: u8 = 0x90;
 
@@ -76,7 +81,7 @@ pub enum Call {
     Load,
     /// A store of eight bytes.
     Store,
-    /// The fetch of one instruction.
+    /// A load, and if that succeeds the fetch of one instruction.
     Fetch,
     /// fork(2); the child is the process of the given number.
     Fork,

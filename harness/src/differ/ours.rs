@@ -17,7 +17,7 @@ use rumpvm_hosted::{Hosted, MemoryFile};
 
 use super::answer::{self, Answers, Look, Outcome, PageSeen, Present, Shown};
 use super::op::{
-    AREAS, BYTES, Call, FILE, MEMORY, OBJECT_PAGES, Op, PAGE, RESIDENT, SEEN, SEEN_BASE, SEEN_END, address,
+    AREAS, BYTES, Call, DONTNEED, FILE, FREE, MEMORY, OBJECT_PAGES, Op, PAGE, RESIDENT, SEEN, SEEN_BASE, SEEN_END, address,
     file_byte,
 };
 use super::program::Program;
@@ -119,7 +119,7 @@ fn perform(vm: &Vm<Home>, program: &Program, ground: &Ground) -> Answers {
     let objects = Objects::new(vm).expect(short);
     let space = &stage.at(0).space;
     let mut limits = space.limits();
-    limits.locked = program.locked.unwrap_or(u64::MAX);
+    limits.locked = program.locked.or(ground.most_locked).unwrap_or(u64::MAX);
     limits.lowest = ground.lowest;
     limits.overcommit = if ground.overcommit == 1 { Overcommit::Always } else { Overcommit::Heuristic };
     space.set_limits(limits);
@@ -178,10 +178,12 @@ fn one(stage: &Stage<'_>, objects: &Objects, op: &Op) -> Outcome {
     let at = VirtAddr(a);
     match op.call {
         Call::Mmap => {
+            let anonymous = d & u64::from(MapFlags::ANONYMOUS.bits()) != 0;
+            // Descriptors are the caller's business, who looks at them only if the mapping is of a file.
             let backing = match objects.get(e) {
-                // As on Linux, where the file is looked at only if the mapping is of one.
-                Some(object) if d & u64::from(MapFlags::ANONYMOUS.bits()) == 0 => Backing::Object(object),
-                _ => Backing::Anonymous,
+                _ if anonymous => Backing::Anonymous,
+                Some(object) => Backing::Object(object),
+                None => return Outcome::Refused(9),
             };
             let flags = MapFlags::from_bits_retain(d as u32);
             placed(stage, who, space.mmap(vm, at, b, prot(c), flags, backing, f), b)
@@ -192,7 +194,13 @@ fn one(stage: &Stage<'_>, objects: &Objects, op: &Op) -> Outcome {
             let flags = RemapFlags::from_bits_retain(d as u32);
             placed(stage, who, space.mremap(vm, at, b, c, flags, VirtAddr(e)), c)
         }
-        Call::Madvise => of_call(space.madvise(vm, at, b, c as i32)),
+        Call::Madvise => {
+            let advised = space.madvise(vm, at, b, c as i32);
+            if c as i32 == FREE && advised.is_ok() {
+                return of_call(space.madvise(vm, at, b, DONTNEED));
+            }
+            of_call(advised)
+        }
         Call::Msync => of_call(space.msync(vm, at, b, SyncFlags::from_bits_retain(c as u32))),
         Call::Mincore => of_call(space.mincore(vm, at, b, &mut [0; 4096])),
         Call::Mlock => of_call(space.mlock(vm, at, b)),
@@ -203,7 +211,10 @@ fn one(stage: &Stage<'_>, objects: &Objects, op: &Op) -> Outcome {
         }
         Call::Load => of_access(stage.load_u64(who, at)),
         Call::Store => of_access(stage.store_u64(who, at, b).map(|()| 0)),
-        Call::Fetch => of_access(stage.fetch(who, at).map(|()| 0)),
+        Call::Fetch => match of_access(stage.load_u64(who, at)) {
+            Outcome::Done(_) => of_access(stage.fetch(who, at).map(|()| 0)),
+            denied => denied,
+        },
         Call::Mlock2 | Call::Mlockall | Call::Munlockall | Call::RemapFilePages => Outcome::Refused(38),
         Call::Fork | Call::Exit | Call::Look => Outcome::Unreached,
     }

@@ -6,7 +6,7 @@
 //! is near, and lengths that reach beyond are such that the kernel refuses them. The generator and the shrinker
 //! see to that; a program from a file is at its author's risk, which is that of a process of its own.
 
-use crate::differ::{Call, NO_OBJECT, Op, Outcome, SEEN_BASE, SEEN_END};
+use crate::differ::{Call, DONTNEED, FREE, NO_OBJECT, Op, Outcome, SEEN_BASE, SEEN_END};
 
 use super::{kernel, probe};
 
@@ -19,7 +19,12 @@ pub(super) fn perform(op: &Op, files: [u64; 2]) -> Outcome {
         Call::Munmap => call(libc::SYS_munmap, [a, b, 0, 0, 0, 0]),
         Call::Mprotect => call(libc::SYS_mprotect, [a, b, c, 0, 0, 0]),
         Call::Mremap => placed(call(libc::SYS_mremap, [a, b, c, d, e, 0]), c),
-        Call::Madvise => call(libc::SYS_madvise, [a, b, c, 0, 0, 0]),
+        Call::Madvise => match call(libc::SYS_madvise, [a, b, c, 0, 0, 0]) {
+            Outcome::Done(_) if c as i32 == FREE => {
+                call(libc::SYS_madvise, [a, b, DONTNEED as u64, 0, 0, 0])
+            }
+            other => other,
+        },
         Call::Msync => call(libc::SYS_msync, [a, b, c, 0, 0, 0]),
         Call::Mincore => mincore(a, b),
         Call::Mlock => call(libc::SYS_mlock, [a, b, 0, 0, 0, 0]),
@@ -32,8 +37,11 @@ pub(super) fn perform(op: &Op, files: [u64; 2]) -> Outcome {
         Call::Load => probe::load(a),
         // SAFETY: the address is of the window, which Rust knows nothing of.
         Call::Store => unsafe { probe::store(a, b) },
-        // SAFETY: what lies at the place of fetches is `NOP` or zeros (`STORED`, `FETCHED`).
-        Call::Fetch => unsafe { probe::fetch(a) },
+        Call::Fetch => match probe::load(a) {
+            // SAFETY: what lies at the place of fetches is `NOP` or zeros (`STORED`, `FETCHED`).
+            Outcome::Done(_) => unsafe { probe::fetch(a) },
+            denied => denied,
+        },
         Call::Fork | Call::Exit | Call::Look => Outcome::Unreached,
     }
 }

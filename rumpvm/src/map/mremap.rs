@@ -155,11 +155,14 @@ impl<P: Platform> Map<P> {
         area: &Area<P>,
         replaced: &mut Gone<P>,
     ) -> Result<(VirtRange, Gone<P>), CallError> {
-        let Request { new_length, flags, new_at, .. } = *request;
+        let Request { old, new_length, flags, new_at } = *request;
         let new = if flags.contains(RemapFlags::FIXED) {
             let new = VirtRange::of_length(new_at, new_length).ok_or(CallError::Invalid)?;
             // As on Linux, what is at the new place goes first, whatever comes after.
             *replaced = self.unmap(store, state, new)?;
+            // With an old length of 0, it may have been what was to be mapped once more.
+            let pin = store.mmu.phys.epoch.pin();
+            self.areas.get(&pin, old.start.0).ok_or(CallError::BadAddress)?;
             new
         } else {
             let pin = store.mmu.phys.epoch.pin();
@@ -194,6 +197,13 @@ impl<P: Platform> Map<P> {
             let mut change = self.change(state);
             if leaves {
                 change.replace(request.old, Vec::new())?;
+            } else if area.flags.contains(AreaFlags::LOCKED) && !request.old.is_empty() {
+                // What is left empty is not locked any more, as on Linux.
+                let mut left = area.part(request.old);
+                left.flags.remove(AreaFlags::LOCKED);
+                let mut list = Vec::new();
+                try_push::<_, P>(&mut list, left)?;
+                change.replace(request.old, list)?;
             }
             change.replace(new, list)?;
             Ok(change.commit(store))
@@ -305,7 +315,9 @@ fn decode<P: Platform>(
     let old = VirtRange::new(old, VirtAddr(old.0.saturating_add(old_length)).page_down());
     if places {
         let new = VirtRange::of_length(new_at, new_length).ok_or(CallError::Invalid)?;
-        if !new_at.is_page_aligned() || new.end.0 > end || new.overlaps(old) {
+        // An old length that wraps overlaps nothing, as on Linux.
+        let overlaps = old.start.0.wrapping_add(old_length) > new.start.0 && new.end > old.start;
+        if !new_at.is_page_aligned() || new.end.0 > end || overlaps {
             return Err(CallError::Invalid);
         }
     }
