@@ -75,7 +75,7 @@ impl Countdown {
     }
 }
 
-/// A file each of whose reads, writes and syncs asks the home `S` whether it fails.
+/// A file each of whose reads, writes, changes of length and syncs asks the home `S` whether it fails.
 pub struct FailingFile<T, S> {
     file: T,
     home: PhantomData<fn() -> S>,
@@ -110,6 +110,11 @@ impl<T: File, S: Seam> File for FailingFile<T, S> {
     fn write(&self, offset: u64, from: &[u8]) -> Result<(), IoError> {
         self.admit()?;
         self.file.write(offset, from)
+    }
+
+    fn set_length(&self, bytes: u64) -> Result<(), IoError> {
+        self.admit()?;
+        self.file.set_length(bytes)
     }
 
     fn sync(&self) -> Result<(), IoError> {

@@ -26,7 +26,7 @@ const ADVICE: [i32; 20] = [0, 1, 2, 3, 4, 4, 4, 8, 8, 10, 11, 14, 15, 16, 17, 20
 pub fn generate(seed: u64, number: u64, processes: u8, ground: &Ground) -> Program {
     let mixed = (seed ^ 0x6a09_e667_f3bc_c908).wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(number);
     let random = Xoshiro256PlusPlus::seed_from_u64(mixed);
-    let dice = Dice { random, ground, hot: WINDOW.start, alive: vec![0], now: 0, stored: 0, grown: 0, locks: false };
+    let dice = Dice { random, ground, hot: WINDOW.start, alive: vec![0], now: 0, stored: 0, locks: false };
     dice.program(processes)
 }
 
@@ -39,7 +39,6 @@ struct Dice<'g> {
     /// Who runs.
     now: u8,
     stored: u64,
-    grown: u64,
     /// Whether anything is locked; if not, mappings are left behind by `MREMAP_DONTUNMAP`.
     locks: bool,
 }
@@ -89,7 +88,10 @@ impl Dice<'_> {
             0..36 => self.mmap(),
             36..44 => self.on_range(Call::Munmap),
             44..60 => {
-                let ((at, length), prot) = (self.range(), self.prot());
+                let ((at, length), mut prot) = (self.range(), self.prot());
+                if self.chance(20) {
+                    prot |= self.one_of(&[8, 0x10, 0x0100_0000, 0x0100_0000, 0x0200_0000, 0x0300_0000]);
+                }
                 Op::new(now, Call::Mprotect, &[at, length, prot])
             }
             60..76 => self.mremap(),
@@ -249,8 +251,7 @@ impl Dice<'_> {
 
     fn truncate(&mut self) -> Op {
         let object = self.one_of(&[FILE, MEMORY]);
-        self.grown += 1;
-        let pages = OBJECT_PAGES + self.grown;
+        let pages = self.random.random_range(0..OBJECT_PAGES + 4);
         let rest = self.one_of(&[0, 0, 0x80, 0x800, 0xff8]);
         Op::new(self.now, Call::Truncate, &[object, pages * PAGE + rest])
     }

@@ -6,10 +6,9 @@
 use std::io;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 
 use rumpvm::{
-    Area, AreaFlags, Backing, CallError, FaultError, Hold, MapFlags, Object, Overcommit, RemapFlags, Signal,
+    Area, AreaFlags, Backing, CallError, FaultError, Hold, MapFlags, Object, Overcommit, ProtFlags, RemapFlags, Signal,
     SyncFlags, Vm,
 };
 use rumpvm_arch::{PAGE_SIZE, Prot, VirtAddr, X86_64};
@@ -84,32 +83,21 @@ impl Voice for Ours {
     }
 }
 
-/// The objects of a program.
+/// The objects of a program: the file, and memory with a name.
 struct Objects {
-    file: Arc<MemoryFile>,
     objects: [Hold<Object<Home>, Home>; 2],
 }
 
 impl Objects {
     fn new(vm: &Vm<Home>) -> Result<Self, CallError> {
         let bytes = (0..OBJECT_PAGES * PAGE).map(file_byte);
-        let file = Arc::new(MemoryFile::new(bytes.collect::<Vec<u8>>()));
-        let object = vm.open_file(Arc::clone(&file))?;
+        let file = vm.open_file(MemoryFile::new(bytes.collect::<Vec<u8>>()))?;
         let memory = vm.shared_memory(OBJECT_PAGES * PAGE)?;
-        Ok(Self { file, objects: [object, memory] })
+        Ok(Self { objects: [file, memory] })
     }
 
     fn get(&self, number: u64) -> Option<&Hold<Object<Home>, Home>> {
         self.objects.get(number as usize)
-    }
-
-    fn truncate(&self, vm: &Vm<Home>, number: u64, bytes: u64) {
-        let Some(object) = self.get(number) else { return };
-        vm.resize(object, bytes);
-        if number == FILE {
-            self.file.resize(bytes as usize);
-            vm.resize(object, bytes);
-        }
     }
 }
 
@@ -189,7 +177,7 @@ fn one(stage: &Stage<'_>, objects: &Objects, op: &Op) -> Outcome {
             placed(stage, who, space.mmap(vm, at, b, prot(c), flags, backing, f), b)
         }
         Call::Munmap => of_call(space.munmap(vm, at, b)),
-        Call::Mprotect => of_call(space.mprotect(vm, at, b, prot(c))),
+        Call::Mprotect => of_call(space.mprotect(vm, at, b, ProtFlags::from_bits_retain(c))),
         Call::Mremap => {
             let flags = RemapFlags::from_bits_retain(d as u32);
             placed(stage, who, space.mremap(vm, at, b, c, flags, VirtAddr(e)), c)
@@ -205,10 +193,10 @@ fn one(stage: &Stage<'_>, objects: &Objects, op: &Op) -> Outcome {
         Call::Mincore => of_call(space.mincore(vm, at, b, &mut [0; 4096])),
         Call::Mlock => of_call(space.mlock(vm, at, b)),
         Call::Munlock => of_call(space.munlock(vm, at, b)),
-        Call::Truncate => {
-            objects.truncate(vm, a, b);
-            Outcome::Done(0)
-        }
+        Call::Truncate => match objects.get(a) {
+            Some(object) => of_call(vm.resize(object, b)),
+            None => Outcome::Refused(9),
+        },
         Call::Load => of_access(stage.load_u64(who, at)),
         Call::Store => of_access(stage.store_u64(who, at, b).map(|()| 0)),
         Call::Fetch => match of_access(stage.load_u64(who, at)) {

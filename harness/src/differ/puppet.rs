@@ -5,7 +5,7 @@
 //!
 //! To be used on a CPU, as [`crate::machine::Machine::on_cpu`] gives it.
 
-use rumpvm::{CallError, FaultError, Hold, Object, Process, Space, Vm, WaitFor};
+use rumpvm::{CallError, FaultError, Hold, Process, Space, Vm, WaitFor};
 use rumpvm_arch::{Format, PageFault, VirtAddr, X86_64};
 use rumpvm_hosted::Hosted;
 
@@ -111,11 +111,6 @@ impl<'v, F: Format> Stage<'v, F> {
     /// Fetches an instruction.
     pub fn fetch(&self, number: u8, at: VirtAddr) -> Result<(), FaultError> {
         self.access(number, |hosted| hosted.fetch(at))
-    }
-
-    /// Changes the size of an object.
-    pub fn resize(&self, object: &Object<Hosted<F>>, bytes: u64) {
-        self.vm.resize(object, bytes);
     }
 
     /// Ends every process, the last ones first.

@@ -73,7 +73,8 @@ impl<P: Platform> Map<P> {
         request: &Request,
         replaced: &mut Gone<P>,
     ) -> Result<(VirtRange, Gone<P>), CallError> {
-        let Request { old, new_length, flags, .. } = *request;
+        let Request { old, new_length, flags, new_at } = *request;
+        let places = flags.contains(RemapFlags::FIXED);
         let pin = store.mmu.phys.epoch.pin();
         let area = self.areas.get(&pin, old.start.0).ok_or(CallError::BadAddress)?;
         let area = area.part(area.range);
@@ -99,6 +100,13 @@ impl<P: Platform> Map<P> {
         // What moves is of one area; a tail that goes may be anything.
         if old.start + old.length().min(new_length) > area.range.end {
             return Err(CallError::BadAddress);
+        }
+        let takes_its_place = |new: &VirtRange| inside::<P>(old).is_err() || new.contains(old.start);
+        let new = VirtRange::of_length(new_at, new_length).filter(|_| places);
+        if let Some(new) = new.filter(takes_its_place) {
+            // An old length of nothing, or one that wraps, has come so far; the new place is emptied all the same.
+            *replaced = self.unmap(store, state, new)?;
+            return Err(if new.contains(old.start) { CallError::BadAddress } else { CallError::Invalid });
         }
         inside::<P>(old)?;
         if new_length > old.length() {
@@ -155,14 +163,11 @@ impl<P: Platform> Map<P> {
         area: &Area<P>,
         replaced: &mut Gone<P>,
     ) -> Result<(VirtRange, Gone<P>), CallError> {
-        let Request { old, new_length, flags, new_at } = *request;
+        let Request { new_length, flags, new_at, .. } = *request;
         let new = if flags.contains(RemapFlags::FIXED) {
             let new = VirtRange::of_length(new_at, new_length).ok_or(CallError::Invalid)?;
             // As on Linux, what is at the new place goes first, whatever comes after.
             *replaced = self.unmap(store, state, new)?;
-            // With an old length of 0, it may have been what was to be mapped once more.
-            let pin = store.mmu.phys.epoch.pin();
-            self.areas.get(&pin, old.start.0).ok_or(CallError::BadAddress)?;
             new
         } else {
             let pin = store.mmu.phys.epoch.pin();
