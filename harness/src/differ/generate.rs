@@ -26,7 +26,7 @@ const ADVICE: [i32; 20] = [0, 1, 2, 3, 4, 4, 4, 8, 8, 10, 11, 14, 15, 16, 17, 20
 pub fn generate(seed: u64, number: u64, processes: u8, ground: &Ground) -> Program {
     let mixed = (seed ^ 0x6a09_e667_f3bc_c908).wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(number);
     let random = Xoshiro256PlusPlus::seed_from_u64(mixed);
-    let dice = Dice { random, ground, hot: WINDOW.start, alive: vec![0], now: 0, stored: 0, locks: false };
+    let dice = Dice { random, ground, hot: WINDOW.start, alive: vec![0], now: 0, stored: 0, locks: false, grows: false, stacks: 0 };
     dice.program(processes)
 }
 
@@ -41,12 +41,16 @@ struct Dice<'g> {
     stored: u64,
     /// Whether anything is locked; if not, mappings are left behind by `MREMAP_DONTUNMAP`.
     locks: bool,
+    /// Whether `PROT_GROWSDOWN` is used: then there is one stack, and it gets no holes.
+    grows: bool,
+    stacks: u32,
 }
 
 impl Dice<'_> {
     fn program(mut self, processes: u8) -> Program {
         let locked = self.locked();
         self.locks = self.chance(2);
+        self.grows = self.chance(4);
         let processes = self.random.random_range(1..=processes);
         let mut ops = Vec::new();
         for _ in 0..self.random.random_range(STEPS) {
@@ -86,15 +90,17 @@ impl Dice<'_> {
         let now = self.now;
         match self.random.random_range(0..200) {
             0..36 => self.mmap(),
-            36..44 => self.on_range(Call::Munmap),
+            36..44 if !self.grows => self.on_range(Call::Munmap),
             44..60 => {
                 let ((at, length), mut prot) = (self.range(), self.prot());
-                if self.chance(20) {
-                    prot |= self.one_of(&[8, 0x10, 0x0100_0000, 0x0100_0000, 0x0200_0000, 0x0300_0000]);
+                if self.chance(30) {
+                    prot |= self.one_of(&[8, 0x10, 0x0200_0000, 0x0300_0000]);
+                } else if self.grows && self.chance(3) {
+                    prot |= 0x0100_0000;
                 }
                 Op::new(now, Call::Mprotect, &[at, length, prot])
             }
-            60..76 => self.mremap(),
+            60..76 if !self.grows => self.mremap(),
             76..96 => {
                 let ((at, length), advice) = (self.range(), self.advice());
                 // Up to which page `MADV_FREE` got cannot be seen: one page at a time.
@@ -214,9 +220,11 @@ impl Dice<'_> {
                 0x2000 => self.locks,
                 // Of private memory it is ignored, but keeps Linux from merging.
                 0x8_0000 => flags & 1 != 0,
+                0x100 => !self.grows || self.stacks == 0,
                 _ => true,
             };
             if kept && self.chance(one_in) {
+                self.stacks += u32::from(flag == 0x100);
                 flags |= flag;
             }
         }
@@ -238,7 +246,8 @@ impl Dice<'_> {
         let (flags, old, new) = match self.random.random_range(0..16) {
             0..4 => (0, old, fits(new)),
             4..6 => (1, old, fits(new)),
-            6 => (3, 0, new),
+            // What is to be mapped once more is not to be replaced by it.
+            6 if !(to..to.saturating_add(new)).contains(&at) => (3, 0, new),
             // Several areas at once are moved by the latest kernels alone.
             7..10 if !self.locks => (7, PAGE, PAGE),
             10 if !self.locks => (5, old, old),

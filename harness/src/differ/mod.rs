@@ -34,7 +34,7 @@ pub use op::{
     AREAS, BYTES, Call, DONTNEED, FETCHED, FILE, FREE, MEMORY, NO_OBJECT, NOP, OBJECT_PAGES, Op, PAGE, RESIDENT, Role, SEEN,
     SEEN_BASE, SEEN_END, STORED, WINDOW, address, file_byte,
 };
-pub use ours::Ours;
+pub use ours::{Ours, page_told};
 pub use program::{MOST_LOOKS, MOST_OPS, MOST_PROCESSES, Program};
 pub use puppet::{Puppet, Stage};
 pub use shrink::shrink;

@@ -19,6 +19,7 @@ use super::op::{
     AREAS, BYTES, Call, DONTNEED, FILE, FREE, MEMORY, OBJECT_PAGES, Op, PAGE, RESIDENT, SEEN, SEEN_BASE, SEEN_END, address,
     file_byte,
 };
+use super::compare::told;
 use super::program::Program;
 use super::puppet::Stage;
 use super::{Failed, Ground, Voice};
@@ -83,9 +84,12 @@ impl Voice for Ours {
     }
 }
 
+/// An object of a program.
+type Named = Hold<Object<Home>, Home>;
+
 /// The objects of a program: the file, and memory with a name.
 struct Objects {
-    objects: [Hold<Object<Home>, Home>; 2],
+    objects: [Named; 2],
 }
 
 impl Objects {
@@ -96,8 +100,12 @@ impl Objects {
         Ok(Self { objects: [file, memory] })
     }
 
-    fn get(&self, number: u64) -> Option<&Hold<Object<Home>, Home>> {
+    fn get(&self, number: u64) -> Option<&Named> {
         self.objects.get(number as usize)
+    }
+
+    fn all(&self) -> [Option<&Named>; 2] {
+        self.objects.each_ref().map(Some)
     }
 }
 
@@ -115,7 +123,7 @@ fn perform(vm: &Vm<Home>, program: &Program, ground: &Ground) -> Answers {
     for op in &program.ops {
         let outcome = match op.call {
             Call::Look => {
-                answers.looks.push(look(&stage, &objects, op));
+                answers.looks.push(look(&stage, op.process, objects.all(), op.arguments[0]));
                 Outcome::Done(0)
             }
             Call::Fork => of_call(stage.fork(op.process, op.child())),
@@ -228,9 +236,8 @@ fn placed(stage: &Stage<'_>, who: u8, result: Result<VirtAddr, CallError>, lengt
 
 /// Looks at the parts that are wanted, in the same order as the other side: bytes last, because looking brings
 /// pages in.
-fn look(stage: &Stage<'_>, objects: &Objects, op: &Op) -> Look {
-    let (vm, space) = (stage.vm(), &stage.at(op.process).space);
-    let parts = op.arguments[0];
+fn look(stage: &Stage<'_>, who: u8, objects: [Option<&Named>; 2], parts: u64) -> Look {
+    let (vm, space) = (stage.vm(), &stage.at(who).space);
     let mut seen: Look = [PageSeen::default(); SEEN];
     if parts & (AREAS | RESIDENT) != 0 {
         let _: ControlFlow<()> = space.areas(vm, |area| {
@@ -247,7 +254,7 @@ fn look(stage: &Stage<'_>, objects: &Objects, op: &Op) -> Look {
     if parts & RESIDENT != 0 {
         for (number, page) in seen.iter_mut().enumerate() {
             if page.shown().contains(Shown::MAPPED) {
-                page.present = present(stage, op.process, VirtAddr(address(number as u64))).bits();
+                page.present = present(stage, who, VirtAddr(address(number as u64))).bits();
             }
         }
     }
@@ -257,7 +264,7 @@ fn look(stage: &Stage<'_>, objects: &Objects, op: &Op) -> Look {
     if parts & BYTES != 0 {
         let mut bytes = [0; PAGE as usize];
         for (number, page) in seen.iter_mut().enumerate() {
-            match stage.load(op.process, VirtAddr(address(number as u64)), &mut bytes) {
+            match stage.load(who, VirtAddr(address(number as u64)), &mut bytes) {
                 Ok(()) => {
                     let words = bytes.as_chunks::<8>().0;
                     page.hash = answer::hash(words.iter().map(|word| u64::from_le_bytes(*word)));
@@ -272,7 +279,21 @@ fn look(stage: &Stage<'_>, objects: &Objects, op: &Op) -> Look {
     seen
 }
 
-fn shown(area: &Area<Home>, objects: &Objects, at: VirtAddr) -> (Shown, u32) {
+/// A part of what a look of process `who` shows of the page at `at`, in words. `objects` are the file, and memory
+/// with a name, if there are such.
+pub fn page_told(
+    stage: &Stage<'_>,
+    who: u8,
+    objects: [Option<&Hold<Object<Home>, Home>>; 2],
+    part: u64,
+    at: u64,
+) -> String {
+    let areas = if part == RESIDENT { AREAS } else { 0 };
+    let seen = look(stage, who, objects, part | areas);
+    told(&seen[((at - SEEN_BASE) / PAGE) as usize], part)
+}
+
+fn shown(area: &Area<Home>, objects: [Option<&Named>; 2], at: VirtAddr) -> (Shown, u32) {
     let mut shown = Shown::MAPPED;
     for (right, flag) in [(Prot::READ, Shown::READ), (Prot::WRITE, Shown::WRITE), (Prot::EXEC, Shown::EXEC)] {
         shown.set(flag, area.prot.contains(right));
@@ -293,7 +314,7 @@ fn shown(area: &Area<Home>, objects: &Objects, at: VirtAddr) -> (Shown, u32) {
         shown.set(there, area.flags.contains(here));
     }
     let Some(object) = &area.object else { return (shown, 0) };
-    let is = |number: u64| objects.get(number).is_some_and(|known| known.is(object));
+    let is = |number: u64| objects[number as usize].is_some_and(|known| known.is(object));
     shown |= if is(FILE) {
         Shown::FILE
     } else if is(MEMORY) {
