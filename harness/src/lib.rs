@@ -7,5 +7,5 @@ pub mod replay;
 pub mod report;
 pub mod tour;
 pub mod trace;
-mod values;
+pub mod values;
 pub mod workload;
