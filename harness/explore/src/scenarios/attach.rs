@@ -64,7 +64,7 @@ fn attach_against_truncation(stage: &Stage) {
         });
     }
     stage.actor(2, "shrink", move || {
-        kernel.resize(&object, 0);
+        kernel.resize(&object, 0).expect("memory can be cut off");
         kernel.close(&object).expect("it is mapped");
         drop(first);
     });
