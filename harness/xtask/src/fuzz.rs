@@ -25,7 +25,8 @@ const FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-leve
      -Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing";
 
 /// Longest inputs: thousands of calls and hundreds of lines tell no more than some.
-const LIMITS: &str = "-max_len=4096 -timeout=30 -rss_limit_mb=2048 -print_final_stats=0 -verbosity=1";
+const LIMITS: &str =
+    "-max_len=4096 -timeout=30 -rss_limit_mb=2048 -print_final_stats=0 -verbosity=1";
 
 /// The run that `cargo xtask test` makes of each; with one seed, so that it is much the same everywhere.
 const SHORT: &str = "-max_total_time=15 -seed=1";
