@@ -12,8 +12,8 @@ use std::io;
 use std::process::Command;
 
 use rumpvm_harness::differ::{
-    Answers, Call, DONTNEED, Failed, Found, Ground, Hunt, Op, Ours, Outcome, PAGE, Program, Settings, Voice, Voices,
-    hunt, one, tell_c, tell_rust,
+    Answers, Call, DONTNEED, Failed, Found, Ground, Hunt, Op, Ours, Outcome, PAGE, Program,
+    Settings, Voice, Voices, hunt, one, tell_c, tell_rust,
 };
 use rumpvm_harness::linux::Linux;
 
@@ -191,11 +191,14 @@ fn a_process_that_dies_is_the_tools_failure_and_no_difference() {
 fn a_program_begins_anew_whatever_the_last_one_did() {
     let ground = ground();
     let (mut linux, mut ours) = voices(&ground, NONE).unwrap();
-    let first: Program = "0 mmap 0x1000000000 0x1000 3 0x31 - 0\n0 ftruncate 0 0x10\n0 look 7".parse().unwrap();
-    let second: Program = "0 look 7\n0 mmap 0x1000000000 0x1000 3 0x11 0 0x1000\n0 load 0x1000000000".parse().unwrap();
-    let mut ask = |program: &Program| {
-        rumpvm_harness::differ::ask(&mut *linux, &mut *ours, program).unwrap()
-    };
+    let first: Program =
+        "0 mmap 0x1000000000 0x1000 3 0x31 - 0\n0 ftruncate 0 0x10\n0 look 7".parse().unwrap();
+    let second: Program =
+        "0 look 7\n0 mmap 0x1000000000 0x1000 3 0x11 0 0x1000\n0 load 0x1000000000"
+            .parse()
+            .unwrap();
+    let mut ask =
+        |program: &Program| rumpvm_harness::differ::ask(&mut *linux, &mut *ours, program).unwrap();
     let alone = ask(&second);
     ask(&first);
     assert_eq!(ask(&second), alone);

@@ -9,11 +9,12 @@
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 
+use super::Ground;
 use super::op::{
-    AREAS, BYTES, Call, FETCHED, FREE, FILE, MEMORY, NO_OBJECT, OBJECT_PAGES, Op, PAGE, RESIDENT, WINDOW, address,
+    AREAS, BYTES, Call, FETCHED, FILE, FREE, MEMORY, NO_OBJECT, OBJECT_PAGES, Op, PAGE, RESIDENT,
+    WINDOW, address,
 };
 use super::program::{MOST_LOOKS, Program};
-use super::Ground;
 
 /// Steps of a program, without the looks at its end.
 const STEPS: std::ops::Range<usize> = 30..100;
@@ -24,9 +25,20 @@ const ADVICE: [i32; 20] = [0, 1, 2, 3, 4, 4, 4, 8, 8, 10, 11, 14, 15, 16, 17, 20
 
 /// The program of this number.
 pub fn generate(seed: u64, number: u64, processes: u8, ground: &Ground) -> Program {
-    let mixed = (seed ^ 0x6a09_e667_f3bc_c908).wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(number);
+    let mixed =
+        (seed ^ 0x6a09_e667_f3bc_c908).wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(number);
     let random = Xoshiro256PlusPlus::seed_from_u64(mixed);
-    let dice = Dice { random, ground, hot: WINDOW.start, alive: vec![0], now: 0, stored: 0, locks: false, grows: false, stacks: 0 };
+    let dice = Dice {
+        random,
+        ground,
+        hot: WINDOW.start,
+        alive: vec![0],
+        now: 0,
+        stored: 0,
+        locks: false,
+        grows: false,
+        stacks: 0,
+    };
     dice.program(processes)
 }
 
@@ -108,7 +120,8 @@ impl Dice<'_> {
                 Op::new(now, Call::Madvise, &[at, length, advice as u32 as u64])
             }
             96..99 => {
-                let ((at, length), flags) = (self.range(), self.one_of(&[0, 1, 2, 4, 4, 6, 5, 3, 8]));
+                let ((at, length), flags) =
+                    (self.range(), self.one_of(&[0, 1, 2, 4, 4, 6, 5, 3, 8]));
                 Op::new(now, Call::Msync, &[at, length, flags])
             }
             99..102 => self.on_range(Call::Mincore),
@@ -123,7 +136,8 @@ impl Dice<'_> {
             144..148 if self.alive.len() < usize::from(processes) => self.fork(processes),
             148..150 if now != 0 => self.exit(),
             150..157 if room => {
-                let parts = self.one_of(&[AREAS, AREAS | RESIDENT, RESIDENT, BYTES, AREAS | BYTES, 7]);
+                let parts =
+                    self.one_of(&[AREAS, AREAS | RESIDENT, RESIDENT, BYTES, AREAS | BYTES, 7]);
                 Op::new(now, Call::Look, &[parts])
             }
             _ => {
@@ -142,7 +156,11 @@ impl Dice<'_> {
         let first = self.hot;
         let most = if self.chance(12) { WINDOW.end - WINDOW.start } else { 6 };
         let pages = self.random.random_range(1..=most.min(WINDOW.end - first));
-        let at = if self.chance(60) { address(first) + self.one_of(&[1, 0x800]) } else { address(first) };
+        let at = if self.chance(60) {
+            address(first) + self.one_of(&[1, 0x800])
+        } else {
+            address(first)
+        };
         let length = match self.random.random_range(0..120) {
             0 => 0,
             1 => self.one_of(&[u64::MAX, !(PAGE - 1), !(2 * PAGE - 1)]),
@@ -253,6 +271,7 @@ impl Dice<'_> {
             10 if !self.locks => (5, old, old),
             11 => (self.one_of(&[2, 4, 6, 8, 9]), old, new),
             _ if old.div_ceil(PAGE) == new.div_ceil(PAGE) => (3, PAGE, PAGE),
+            _ if old > 1 << 47 => (1, old, fits(new)),
             _ => (3, old, new),
         };
         Op::new(self.now, Call::Mremap, &[at, old, new, flags, to])
@@ -301,7 +320,8 @@ mod tests {
             assert_eq!(program.clone().settled(), program);
             for op in &program.ops {
                 let [at, length, ..] = op.arguments;
-                let of_range = op.call.roles().len() > 1 && op.call.roles()[1] == crate::differ::Role::Length;
+                let of_range =
+                    op.call.roles().len() > 1 && op.call.roles()[1] == crate::differ::Role::Length;
                 let end = at.checked_add(length).filter(|end| *end < 1 << 47);
                 assert!(!of_range || end.is_none_or(|end| end <= SEEN_END), "{op}");
             }

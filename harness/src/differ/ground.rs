@@ -9,7 +9,8 @@ use super::{Failed, Outcome, Program, Voice};
 
 /// Advice that madvise(2) knows by now, and some that no kernel knows.
 const ADVICE: [i32; 28] = [
-    0, 1, 2, 3, 4, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 102, 103, 5, 77, -1,
+    0, 1, 2, 3, 4, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 102, 103,
+    5, 77, -1,
 ];
 /// Those of them that no kernel knows.
 const UNKNOWN: [i32; 3] = [5, 77, -1];
@@ -46,7 +47,10 @@ impl Ground {
         ground.ask_for_advice(linux)?;
         ground.ask_for_execute_only(linux)?;
         if let Some(most) = ground.most_locked {
-            let note = format!("at most {} KiB may be locked here: every program has that limit", most >> 10);
+            let note = format!(
+                "at most {} KiB may be locked here: every program has that limit",
+                most >> 10
+            );
             ground.notes.push(note);
         }
         Ok(ground)

@@ -101,12 +101,17 @@ impl<P: Platform> Map<P> {
         if old.start + old.length().min(new_length) > area.range.end {
             return Err(CallError::BadAddress);
         }
-        let takes_its_place = |new: &VirtRange| inside::<P>(old).is_err() || new.contains(old.start);
+        let takes_its_place =
+            |new: &VirtRange| inside::<P>(old).is_err() || new.contains(old.start);
         let new = VirtRange::of_length(new_at, new_length).filter(|_| places);
         if let Some(new) = new.filter(takes_its_place) {
             // An old length of nothing, or one that wraps, has come so far; the new place is emptied all the same.
             *replaced = self.unmap(store, state, new)?;
-            return Err(if new.contains(old.start) { CallError::BadAddress } else { CallError::Invalid });
+            return Err(if new.contains(old.start) {
+                CallError::BadAddress
+            } else {
+                CallError::Invalid
+            });
         }
         inside::<P>(old)?;
         if new_length > old.length() {
