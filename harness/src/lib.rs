@@ -11,5 +11,5 @@ pub mod replay;
 pub mod report;
 pub mod tour;
 pub mod trace;
-mod values;
+pub mod values;
 pub mod workload;

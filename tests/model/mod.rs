@@ -109,7 +109,8 @@ impl Page {
         further.object == next.object && (self.prot, self.flags) == (next.prot, next.flags)
     }
 
-    fn bytes(&self, objects: &[Contents]) -> Vec<u8> {
+    /// What is in it.
+    pub fn bytes(&self, objects: &[Contents]) -> Vec<u8> {
         match (&self.private, self.object) {
             (Some(bytes), _) => bytes.clone(),
             (None, Some((object, index))) => {

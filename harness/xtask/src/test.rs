@@ -1,7 +1,7 @@
 //! `cargo xtask test`: everything that can fail on a machine without special hardware.
 //!
 //! Six stages: the tests of every crate; the small primitives under loom; the component for bare metal; what
-//! locks cost; every scenario of the explorer; and the command line as a user would type it, in release mode,
+//! it costs, against the baseline; every scenario of the explorer; and the command line as a user would type it, in release mode,
 //! each run ending with `check`. What boots in an emulator comes after bare metal, whose objects it needs.
 
 use std::process::Command;
@@ -28,7 +28,7 @@ pub(crate) fn run() -> Result<()> {
     step::run("tests", &mut step::cargo(&root, "test --workspace"))?;
     primitives()?;
     bare::run()?;
-    bench::locks()?;
+    bench::check()?;
     step::run("release build", &mut step::cargo(&root, "build --release -p rumpvm-harness"))?;
     explore::short()?;
     command_line()

@@ -97,6 +97,14 @@ pub(crate) const CRATES: &[CrateRule] = &[
         unsafe_in: Unsafe::Modules(&["linux"]),
     },
     CrateRule {
+        name: "rumpvm-bench",
+        below: &["rumpvm-arch", "rumpvm-platform", "rumpvm", "rumpvm-hosted"],
+        outside: None,
+        home: Home::Hosted,
+        // What it stands beside has unsafe interfaces, and so have valgrind and the host's kernel.
+        unsafe_in: Unsafe::Anywhere,
+    },
+    CrateRule {
         name: "rumpvm-tests",
         below: &[
             "rumpvm-arch",
