@@ -271,6 +271,7 @@ impl Dice<'_> {
             10 if !self.locks => (5, old, old),
             11 => (self.one_of(&[2, 4, 6, 8, 9]), old, new),
             _ if old.div_ceil(PAGE) == new.div_ceil(PAGE) => (3, PAGE, PAGE),
+            _ if old > 1 << 47 => (1, old, fits(new)),
             _ => (3, old, new),
         };
         Op::new(self.now, Call::Mremap, &[at, old, new, flags, to])

@@ -11,9 +11,10 @@ use anyhow::Result;
 
 use crate::{bare, bench, explore, fuzz, step, workspace};
 
-/// The runs of the command line. Each exits with 0 only if `check` passed at its end. Seeds are fixed, so
-/// that what fails here fails again at the next desk.
-const RUNS: [&str; 6] = [
+/// The runs of the command line. Each exits with 0 only if `check` passed at its end, or nothing differed from this
+/// host's Linux. Seeds are fixed, so that what fails here fails again at the next desk.
+const RUNS: [&str; 7] = [
+    "differ --ops 2000000 --seed 1",
     "run tuxload --cpus 2 --seed 1 --time 3s",
     "run bulkbuild --cpus 2 --seed 1 --time 5s",
     "run bigbuffer --cpus 2 --seed 1 --time 3s",
