@@ -7,6 +7,7 @@ use rumpvm_arch::{VirtAddr, VirtRange};
 use rumpvm_platform::Platform;
 
 use super::change::settle_one;
+use super::minherit::inherited;
 use super::{AreaFlags, Map, Store};
 use crate::NoMemory;
 use crate::pmap::{Debt, Inherit};
@@ -35,7 +36,8 @@ impl<P: Platform> Map<P> {
 
     fn fork_into(&self, store: &Store<P>, child: &mut Self) -> Result<(), NoMemory> {
         let phys = &store.mmu.phys;
-        let state = self.state.lock();
+        let mut state = self.state.lock();
+        self.share_marked(store, &mut state)?;
         let (areas, left_out) = self.inherited(store)?;
         // Before anything is shared: clearing what the child does not get must not fail.
         let mut spares = Vec::new();
@@ -57,6 +59,7 @@ impl<P: Platform> Map<P> {
         // which sharing takes.
         let frozen = self.generation.freeze();
         child.amap = self.amap.fork(phys);
+        child.guards.set(self.guards.get());
         let pin = phys.epoch.pin();
         let mut debt = Debt::new();
         let inherit = |range: VirtRange| {
@@ -73,7 +76,7 @@ impl<P: Platform> Map<P> {
         shared
     }
 
-    /// The areas of a child, and the ranges that it does not get.
+    /// The areas of a child, and the ranges whose pages it does not get.
     fn inherited(
         &self,
         store: &Store<P>,
@@ -84,9 +87,13 @@ impl<P: Platform> Map<P> {
             let pushed = if area.flags.contains(AreaFlags::DONTFORK) {
                 try_push::<_, P>(&mut left_out, area.range)
             } else {
-                let mut copy = area.part(area.range);
-                copy.flags.remove(AreaFlags::LOCKED);
-                try_push::<_, P>(&mut areas, copy)
+                try_push::<_, P>(&mut areas, inherited(area)).and_then(|()| {
+                    // Of memory that only now becomes private the tables let stores pass; and there are
+                    // no pages, so nothing is lost by leaving it out.
+                    let changed = AreaFlags::WIPEONFORK | AreaFlags::INHERIT;
+                    let cut = area.flags.intersects(changed);
+                    if cut { try_push::<_, P>(&mut left_out, area.range) } else { Ok(()) }
+                })
             };
             match pushed {
                 Ok(()) => ControlFlow::Continue(()),

@@ -10,8 +10,10 @@
 //! O3. Users (mappings and handles) keep the pages, holds keep the record. When the last user leaves,
 //!     dirty pages are written; if that fails they are kept, with the object, for the next who opens it.
 
+mod copy;
 mod memory;
 mod pager;
+mod punch;
 mod registry;
 
 use alloc::boxed::Box;
@@ -161,7 +163,7 @@ impl<P: Platform> Object<P> {
         }
         let Some(leaf) = self.pages.leaf(phys, pin, index) else { return Ok(Resident::Absent) };
         Ok(match leaf.get(index) {
-            Slot::Empty => Resident::Absent,
+            Slot::Empty | Slot::Guard => Resident::Absent,
             Slot::Page(frame) if phys.page(frame).is_busy() => Resident::Busy(frame),
             Slot::Page(frame) => Resident::Page(frame, Some(leaf)),
         })

@@ -163,8 +163,13 @@ impl<P: Platform> Object<P> {
 
     /// Unmaps and frees every page from `first` on, whatever it holds. Sleeps.
     pub(super) fn drop_pages(&self, mmu: &Mmu<P>, first: u64) {
-        let mut from = first;
-        while let Some(index) = self.next_page(mmu, (from, u64::MAX)) {
+        self.drop_range(mmu, (first, u64::MAX));
+    }
+
+    /// Unmaps and frees every page in `lo..hi`, whatever it holds. Sleeps.
+    pub(super) fn drop_range(&self, mmu: &Mmu<P>, (lo, hi): (u64, u64)) {
+        let mut from = lo;
+        while let Some(index) = self.next_page(mmu, (from, hi)) {
             if let Some((frame, busy)) = self.busy(mmu, index) {
                 let pin = mmu.phys.epoch.pin();
                 // Out of the tree first: after that no fault can map it again.

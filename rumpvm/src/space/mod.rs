@@ -6,12 +6,14 @@
 
 mod all;
 mod calls;
+mod process_madvise;
 
 use core::ops::Deref;
 
 use rumpvm_platform::Platform;
 
 pub use all::Spaces;
+pub use process_madvise::Advised;
 
 use crate::NoMemory;
 use crate::map::{Map, Store};
