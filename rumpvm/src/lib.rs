@@ -21,7 +21,8 @@ mod vm;
 pub use check::Broken;
 pub use error::{CallError, FaultError, NoMemory, Signal};
 pub use map::{
-    Area, AreaFlags, Backing, Inheritance, Limits, LockAllFlags, LockFlags, MapFlags, Overcommit, ProtFlags, RemapFlags, Store, SyncFlags,
+    Area, AreaFlags, Backing, Inheritance, Limits, LockAllFlags, LockFlags, MapFlags, Overcommit,
+    ProtFlags, RemapFlags, Store, SyncFlags,
 };
 pub use object::Object;
 pub use phys::AddMemoryError;

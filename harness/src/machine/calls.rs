@@ -3,7 +3,10 @@
 //! Flow:  call -> one turn's worth of accesses counted -> the space's method of the same name.
 //! Owns:  nothing.
 
-use rumpvm::{Advised, Backing, CallError, FaultError, Inheritance, LockAllFlags, LockFlags, MapFlags, ProtFlags, RemapFlags, SyncFlags};
+use rumpvm::{
+    Advised, Backing, CallError, FaultError, Inheritance, LockAllFlags, LockFlags, MapFlags,
+    ProtFlags, RemapFlags, SyncFlags,
+};
 use rumpvm_arch::{Format, Prot, VirtAddr};
 use rumpvm_hosted::Hosted;
 

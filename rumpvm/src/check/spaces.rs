@@ -103,7 +103,8 @@ fn private_pages<P: Platform>(vm: &Processes<P>, space: &Space<P>) -> Result<(),
     let mut stray = None;
     space.amap().slots().for_each_slot(&vm.mmu.phys, &pin, (0, u64::MAX), |page, slot| {
         let at = VirtAddr::of_page(page);
-        let fits = slot != Slot::Guard || (space.areas.get(&pin, at.0).is_some() && space.has_guards());
+        let fits =
+            slot != Slot::Guard || (space.areas.get(&pin, at.0).is_some() && space.has_guards());
         stray = (!fits).then_some(at);
         fits
     });

@@ -48,7 +48,11 @@ impl<P: Platform> Map<P> {
     }
 
     /// Takes the guards of `range` away. With the map's lock held. On failure nothing has changed.
-    pub(super) fn remove_guards(&self, store: &Store<P>, range: VirtRange) -> Result<(), CallError> {
+    pub(super) fn remove_guards(
+        &self,
+        store: &Store<P>,
+        range: VirtRange,
+    ) -> Result<(), CallError> {
         if !self.has_guards() {
             return Ok(());
         }

@@ -58,7 +58,9 @@ impl<P: Platform> Map<P> {
         inheritance: Inheritance,
     ) -> Result<(), CallError> {
         let start = at.page_down();
-        let length = length.checked_add(at - start).and_then(|bytes| bytes.checked_next_multiple_of(PAGE_SIZE));
+        let length = length
+            .checked_add(at - start)
+            .and_then(|bytes| bytes.checked_next_multiple_of(PAGE_SIZE));
         let range = length.and_then(|length| VirtRange::of_length(start, length));
         let range = range.ok_or(CallError::Invalid)?;
         if range.is_empty() {
@@ -74,6 +76,10 @@ impl<P: Platform> Map<P> {
             return Err(CallError::Unsupported);
         }
         let gone = self.rewrite(store, &mut state, range, |area| {
+            // As on FreeBSD: what is reserved stays so in the child.
+            if area.flags.contains(AreaFlags::RESERVED) && inheritance == Inheritance::Zero {
+                return;
+            }
             let all = AreaFlags::INHERIT | AreaFlags::DONTFORK | AreaFlags::WIPEONFORK;
             area.flags.remove(all);
             area.flags.insert(match inheritance {

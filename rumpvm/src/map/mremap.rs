@@ -314,7 +314,10 @@ impl<P: Platform> Map<P> {
 
     fn next_private(&self, store: &Store<P>, from: u64, to: u64) -> Option<u64> {
         let pin = store.mmu.phys.epoch.pin();
-        let range = VirtRange::new(VirtAddr::of_page(from), VirtAddr::of_page(to).max(VirtAddr::of_page(from)));
+        let range = VirtRange::new(
+            VirtAddr::of_page(from),
+            VirtAddr::of_page(to).max(VirtAddr::of_page(from)),
+        );
         self.amap.next(&store.mmu.phys, &pin, range, |_| true)
     }
 }

@@ -37,7 +37,8 @@ impl<P: Platform> Map<P> {
         let flags_now = (first.flags & kept) | state.future;
         let area = Area { range, flags: flags_now, offset: page * PAGE_SIZE, ..first };
         let filled = area.is_filled();
-        let at_once = !flags.contains(MapFlags::NONBLOCK) && !area.flags.contains(AreaFlags::LOCKED);
+        let at_once =
+            !flags.contains(MapFlags::NONBLOCK) && !area.flags.contains(AreaFlags::LOCKED);
         let gone = self.put(store, &mut state, area)?;
         drop(state);
         gone.settle(store);

@@ -9,7 +9,9 @@ use rumpvm_platform::Platform;
 use super::Space;
 use crate::error::{CallError, FaultError};
 use crate::fault;
-use crate::map::{Backing, LockAllFlags, LockFlags, MapFlags, ProtFlags, RemapFlags, Store, whole_pages};
+use crate::map::{
+    Backing, LockAllFlags, LockFlags, MapFlags, ProtFlags, RemapFlags, Store, whole_pages,
+};
 
 /// No right, and nothing else that mprotect(2) knows.
 const NO_SUCH_BIT: u64 = 1 << 63;
