@@ -23,6 +23,8 @@ mod file_private;
 mod file_shared;
 mod fork;
 mod frames;
+mod guard;
+mod inherit;
 mod limits;
 mod madvise;
 mod memory;
@@ -37,6 +39,9 @@ mod munmap;
 mod placement;
 mod pmap;
 mod process;
+mod process_madvise;
+mod remap_file_pages;
+mod remove;
 mod reverse;
 mod stack;
 mod tables;
@@ -72,7 +77,7 @@ use cases;
 
 /// Every case.
 pub fn all<P: Platform>() -> impl Iterator<Item = Case<P>> {
-    let tables: [Vec<Case<P>>; 26] = [
+    let tables: [Vec<Case<P>>; 31] = [
         frames::table(),
         pmap::table(),
         reverse::table(),
@@ -91,6 +96,11 @@ pub fn all<P: Platform>() -> impl Iterator<Item = Case<P>> {
         mremap::table(),
         mremap_move::table(),
         madvise::table(),
+        guard::table(),
+        remove::table(),
+        inherit::table(),
+        process_madvise::table(),
+        remap_file_pages::table(),
         msync::table(),
         mincore::table(),
         mlock::table(),
