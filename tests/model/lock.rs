@@ -20,12 +20,20 @@ impl Memory {
         if self.lock_limit == 0 {
             return Err(CallError::NotPermitted);
         }
-        let Some(pages) = touched_pages(at, length)? else { return Ok(()) };
-        let there = self.in_range(pages).filter(|(_, page)| page.is_locked()).count() as u64;
-        let more = pages.1 - pages.0 - there;
-        if self.locked().saturating_add(more * PAGE_SIZE) > self.lock_limit {
+        let touched = touched_pages(at, length);
+        // One that wraps around is counted to the very end.
+        let most = (at.page(), u64::MAX / PAGE_SIZE);
+        let counted = touched.map_or(Some(most), |pages| pages).unwrap_or((0, 0));
+        let there = self.in_range(counted).filter(|(_, page)| page.is_locked()).count() as u64;
+        let bytes = match touched {
+            Err(_) => length.wrapping_add(at.page_offset()),
+            Ok(_) => (counted.1 - counted.0) * PAGE_SIZE,
+        };
+        let more = bytes.saturating_sub(there * PAGE_SIZE);
+        if self.locked().saturating_add(more) > self.lock_limit {
             return Err(CallError::NoMemory);
         }
+        let Some(pages) = touched? else { return Ok(()) };
         self.set_locked(pages, kind(flags.contains(LockFlags::ONFAULT)))?;
         if flags.contains(LockFlags::ONFAULT) {
             return Ok(());

@@ -8,12 +8,21 @@ use rumpvm_platform::Platform;
 
 use super::change::settle_one;
 use super::minherit::inherited;
-use super::{AreaFlags, Map, Store};
+use super::{Area, AreaFlags, Map, Store};
 use crate::NoMemory;
 use crate::pmap::{Debt, Inherit};
 use crate::radix::Spares;
 use crate::stats::Event;
 use crate::sync::try_push;
+
+/// What a child gets.
+struct Given<P: Platform> {
+    areas: Vec<Area<P>>,
+    /// Where it gets no pages.
+    left_out: Vec<VirtRange>,
+    /// Some memory is to be shared that is private so far.
+    shares: bool,
+}
 
 impl<P: Platform> Map<P> {
     /// A copy of this map for a child: private memory is copied when either side stores to it, shared
@@ -37,8 +46,12 @@ impl<P: Platform> Map<P> {
     fn fork_into(&self, store: &Store<P>, child: &mut Self) -> Result<(), NoMemory> {
         let phys = &store.mmu.phys;
         let mut state = self.state.lock();
-        self.share_marked(store, &mut state)?;
-        let (areas, left_out) = self.inherited(store)?;
+        let mut given = self.inherited(store)?;
+        if given.shares {
+            self.share_marked(store, &mut state)?;
+            given = self.inherited(store)?;
+        }
+        let Given { areas, left_out, .. } = given;
         // Before anything is shared: clearing what the child does not get must not fail.
         let mut spares = Vec::new();
         for _ in &left_out {
@@ -77,13 +90,11 @@ impl<P: Platform> Map<P> {
     }
 
     /// The areas of a child, and the ranges whose pages it does not get.
-    fn inherited(
-        &self,
-        store: &Store<P>,
-    ) -> Result<(Vec<super::Area<P>>, Vec<VirtRange>), NoMemory> {
+    fn inherited(&self, store: &Store<P>) -> Result<Given<P>, NoMemory> {
         let pin = store.mmu.phys.epoch.pin();
-        let (mut areas, mut left_out) = (Vec::new(), Vec::new());
+        let (mut areas, mut left_out, mut shares) = (Vec::new(), Vec::new(), false);
         let walked = self.areas.visit(&pin, 0, u64::MAX, |area| {
+            shares |= area.flags.contains(AreaFlags::INHERIT) && !area.is_shared();
             let pushed = if area.flags.contains(AreaFlags::DONTFORK) {
                 try_push::<_, P>(&mut left_out, area.range)
             } else {
@@ -102,7 +113,7 @@ impl<P: Platform> Map<P> {
         });
         match walked {
             ControlFlow::Break(error) => Err(error),
-            ControlFlow::Continue(()) => Ok((areas, left_out)),
+            ControlFlow::Continue(()) => Ok(Given { areas, left_out, shares }),
         }
     }
 

@@ -126,13 +126,11 @@ impl<P: Platform> Map<P> {
         let bytes = length.wrapping_add(at - start).wrapping_add(PAGE_SIZE - 1) & !(PAGE_SIZE - 1);
         let range = VirtRange::of_length(start, bytes);
         let pin = store.mmu.phys.epoch.pin();
-        if let Some(range) = range
-            && locks
-        {
-            let more = bytes.saturating_sub(self.locked_in(&pin, range));
-            if state.locked.saturating_add(more) > state.limits.locked {
-                return Err(CallError::NoMemory);
-            }
+        // A range that wraps around meets the limit first, as on Linux.
+        let counted = range.unwrap_or(VirtRange::new(start, VirtAddr(u64::MAX)));
+        let more = bytes.saturating_sub(self.locked_in(&pin, counted));
+        if locks && state.locked.saturating_add(more) > state.limits.locked {
+            return Err(CallError::NoMemory);
         }
         let range = range.ok_or(CallError::Invalid)?;
         if range.is_empty() {

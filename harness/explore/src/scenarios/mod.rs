@@ -5,6 +5,7 @@ mod device;
 mod error_paths;
 mod foreign_space;
 mod handler;
+mod holes;
 mod litter;
 mod per_cpu;
 mod prefault;
@@ -30,6 +31,7 @@ pub fn all() -> Vec<Scenario> {
         litter::table(),
         table_count::table(),
         write_out::table(),
+        holes::table(),
         cache::table(),
         device::table(),
         records::table(),
