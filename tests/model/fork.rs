@@ -43,7 +43,7 @@ impl Memory {
             }
             page.object = Some((objects.len(), index));
             page.loaded = false;
-            page.flags.remove(AreaFlags::INHERIT);
+            page.flags.remove(AreaFlags::INHERIT | AreaFlags::GROWSDOWN);
             page.flags.insert(AreaFlags::SHARED);
         }
         objects.push(contents);

@@ -94,8 +94,10 @@ pub(super) const OPERATIONS: &[Operation] = &[
     },
     op("madvise puts guards", Whole, |on| on.advise(ANON + 4 * PAGE, 8, GUARD)),
     op("madvise puts guards far away", Partly, |on| {
-        on.map(AWAY + (1 << 39), 600, MapFlags::PRIVATE)?;
-        on.advise(AWAY + (1 << 39), 600, GUARD)
+        // Over the edge of a leaf.
+        let at = AWAY + (1 << 39) + 400 * PAGE;
+        on.map(at, 300, MapFlags::PRIVATE)?;
+        on.advise(at, 300, GUARD)
     }),
     op("madvise puts guards on shared memory", Whole, |on| on.advise(SHARED + PAGE, 2, GUARD)),
     Operation {

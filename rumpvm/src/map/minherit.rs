@@ -171,7 +171,8 @@ impl<P: Platform> Map<P> {
         let Some(area) = self.areas.get(&pin, range.start.0) else { return Ok(()) };
         let mut area = area.part(range);
         drop(pin);
-        area.flags.remove(AreaFlags::INHERIT);
+        // An object has a size, so what was a stack does not grow any more.
+        area.flags.remove(AreaFlags::INHERIT | AreaFlags::GROWSDOWN);
         area.flags.insert(AreaFlags::SHARED);
         (area.object, area.offset) = (Some(object.clone()), 0);
         try_push::<_, P>(&mut new, area)?;
