@@ -253,11 +253,11 @@ impl<'m, F: Format> Pair<'m, F> {
     }
 
     pub(crate) fn resize(&mut self, which: usize, size: u64) {
-        self.vm().resize(&self.shared[which], size);
-        if which == FILE {
-            self.file.resize(size as usize);
-        }
+        self.vm().resize(&self.shared[which], size).expect("a file that can be resized");
         self.objects[which].resize(size as usize);
+        for process in &mut self.processes {
+            process.memory.cut_off(which, size as usize);
+        }
     }
 
     /// The child is the last process; who acts stays the same.

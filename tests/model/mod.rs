@@ -117,7 +117,8 @@ impl Page {
         further.object == next.object && (self.prot, self.flags) == (next.prot, next.flags)
     }
 
-    fn bytes(&self, objects: &[Contents]) -> Vec<u8> {
+    /// What is in it.
+    pub fn bytes(&self, objects: &[Contents]) -> Vec<u8> {
         match (&self.private, self.object) {
             (Some(bytes), _) => bytes.clone(),
             (None, Some((object, index))) => {
@@ -169,6 +170,15 @@ impl Memory {
         let heap = (VirtAddr(0), VirtAddr(0));
         let future = AreaFlags::empty();
         Self { pages: BTreeMap::new(), heap, lock_limit: u64::MAX, future, computer }
+    }
+
+    /// An object has become as short as `size`: private copies of what lies beyond it are lost.
+    pub fn cut_off(&mut self, object: usize, size: usize) {
+        for page in self.pages.values_mut() {
+            if page.object.is_some_and(|(of, index)| of == object && index * PAGE >= size) {
+                (page.private, page.loaded) = (None, false);
+            }
+        }
     }
 
     /// The areas, in order.

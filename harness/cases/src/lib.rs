@@ -17,6 +17,7 @@ mod program;
 mod anon;
 mod brk;
 mod copy;
+mod cut_off;
 mod device;
 mod file_failures;
 mod file_private;
@@ -77,7 +78,7 @@ use cases;
 
 /// Every case.
 pub fn all<P: Platform>() -> impl Iterator<Item = Case<P>> {
-    let tables: [Vec<Case<P>>; 31] = [
+    let tables: [Vec<Case<P>>; 32] = [
         frames::table(),
         pmap::table(),
         reverse::table(),
@@ -88,6 +89,7 @@ pub fn all<P: Platform>() -> impl Iterator<Item = Case<P>> {
         file_shared::table(),
         file_failures::table(),
         memory::table(),
+        cut_off::table(),
         device::table(),
         mmap::table(),
         placement::table(),

@@ -126,6 +126,10 @@ impl File for Solid {
         Ok(())
     }
 
+    fn set_length(&self, _length: u64) -> Result<(), IoError> {
+        Ok(())
+    }
+
     fn sync(&self) -> Result<(), IoError> {
         Ok(())
     }

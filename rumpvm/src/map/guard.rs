@@ -14,19 +14,26 @@ use crate::radix::{SLOTS, Slot, Spares, put_page};
 use crate::sync::Ordering;
 
 impl<P: Platform> Map<P> {
-    /// Puts a guard on every page of `range`, in place of whatever is there; all of it is mapped. With the
-    /// map's lock held. On failure nothing has changed.
-    pub(super) fn install_guards(
-        &self,
-        store: &Store<P>,
-        range: VirtRange,
-    ) -> Result<(), CallError> {
+    /// Makes a place for a guard on every page of `range`. With the map's lock held. On failure the caller
+    /// calls [`Map::unmake_leaves`] for this range and those that it made places for before.
+    pub(super) fn make_leaves(&self, store: &Store<P>, range: VirtRange) -> Result<(), NoMemory> {
+        let phys = &store.mmu.phys;
+        leaves(range).try_for_each(|page| {
+            let pin = phys.epoch.pin();
+            self.amap.leaf_mut(phys, &pin, page).map(drop)
+        })
+    }
+
+    /// Gives up places that stay empty.
+    pub(super) fn unmake_leaves(&self, store: &Store<P>, range: VirtRange) {
+        leaves(range).for_each(|page| self.amap.trim(&store.mmu.phys, page));
+    }
+
+    /// Puts a guard on every page of `range`, in place of whatever is there; all of it is mapped, and has
+    /// its places. With the map's lock held.
+    pub(super) fn put_guards(&self, store: &Store<P>, range: VirtRange) {
         let phys = &store.mmu.phys;
         let (first, end) = (range.start.page(), range.end.page());
-        if let Err(NoMemory) = self.make_leaves(store, range) {
-            leaves(range).for_each(|page| self.amap.trim(phys, page));
-            return Err(CallError::NoMemory);
-        }
         // Before anything can be decided with a guard in place.
         self.guards.store(1, Ordering::SeqCst);
         let frozen = self.generation.freeze();
@@ -44,7 +51,6 @@ impl<P: Platform> Map<P> {
             }
         }
         drop(frozen);
-        Ok(())
     }
 
     /// Takes the guards of `range` away. With the map's lock held. On failure nothing has changed.
@@ -119,14 +125,6 @@ impl<P: Platform> Map<P> {
         let pin = store.mmu.phys.epoch.pin();
         let is_guard = |slot| slot == Slot::Guard;
         self.amap.next(&store.mmu.phys, &pin, VirtRange::new(start, end), is_guard)
-    }
-
-    fn make_leaves(&self, store: &Store<P>, range: VirtRange) -> Result<(), NoMemory> {
-        let phys = &store.mmu.phys;
-        leaves(range).try_for_each(|page| {
-            let pin = phys.epoch.pin();
-            self.amap.leaf_mut(phys, &pin, page).map(drop)
-        })
     }
 }
 

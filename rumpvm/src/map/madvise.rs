@@ -11,6 +11,7 @@ use rumpvm_platform::Platform;
 
 use super::change::Gone;
 use super::{Area, AreaFlags, Map, State, Store, whole_pages};
+use crate::NoMemory;
 use crate::error::CallError;
 
 /// What one value of `advice` asks for.
@@ -205,12 +206,36 @@ impl<P: Platform> Map<P> {
         Ok(())
     }
 
-    /// Guards every mapped page of `range`. Want of memory ends it at an area; those before are guarded.
+    /// Guards every mapped page of `range`, or, for want of memory, none.
     fn guard_areas(&self, store: &Store<P>, range: VirtRange) -> Result<(), CallError> {
+        let made = self.each_part(store, range, |part| self.make_leaves(store, part));
+        if made.is_err() {
+            let unmade: Result<(), NoMemory> = self.each_part(store, range, |part| {
+                self.unmake_leaves(store, part);
+                Ok(())
+            });
+            debug_assert!(unmade.is_ok());
+        } else {
+            self.each_part(store, range, |part| {
+                self.put_guards(store, part);
+                Ok(())
+            })?;
+        }
+        Ok(made?)
+    }
+
+    /// Calls `f` with each part of `range` that lies in one area, until it fails.
+    fn each_part(
+        &self,
+        store: &Store<P>,
+        range: VirtRange,
+        f: impl Fn(VirtRange) -> Result<(), NoMemory>,
+    ) -> Result<(), NoMemory> {
         let mut from = range.start;
-        while let Some(part) = self.next_part(store, VirtRange::new(from, range.end), |_| ()) {
-            self.install_guards(store, part.0)?;
-            from = part.0.end;
+        while let Some((part, ())) = self.next_part(store, VirtRange::new(from, range.end), |_| ())
+        {
+            f(part)?;
+            from = part.end;
         }
         Ok(())
     }

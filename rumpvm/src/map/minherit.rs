@@ -141,8 +141,10 @@ impl<P: Platform> Map<P> {
     ) -> Result<(), NoMemory> {
         let object = store.objects.memory(range.length())?;
         let shared = self.share_as(store, state, range, &object);
-        // The area, if it was made, is the user now. Memory has nothing to write, so this cannot fail.
-        super::change::settle_one(store, &object);
+        // The area, if it was made, is the user now.
+        if let Err(error) = store.objects.release(&store.mmu, &object) {
+            log::warn!("object {} stays in memory: {error:?}", object.id());
+        }
         shared
     }
 

@@ -16,6 +16,7 @@
 mod area;
 mod brk;
 mod change;
+mod cut_off;
 mod fork;
 mod generation;
 mod guard;
@@ -88,6 +89,8 @@ struct State {
     locked: u64,
     /// How whatever is mapped from now on is locked: some of [`AreaFlags::LOCK`], by mlockall(2).
     future: AreaFlags,
+    /// It has been taken down.
+    ended: bool,
 }
 
 impl<P: Platform> Map<P> {
@@ -97,7 +100,7 @@ impl<P: Platform> Map<P> {
         let (areas, writer) = Tree::new();
         let heap = VirtRange::default();
         let (limits, future) = (Limits::default(), AreaFlags::empty());
-        let state = State { writer, heap, limits, mapped: 0, locked: 0, future };
+        let state = State { writer, heap, limits, mapped: 0, locked: 0, future, ended: false };
         Ok(Self {
             pmap,
             amap: Amap::new(),

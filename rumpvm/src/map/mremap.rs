@@ -108,7 +108,8 @@ impl<P: Platform> Map<P> {
         request: &Request,
         replaced: &mut Gone<P>,
     ) -> Result<(VirtRange, Gone<P>), CallError> {
-        let Request { old, new_length, flags, .. } = *request;
+        let Request { old, new_length, flags, new_at } = *request;
+        let places = flags.contains(RemapFlags::FIXED);
         let area = self.area_at(store, old.start).ok_or(CallError::BadAddress)?;
         if old.is_empty() && !area.is_shared() {
             return Err(CallError::Invalid);
@@ -135,6 +136,18 @@ impl<P: Platform> Map<P> {
         // What moves is of one area; a tail that goes may be anything.
         if old.start + old.length().min(new_length) > area.range.end {
             return Err(CallError::BadAddress);
+        }
+        let takes_its_place =
+            |new: &VirtRange| inside::<P>(old).is_err() || new.contains(old.start);
+        let new = VirtRange::of_length(new_at, new_length).filter(|_| places);
+        if let Some(new) = new.filter(takes_its_place) {
+            // An old length of nothing, or one that wraps, has come so far; the new place is emptied all the same.
+            *replaced = self.unmap(store, state, new)?;
+            return Err(if new.contains(old.start) {
+                CallError::BadAddress
+            } else {
+                CallError::Invalid
+            });
         }
         inside::<P>(old)?;
         if new_length > old.length() {
@@ -364,7 +377,9 @@ fn decode<P: Platform>(
     let old = VirtRange::new(old, VirtAddr(old.0.saturating_add(old_length)).page_down());
     if places {
         let new = VirtRange::of_length(new_at, new_length).ok_or(CallError::Invalid)?;
-        if !new_at.is_page_aligned() || new.end.0 > end || new.overlaps(old) {
+        // An old length that wraps overlaps nothing, as on Linux.
+        let overlaps = old.start.0.wrapping_add(old_length) > new.start.0 && new.end > old.start;
+        if !new_at.is_page_aligned() || new.end.0 > end || overlaps {
             return Err(CallError::Invalid);
         }
     }

@@ -24,13 +24,13 @@ impl<P: Platform> Object<P> {
             return Ok(());
         }
         let _resizing = self.resizing(mmu);
-        self.drop_range(mmu, (lo, hi));
+        self.drop_pages(mmu, (lo, hi));
         if let Pager::File(file) = &self.pager {
             let start = lo * PAGE_SIZE;
             let end = (hi * PAGE_SIZE).min(self.size());
             file.punch(start, end.saturating_sub(start))?;
             // What was read or written between the two.
-            self.drop_range(mmu, (lo, hi));
+            self.drop_pages(mmu, (lo, hi));
         }
         Ok(())
     }
