@@ -4,9 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use rumpvm::sync::tree::Writer;
-use rumpvm::sync::{
-    Atomic, Epoch, Event, Hold, Left, Ordering, PerCpu, Ranged, Tree, Uses, fence,
-};
+use rumpvm::sync::{Atomic, Epoch, Event, Hold, Left, Ordering, PerCpu, Ranged, Tree, Uses, fence};
 use rumpvm_hosted::explored::{Settings, Stage};
 use rumpvm_platform::CpuId;
 
