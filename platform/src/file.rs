@@ -23,6 +23,9 @@ impl fmt::Display for IoError {
     }
 }
 
+/// Not supported.
+const EOPNOTSUPP: i32 = 95;
+
 /// An open file that can be mapped.
 ///
 /// Calls may block the thread; they are made without any lock held. They may come from several CPUs at
@@ -41,8 +44,24 @@ pub trait File: Send + Sync {
     /// Writes all of `from` at byte `offset`. The component never writes beyond [`File::length`].
     fn write(&self, offset: u64, from: &[u8]) -> Result<(), IoError>;
 
+    /// Cuts the file off at `bytes`, or extends it with zeros. On an error its length is what it was. Called
+    /// while nobody else changes the length of the file's object, and with no page beyond `bytes` in transit.
+    fn set_length(&self, bytes: u64) -> Result<(), IoError>;
+
     /// Makes what has been written durable.
     fn sync(&self) -> Result<(), IoError>;
+
+    /// Whether [`File::punch`] works.
+    fn can_punch(&self) -> bool {
+        false
+    }
+
+    /// Makes `length` bytes from `offset` on, which lie inside the file, read as zeros and need no room,
+    /// if the file system can do that. By default it cannot.
+    fn punch(&self, offset: u64, length: u64) -> Result<(), IoError> {
+        let _ = (offset, length);
+        Err(IoError(EOPNOTSUPP))
+    }
 }
 
 /// A shared file is a file: whoever opens it can keep a handle of his own.
@@ -63,7 +82,19 @@ impl<T: File + ?Sized> File for Arc<T> {
         (**self).write(offset, from)
     }
 
+    fn set_length(&self, bytes: u64) -> Result<(), IoError> {
+        (**self).set_length(bytes)
+    }
+
     fn sync(&self) -> Result<(), IoError> {
         (**self).sync()
+    }
+
+    fn can_punch(&self) -> bool {
+        (**self).can_punch()
+    }
+
+    fn punch(&self, offset: u64, length: u64) -> Result<(), IoError> {
+        (**self).punch(offset, length)
     }
 }

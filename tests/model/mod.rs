@@ -7,12 +7,18 @@
 //! |---|---|
 //! | `access` | loads, stores and fetches, with their faults; growing stacks |
 //! | `map` | mmap, munmap, brk, and where a mapping goes |
-//! | `advise` | mprotect, madvise, mlock, msync, mincore |
-//! | `remap` | mremap |
+//! | `protect` | mprotect |
+//! | `advise` | madvise, process_madvise, msync, mincore |
+//! | `lock` | mlock, mlockall and their opposites |
+//! | `remap` | mremap, remap_file_pages |
+//! | `fork` | fork, minherit, reservations |
 
 mod access;
 mod advise;
+mod fork;
+mod lock;
 mod map;
+mod protect;
 mod remap;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -77,6 +83,8 @@ pub struct Page {
     pub private: Option<Vec<u8>>,
     /// It was loaded from. Whether a page of zeros counts as being in memory from then on is no promise.
     loaded: bool,
+    /// Nothing may touch it.
+    guard: bool,
 }
 
 impl Page {
@@ -93,10 +101,15 @@ impl Page {
         self.flags.contains(AreaFlags::LOCKED)
     }
 
+    /// Whether it is to be in memory as long as it is there.
+    fn is_filled(&self) -> bool {
+        self.is_locked() && !self.flags.contains(AreaFlags::ONFAULT)
+    }
+
     /// What a page so much further in the same area is before it is touched.
     fn further(&self, pages: usize) -> Self {
         let object = self.object.map(|(object, index)| (object, index + pages));
-        Self { object, private: None, loaded: false, ..*self }
+        Self { object, private: None, loaded: false, guard: false, ..*self }
     }
 
     fn continues_in(&self, next: &Self) -> bool {
@@ -104,7 +117,8 @@ impl Page {
         further.object == next.object && (self.prot, self.flags) == (next.prot, next.flags)
     }
 
-    fn bytes(&self, objects: &[Contents]) -> Vec<u8> {
+    /// What is in it.
+    pub fn bytes(&self, objects: &[Contents]) -> Vec<u8> {
         match (&self.private, self.object) {
             (Some(bytes), _) => bytes.clone(),
             (None, Some((object, index))) => {
@@ -114,6 +128,9 @@ impl Page {
         }
     }
 }
+
+/// How memory can be locked.
+const LOCK: AreaFlags = AreaFlags::LOCKED.union(AreaFlags::ONFAULT);
 
 /// Pages from the first to before the second.
 pub type Pages = (u64, u64);
@@ -127,6 +144,8 @@ pub struct Memory {
     pub heap: (VirtAddr, VirtAddr),
     /// Most bytes locked.
     pub lock_limit: u64,
+    /// How whatever is mapped from now on is locked.
+    future: AreaFlags,
     /// The machine.
     pub computer: Computer,
 }
@@ -149,17 +168,17 @@ impl Memory {
     /// A process with nothing mapped.
     pub fn new(computer: Computer) -> Self {
         let heap = (VirtAddr(0), VirtAddr(0));
-        Self { pages: BTreeMap::new(), heap, lock_limit: u64::MAX, computer }
+        let future = AreaFlags::empty();
+        Self { pages: BTreeMap::new(), heap, lock_limit: u64::MAX, future, computer }
     }
 
-    /// A child.
-    pub fn fork(&self) -> Self {
-        let mut child = self.clone();
-        child.pages.retain(|_, page| !page.flags.contains(AreaFlags::DONTFORK));
-        for page in child.pages.values_mut() {
-            page.flags.remove(AreaFlags::LOCKED);
+    /// An object has become as short as `size`: private copies of what lies beyond it are lost.
+    pub fn cut_off(&mut self, object: usize, size: usize) {
+        for page in self.pages.values_mut() {
+            if page.object.is_some_and(|(of, index)| of == object && index * PAGE >= size) {
+                (page.private, page.loaded) = (None, false);
+            }
         }
-        child
     }
 
     /// The areas, in order.
@@ -187,6 +206,15 @@ impl Memory {
             _ => false,
         };
         (at + 1..).take_while(next).last().unwrap_or(at) + 1
+    }
+
+    /// The first page of the area of page `at`.
+    fn area_start(&self, at: u64) -> u64 {
+        let before = |page: &u64| match (self.pages.get(page), self.pages.get(&(page + 1))) {
+            (Some(page), Some(next)) => page.continues_in(next),
+            _ => false,
+        };
+        (0..at).rev().take_while(before).last().unwrap_or(at)
     }
 
     /// Bytes in locked areas.

@@ -8,6 +8,8 @@ pub(super) const MOVE_TO: RemapFlags = RemapFlags::MAYMOVE.union(RemapFlags::FIX
 
 pub(super) const MOVE_LEAVING: RemapFlags = RemapFlags::MAYMOVE.union(RemapFlags::DONTUNMAP);
 
+const SHARED_AT_ONCE: MapFlags = MapFlags::SHARED.union(MapFlags::POPULATE);
+
 pub(super) fn nothing(_: &Stage<'_>) -> Outcome {
     Ok(())
 }
@@ -35,6 +37,12 @@ pub(super) fn fill_lists(stage: &Stage<'_>) -> Outcome {
         stage.keep(stage.vm.shared_memory(PAGE))?;
     }
     Ok(())
+}
+
+/// `result`, where Linux has `told` for a file that cannot be read.
+fn failed_as(told: CallError, result: Result<(), CallError>) -> Outcome {
+    const EIO: IoError = IoError(5);
+    result.map_err(|error| if error == told { CallError::Io(EIO) } else { error }.into())
 }
 
 pub(super) const fn op(
@@ -91,6 +99,81 @@ pub(super) const OPERATIONS: &[Operation] = &[
         refused: Whole,
         prepare: |on| on.protect(ANON + 4 * PAGE, 8, Prot::READ),
         act: |on| on.advise(ANON + 2 * PAGE, 12, DONTNEED),
+    },
+    op("madvise puts guards", Whole, |on| on.advise(ANON + 4 * PAGE, 8, GUARD)),
+    op("madvise puts guards far away", Partly, |on| {
+        // Over the edge of a leaf.
+        let at = AWAY + (1 << 39) + 400 * PAGE;
+        on.map(at, 300, MapFlags::PRIVATE)?;
+        on.advise(at, 300, GUARD)
+    }),
+    op("madvise puts guards on shared memory", Whole, |on| on.advise(SHARED + PAGE, 2, GUARD)),
+    Operation {
+        name: "madvise takes guards away after a fork",
+        refused: Whole,
+        prepare: |on| {
+            on.advise(ANON + 4 * PAGE, 3, GUARD)?;
+            Ok(on.process.fork(on.vm).map(drop)?)
+        },
+        act: |on| on.advise(ANON, 16, UNGUARD),
+    },
+    Operation {
+        name: "madvise throws away around guards after a fork",
+        refused: Whole,
+        prepare: |on| {
+            on.advise(ANON + 4 * PAGE, 1, GUARD)?;
+            on.advise(ANON + 9 * PAGE, 2, GUARD)?;
+            Ok(on.process.fork(on.vm).map(drop)?)
+        },
+        act: |on| on.advise(ANON + PAGE, 14, DONTNEED),
+    },
+    Operation {
+        name: "mremap moves guards",
+        refused: Whole,
+        prepare: |on| on.advise(SHARED + PAGE, 2, GUARD),
+        act: |on| on.remap(SHARED, (4, 4), MAYMOVE | RemapFlags::DONTUNMAP, AWAY),
+    },
+    op("madvise makes a hole", Whole, |on| on.advise(SHARED, 4, REMOVE)),
+    op("madvise makes a hole in a file", Whole, |on| on.advise(SHARED_FILE, 4, REMOVE)),
+    // One area after the other.
+    op("mremap moves several areas", Partly, |on| {
+        on.protect(ANON + 4 * PAGE, 4, Prot::READ)?;
+        on.remap(ANON + 2 * PAGE, (10, 10), MOVE_TO, AWAY)
+    }),
+    op("remap_file_pages", Whole, |on| {
+        let flags = MapFlags::NONBLOCK;
+        Ok(on.space.remap_file_pages(on.vm, SHARED_FILE + PAGE, 2 * PAGE, 0, 1, flags)?)
+    }),
+    op("minherit", Whole, |on| {
+        Ok(on.space.minherit(on.vm, ANON + 4 * PAGE, 8 * PAGE, Inheritance::Zero)?)
+    }),
+    op("reserve", Whole, |on| {
+        Ok(on.space.reserve(on.vm, ANON + 4 * PAGE, 8 * PAGE, MapFlags::FIXED).map(drop)?)
+    }),
+    // What is to be shared can be an object by then.
+    Operation {
+        name: "fork with memory to share",
+        refused: Partly,
+        prepare: |on| {
+            on.space.minherit(on.vm, ANON + 4 * PAGE, 8 * PAGE, Inheritance::Share)?;
+            Ok(on.space.minherit(on.vm, SHARED, 2 * PAGE, Inheritance::Copy)?)
+        },
+        act: |on| Ok(on.process.fork(on.vm).map(drop)?),
+    },
+    op("fork with wiped memory", Partly, |on| {
+        on.advise(ANON + 4 * PAGE, 8, WIPEONFORK)?;
+        Ok(on.process.fork(on.vm).map(drop)?)
+    }),
+    op("mlockall", Partly, |on| Ok(on.space.mlockall(on.vm, LockAllFlags::all())?)),
+    op("mlockall as pages come in", Whole, |on| {
+        let flags = LockAllFlags::CURRENT | LockAllFlags::ONFAULT;
+        Ok(on.space.mlockall(on.vm, flags)?)
+    }),
+    Operation {
+        name: "munlockall",
+        refused: Whole,
+        prepare: |on| Ok(on.space.mlockall(on.vm, LockAllFlags::all())?),
+        act: |on| Ok(on.space.munlockall(on.vm)?),
     },
     op("madvise marks", Whole, |on| on.advise(ANON + 4 * PAGE, 8, DONTFORK)),
     // Locked it is, but not every page is there.
@@ -179,7 +262,42 @@ pub(super) const OPERATIONS: &[Operation] = &[
     },
     op("open a file", Whole, |on| on.keep(on.vm.open_file(MemoryFile::zeroed(9)))),
     op("shared memory", Whole, |on| on.keep(on.vm.shared_memory(3 * PAGE))),
-    op("msync", Whole, |on| Ok(on.space.msync(on.vm, SHARED_FILE, 4 * PAGE, SyncFlags::SYNC)?)),
+    Operation {
+        name: "msync",
+        refused: Whole,
+        prepare: |on| on.store(SHARED_FILE + 3 * PAGE),
+        act: |on| Ok(on.space.msync(on.vm, SHARED_FILE, 4 * PAGE, SyncFlags::SYNC)?),
+    },
+    op("madvise reads a file", Whole, |on| on.advise(SHARED_FILE, 4, WILLNEED)),
+    op("madvise brings a file in", Whole, |on| {
+        let brought = on.space.madvise(on.vm, SHARED_FILE, 4 * PAGE, POPULATE_READ);
+        failed_as(CallError::BadAddress, brought)
+    }),
+    op("mmap of a file at once", Whole, |on| {
+        on.map_file(AWAY, SHARED_AT_ONCE, &on.object_at(SHARED_FILE), 0)
+    }),
+    // Locked it is, but not every page is there.
+    op("mlock of a file", Partly, |on| {
+        failed_as(CallError::Unmapped, on.space.mlock(on.vm, SHARED_FILE, 4 * PAGE))
+    }),
+    op("truncation of a file", Whole, |on| {
+        Ok(on.vm.resize(&on.object_at(SHARED_FILE), 5 * PAGE + 100)?)
+    }),
+    // From here on the last user of the file goes, unless a child has it too.
+    op("munmap of a file", Whole, |on| on.unmap(PRIVATE_FILE, 10)),
+    op("mmap over a file", Whole, |on| on.map(PRIVATE_FILE, 10, MapFlags::PRIVATE)),
+    // What was mapped is not any more, and the file is closed.
+    op("close of a file", Partly, |on| {
+        let file = on.open()?;
+        let unmapped = on.unmap(PRIVATE_FILE, 10);
+        let closed = on.vm.close(&file);
+        unmapped?;
+        Ok(closed?)
+    }),
+    op("exit", Whole, |on| {
+        on.end();
+        Ok(())
+    }),
 ];
 
 /// Operations that make one more of a record when every list of the machine is full.

@@ -90,7 +90,30 @@ impl File for Disk {
         Ok(())
     }
 
+    fn set_length(&self, bytes: u64) -> Result<(), IoError> {
+        let machine = Pc::here();
+        machine.pause_for_io();
+        if machine.takes(Chance::Io) {
+            return Err(FAILED);
+        }
+        self.contents().bytes.resize(bytes as usize, 0);
+        Ok(())
+    }
+
     fn sync(&self) -> Result<(), IoError> {
+        Ok(())
+    }
+
+    fn can_punch(&self) -> bool {
+        true
+    }
+
+    /// As a write to a place of its own: it meets those of pages.
+    fn punch(&self, offset: u64, length: u64) -> Result<(), IoError> {
+        self.turn(!offset)?;
+        let mut contents = self.contents();
+        let hole = contents.bytes.get_mut(offset as usize..(offset + length) as usize);
+        hole.expect("no hole reaches beyond the end").fill(0);
         Ok(())
     }
 }

@@ -61,12 +61,26 @@ impl File for EndlessFile {
         Ok(into.len())
     }
 
+    fn can_punch(&self) -> bool {
+        true
+    }
+
+    /// What it holds is made up anyway.
+    fn punch(&self, _offset: u64, _length: u64) -> Result<(), IoError> {
+        Ok(())
+    }
+
     fn write(&self, offset: u64, from: &[u8]) -> Result<(), IoError> {
         let mut written = self.written();
         for (at, page, inside, length) in pieces(offset, from.len()) {
             let contents = written.entry(page).or_insert_with(|| fresh(page));
             contents[inside..inside + length].copy_from_slice(&from[at..at + length]);
         }
+        Ok(())
+    }
+
+    /// It stays endless: no recorded program is shown what it has cut off.
+    fn set_length(&self, _bytes: u64) -> Result<(), IoError> {
         Ok(())
     }
 

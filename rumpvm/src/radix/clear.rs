@@ -7,7 +7,7 @@ use rumpvm_arch::Frame;
 use rumpvm_platform::Platform;
 
 use super::leaf::{Leaf, Slot};
-use super::node::{Link, put_page, release, span};
+use super::node::{Link, put_slot, release, span};
 use super::{Radix, SLOTS, Spares};
 use crate::NoMemory;
 use crate::phys::Phys;
@@ -34,8 +34,8 @@ impl<P: Platform> Radix<P> {
         }
     }
 
-    /// Gives up the empty nodes on the way to `index`: for whoever made them, and put nothing there. The path must
-    /// be this tree's alone.
+    /// Gives up the empty nodes on the way to `index`: for whoever made them, and put nothing there. Those that
+    /// others share stay.
     pub fn trim(&self, phys: &Phys<P>, index: u64) {
         let _path = self.path.lock(self.locks.path);
         self.prune(phys, index);
@@ -44,10 +44,50 @@ impl<P: Platform> Radix<P> {
     /// Takes the page at `index` out and returns it with the reference that the slot had. The path must
     /// be this tree's alone.
     pub fn take(&self, phys: &Phys<P>, pin: &Pin<'_, P>, index: u64) -> Option<Frame> {
-        let mut leaf = self.leaf(phys, pin, index)?;
-        let Slot::Page(frame) = leaf.get(index) else { return None };
-        leaf.set(index, Slot::Empty);
-        Some(frame)
+        match self.take_slot(phys, pin, index) {
+            Slot::Page(frame) => Some(frame),
+            Slot::Empty | Slot::Guard => None,
+        }
+    }
+
+    /// As [`Radix::take`], whatever is there.
+    pub fn take_slot(&self, phys: &Phys<P>, pin: &Pin<'_, P>, index: u64) -> Slot {
+        let Some(mut leaf) = self.leaf(phys, pin, index) else { return Slot::Empty };
+        let slot = leaf.get(index);
+        if slot != Slot::Empty {
+            leaf.set(index, Slot::Empty);
+        }
+        slot
+    }
+
+    /// Takes the pages of `lo..hi` out of their leaves where these are, shared or not, and gives each to `f` with
+    /// the reference that its slot had. To all who share a leaf these indices mean the same, and they may not
+    /// be filled meanwhile. Allocates nothing.
+    pub fn take_everywhere(&self, phys: &Phys<P>, (lo, hi): (u64, u64), mut f: impl FnMut(Frame)) {
+        let mut last = None;
+        loop {
+            let pin = phys.epoch.pin();
+            let mut next = None;
+            // From the start: a fault may have copied a leaf just before it lost a page.
+            self.for_each(phys, &pin, (last.unwrap_or(lo), hi), |index, _| {
+                next = Some(index);
+                false
+            });
+            let taken = next.and_then(|index| self.take(phys, &pin, index));
+            drop(pin);
+            if let Some(frame) = taken {
+                f(frame);
+            }
+            let left = last
+                .filter(|last| next.is_none_or(|next| next / SLOTS as u64 != last / SLOTS as u64));
+            if let Some(left) = left {
+                self.trim(phys, left);
+            }
+            if next.is_none() {
+                return;
+            }
+            last = next;
+        }
     }
 
     /// Frames that [`Radix::clear`] may need for `lo..hi`: one for each shared node that an end of the
@@ -135,9 +175,10 @@ impl<P: Platform> Radix<P> {
         let Some((link, _)) = self.find(phys, base) else { return };
         let mut leaf = Leaf::lock(phys, self.locks.node, link.frame, base);
         for index in part {
-            if let Slot::Page(frame) = leaf.get(index) {
+            let slot = leaf.get(index);
+            if slot != Slot::Empty {
                 leaf.set(index, Slot::Empty);
-                put_page(phys, frame);
+                put_slot(phys, slot);
             }
         }
         drop(leaf);

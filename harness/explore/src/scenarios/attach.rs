@@ -76,7 +76,7 @@ fn truncation(stage: &Stage, mapped: bool) {
     }
     kernel.deactivate();
     stage.actor(2, "shrink", move || {
-        kernel.resize(&object, 0);
+        kernel.resize(&object, 0).expect("memory can be cut off");
         kernel.close(&object).expect("it is mapped");
     });
 }

@@ -7,6 +7,7 @@ mod error_paths;
 mod foreign_space;
 mod frozen;
 mod handler;
+mod holes;
 mod litter;
 mod noted;
 mod per_cpu;
@@ -14,6 +15,7 @@ mod prefault;
 mod primitives;
 mod records;
 mod regions;
+mod resize;
 mod sleep_locks;
 mod spin_locks;
 mod table_count;
@@ -36,9 +38,11 @@ pub fn all() -> Vec<Scenario> {
         table_count::table(),
         regions::table(),
         write_out::table(),
+        holes::table(),
         noted::table(),
         cache::table(),
         device::table(),
+        resize::table(),
         records::table(),
         per_cpu::table(),
         attach::table(),

@@ -399,6 +399,7 @@ impl<F: Format> Seam for Explored<F> {
         let chance = match what {
             Scarce::Frame => Chance::NoFrame,
             Scarce::Heap => Chance::NoHeap,
+            Scarce::Io => Chance::Io,
         };
         is_inside() && with(|state| state.takes(chance))
     }
