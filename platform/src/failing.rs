@@ -112,6 +112,11 @@ impl<T: File, S: Seam> File for FailingFile<T, S> {
         self.file.write(offset, from)
     }
 
+    fn set_length(&self, bytes: u64) -> Result<(), IoError> {
+        self.admit()?;
+        self.file.set_length(bytes)
+    }
+
     fn sync(&self) -> Result<(), IoError> {
         self.admit()?;
         self.file.sync()

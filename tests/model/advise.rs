@@ -46,6 +46,7 @@ impl Memory {
                 fill.push((*number, (page.prot, page.flags)));
             }
             page.prot = prot;
+            page.account();
         }
         // Area by area, and each as far as it goes.
         let runs = fill.chunk_by(|one, next| one.0 + 1 == next.0 && one.1 == next.1);

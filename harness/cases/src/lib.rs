@@ -39,6 +39,8 @@ mod placement;
 mod pmap;
 mod process;
 mod reverse;
+mod seals;
+mod shm;
 mod stack;
 mod tables;
 
@@ -73,7 +75,7 @@ use cases;
 
 /// Every case.
 pub fn all<P: Platform>() -> impl Iterator<Item = Case<P>> {
-    let tables: [Vec<Case<P>>; 27] = [
+    let tables: [Vec<Case<P>>; 29] = [
         frames::table(),
         pmap::table(),
         reverse::table(),
@@ -85,6 +87,8 @@ pub fn all<P: Platform>() -> impl Iterator<Item = Case<P>> {
         file_failures::table(),
         memory::table(),
         cut_off::table(),
+        seals::table(),
+        shm::table(),
         device::table(),
         mmap::table(),
         placement::table(),

@@ -69,6 +69,7 @@ impl<P: Platform> Map<P> {
             max_prot: Prot::ALL,
             flags: AreaFlags::HEAP,
             object: None,
+            accounted: false,
             offset: 0,
         };
         check_memory(store, state, &area)?;

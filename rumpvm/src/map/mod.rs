@@ -19,6 +19,7 @@ mod change;
 mod cut_off;
 mod fork;
 mod generation;
+mod layout;
 mod limits;
 mod madvise;
 mod mincore;
@@ -30,6 +31,7 @@ mod msync;
 mod munmap;
 mod pkeys;
 mod place;
+mod shmdt;
 mod stack;
 
 use core::ops::ControlFlow;
@@ -38,7 +40,9 @@ use rumpvm_arch::{PAGE_SIZE, VirtAddr, VirtRange};
 use rumpvm_platform::Platform;
 
 pub use area::{Area, AreaFlags};
-pub use limits::{Limits, Overcommit};
+pub use layout::{Direction, Layout, Randomness};
+pub use limits::{Limits, Reserve};
+pub(crate) use mmap::Request;
 pub use mmap::{Backing, MapFlags};
 pub use mprotect::ProtFlags;
 pub use mremap::RemapFlags;
@@ -80,6 +84,12 @@ struct State {
     mapped: u64,
     /// Bytes in locked areas.
     locked: u64,
+    /// Bytes of private memory that can be stored to, stacks aside.
+    data: u64,
+    /// Bytes that are promised.
+    promised: u64,
+    /// Where mappings go whose caller does not say.
+    layout: Layout,
     /// It has been taken down.
     ended: bool,
 }
@@ -90,8 +100,17 @@ impl<P: Platform> Map<P> {
         let pmap = Pmap::try_new(mmu)?;
         let (areas, writer) = Tree::new();
         let heap = VirtRange::default();
-        let state =
-            State { writer, heap, limits: Limits::default(), mapped: 0, locked: 0, ended: false };
+        let state = State {
+            writer,
+            heap,
+            limits: Limits::default(),
+            mapped: 0,
+            locked: 0,
+            data: 0,
+            promised: 0,
+            layout: Layout::plain::<P::Format>(),
+            ended: false,
+        };
         Ok(Self {
             pmap,
             amap: Amap::new(),
@@ -146,6 +165,16 @@ impl<P: Platform> Map<P> {
         self.pmap.tables(&store.mmu, &store.mmu.phys.epoch.pin())
     }
 
+    /// Bytes of private memory that can be stored to, stacks aside.
+    pub fn data_bytes(&self) -> u64 {
+        self.state.lock().data
+    }
+
+    /// Bytes that are promised.
+    pub fn promised_bytes(&self) -> u64 {
+        self.state.lock().promised
+    }
+
     /// The limits of this space.
     pub fn limits(&self) -> Limits {
         self.state.lock().limits
@@ -175,9 +204,9 @@ impl<P: Platform> Map<P> {
     }
 
     /// What the counters say, and what they should say. For checks.
-    pub(crate) fn counted(&self) -> (u64, u64) {
+    pub(crate) fn counted(&self) -> [u64; 4] {
         let state = self.state.lock();
-        (state.mapped, state.locked)
+        [state.mapped, state.locked, state.data, state.promised]
     }
 }
 

@@ -11,7 +11,7 @@
 use rumpvm_arch::PAGE_SIZE;
 use rumpvm_platform::Platform;
 
-use super::{Object, Pager};
+use super::{Object, Pager, Seals};
 use crate::error::CallError;
 use crate::pmap::Mmu;
 use crate::radix::Spares;
@@ -81,6 +81,12 @@ impl<P: Platform> Resizing<'_, P> {
         let before = object.size();
         if object.device().is_some() || bytes > MAX_SIZE {
             return Err(CallError::Invalid);
+        }
+        let seals = object.sealed();
+        if (bytes < before && seals.contains(Seals::SHRINK))
+            || (bytes > before && seals.contains(Seals::GROW))
+        {
+            return Err(CallError::NotPermitted);
         }
         if bytes >= before {
             if let Pager::File(file) = &object.pager {
