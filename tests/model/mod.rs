@@ -124,7 +124,8 @@ impl Page {
             && self.accounted == next.accounted
     }
 
-    fn bytes(&self, objects: &[Contents]) -> Vec<u8> {
+    /// What is in it.
+    pub fn bytes(&self, objects: &[Contents]) -> Vec<u8> {
         match (&self.private, self.object) {
             (Some(bytes), _) => bytes.clone(),
             (None, Some((object, index))) => {

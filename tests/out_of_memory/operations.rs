@@ -206,9 +206,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         failed_as(CallError::Unmapped, on.space.mlock(on.vm, SHARED_FILE, 4 * PAGE))
     }),
     op("truncation of a file", Whole, |on| {
-        on.vm.resize(&on.object_at(SHARED_FILE), 5 * PAGE + 100);
-        on.file.resize(5 * PAGE as usize + 100);
-        Ok(())
+        Ok(on.vm.resize(&on.object_at(SHARED_FILE), 5 * PAGE + 100)?)
     }),
     // From here on the last user of the file goes, unless a child has it too.
     op("munmap of a file", Whole, |on| on.unmap(PRIVATE_FILE, 10)),

@@ -112,7 +112,7 @@ impl<S: Seam> File for RamFile<S> {
 
     fn set_length(&self, bytes: u64) -> Result<(), IoError> {
         let mut state = self.state.lock();
-        if state.fail_writes {
+        if state.fail_writes || S::fails(Scarce::Io, Location::caller()) {
             return Err(EIO);
         }
         state.bytes.resize(bytes as usize, 0);

@@ -44,7 +44,7 @@ bitflags! {
         const POPULATE = 0x8000;
         /// With `POPULATE`: only pages that are in memory.
         const NONBLOCK = 0x1_0000;
-        /// A hint that it will be a stack; ignored, as on Linux.
+        /// It will be a stack, which is no place for superpages.
         const STACK = 0x2_0000;
         /// Superpages of a hugetlb file system.
         const HUGETLB = 0x4_0000;
@@ -93,9 +93,9 @@ const KIND: u32 = 0xf;
 /// `MAP_SHARED_VALIDATE`.
 const VALIDATE: u32 = 3;
 
-/// Flags that `MAP_SHARED_VALIDATE` lets pass (`LEGACY_MAP_MASK`); the bits from 26 on are sizes of superpages.
-const VALIDATED: MapFlags =
-    MapFlags::all().difference(MapFlags::SYNC).difference(MapFlags::FIXED_NOREPLACE);
+/// Flags that `MAP_SHARED_VALIDATE` lets pass: Linux's `LEGACY_MAP_MASK`, with `MAP_ABOVE4G` and sizes of huge
+/// pages, and without `MAP_FIXED_NOREPLACE` and `MAP_SYNC`.
+const VALIDATED: u32 = 0x7c07_f9f3;
 
 /// Superpages that x86 has, as the flags name them: 0 for the default, else log2 of the bytes.
 const HUGE_SIZES: [u32; 3] = [0, 21, 30];
@@ -298,7 +298,7 @@ impl<P: Platform> Request<'_, P> {
             return Err(CallError::Overflow);
         }
         if kind.bits() == VALIDATE {
-            if self.flags.bits() & (1 << 26) - 1 & !VALIDATED.bits() != 0 {
+            if self.flags.bits() & !VALIDATED != 0 {
                 return Err(CallError::Unsupported);
             }
         } else if !known {
@@ -356,6 +356,7 @@ impl<P: Platform> Request<'_, P> {
             (MapFlags::GROWSDOWN, AreaFlags::GROWSDOWN),
             (MapFlags::LOCKED, AreaFlags::LOCKED),
             (MapFlags::NORESERVE, AreaFlags::NORESERVE),
+            (MapFlags::STACK, AreaFlags::NOHUGEPAGE),
         ] {
             area.set(meaning, self.flags.contains(flag));
         }

@@ -54,6 +54,12 @@ pub(super) fn table() -> Vec<Scenario> {
             fill_against_truncation,
         ),
         Scenario::new(
+            "install-against-truncation",
+            "#2352",
+            "two faults put pages into an object that shrinks, and its nodes are there",
+            install_against_truncation,
+        ),
+        Scenario::new(
             "load-against-last-close",
             "#2369",
             "a fault looks a file up whose last user leaves",
@@ -259,6 +265,27 @@ fn fill_against_truncation(stage: &Stage) {
         kernel.resize(&memory, PAGE_SIZE).expect("memory needs no disk");
         kernel.resize(&file, PAGE_SIZE).expect("a disk");
     });
+}
+
+fn install_against_truncation(stage: &Stage) {
+    let kernel = Kernel::boot(stage);
+    let object = kernel.shared_memory(3 * PAGE_SIZE).expect("memory");
+    let user = kernel.user();
+    user.map_object(NEAR, 3, &object, MapFlags::SHARED).expect("room");
+    user.store(NEAR, 1).expect("memory");
+    kernel.keep(user.twin());
+    let (shrinks, last) = (object.clone(), object);
+    kernel.at_end(move |kernel| {
+        assert_eq!(last.resident_pages(&kernel.mmu), 1, "pages are left beyond the end");
+        kernel.close(&last).expect("it is mapped");
+    });
+    stage.actor(0, "store", move || {
+        for page in 1..3 {
+            let stored = user.store(NEAR + page * PAGE_SIZE, 1);
+            assert!(matches!(stored, Ok(()) | Err(FaultError::BeyondEnd { .. })), "{stored:?}");
+        }
+    });
+    stage.actor(1, "shrink", move || kernel.resize(&shrinks, PAGE_SIZE));
 }
 
 fn load_against_last_close(stage: &Stage) {
