@@ -84,15 +84,8 @@ pub enum Chance {
 
 impl Chance {
     /// All of them.
-    pub const ALL: [Self; 7] = [
-        Self::NoFrame,
-        Self::NoHeap,
-        Self::Delay,
-        Self::Wake,
-        Self::Fault,
-        Self::Io,
-        Self::Rest,
-    ];
+    pub const ALL: [Self; 7] =
+        [Self::NoFrame, Self::NoHeap, Self::Delay, Self::Wake, Self::Fault, Self::Io, Self::Rest];
 }
 
 /// Which chances a run takes.
