@@ -23,14 +23,14 @@ mod vm;
 pub use check::Broken;
 pub use error::{CallError, FaultError, NoMemory, Signal};
 pub use map::{
-    Area, AreaFlags, Backing, Direction, Layout, Limits, MapFlags, ProtFlags, Randomness,
-    RemapFlags, Reserve, Store, SyncFlags,
+    Area, AreaFlags, Backing, Direction, Inheritance, Layout, Limits, LockAllFlags, LockFlags,
+    MapFlags, ProtFlags, Randomness, RemapFlags, Reserve, Store, SyncFlags,
 };
 pub use object::{MemoryFlags, Object, Seals};
 pub use phys::AddMemoryError;
 pub use process::{Orphans, Pid, Process, State, WaitFor};
 pub use promise::{CommitPolicy, Overcommit};
-pub use space::Space;
+pub use space::{Advised, Space};
 pub use stats::{Event, Statistics};
 pub use sync::Hold;
 pub use vm::Vm;

@@ -33,8 +33,10 @@ impl Memory {
         let pages =
             length.checked_next_multiple_of(PAGE_SIZE).ok_or(CallError::NoMemory)? / PAGE_SIZE;
         let first = self.choose(hint, pages, flags)?;
-        let locked = flags.contains(MapFlags::LOCKED);
-        if locked && self.lock_limit == 0 {
+        let mut lock = self.future;
+        lock |= if flags.contains(MapFlags::LOCKED) { AreaFlags::LOCKED } else { lock };
+        let locked = !lock.is_empty();
+        if flags.contains(MapFlags::LOCKED) && self.lock_limit == 0 {
             return Err(CallError::NotPermitted);
         }
         if locked && self.locked().saturating_add(pages * PAGE_SIZE) > self.lock_limit {
@@ -64,13 +66,14 @@ impl Memory {
         let mut kind = AreaFlags::empty();
         kind.set(AreaFlags::SHARED, shared);
         kind.set(AreaFlags::GROWSDOWN, stack);
-        kind.set(AreaFlags::LOCKED, locked);
+        kind |= lock;
         kind.set(AreaFlags::NORESERVE, flags.contains(MapFlags::NORESERVE));
         let mut page = Page::fresh(prot, kind, object);
         page.account();
         self.put(range, &page);
         let populate = MapFlags::POPULATE;
-        if locked || flags & (populate | MapFlags::NONBLOCK) == populate {
+        let asked = flags & (populate | MapFlags::NONBLOCK) == populate;
+        if if locked { lock == AreaFlags::LOCKED } else { asked } {
             self.populate(objects, range);
         }
         Ok(VirtAddr::of_page(first))
@@ -184,7 +187,7 @@ impl Memory {
     }
 
     /// brk(2): where the end of the heap is afterwards.
-    pub fn brk(&mut self, at: VirtAddr) -> VirtAddr {
+    pub fn brk(&mut self, objects: &mut [Contents], at: VirtAddr) -> VirtAddr {
         let (start, old) = self.heap;
         if at < start {
             return old;
@@ -199,10 +202,16 @@ impl Memory {
             if to > self.computer.end.page() || !clear || to - from > self.computer.frames {
                 return old;
             }
-            let flags = AreaFlags::HEAP;
-            let mut page = Page::fresh(Prot::RW, flags, None);
+            let locks = !self.future.is_empty();
+            if locks && self.locked().saturating_add((to - from) * PAGE_SIZE) > self.lock_limit {
+                return old;
+            }
+            let mut page = Page::fresh(Prot::RW, AreaFlags::HEAP | self.future, None);
             page.account();
             self.put((from, to), &page);
+            if flags.contains(AreaFlags::LOCKED) && !flags.contains(AreaFlags::ONFAULT) {
+                self.populate(objects, (from, to));
+            }
         }
         self.heap.1 = at;
         at

@@ -123,9 +123,15 @@ impl<P: Platform> Map<P> {
             if state.limits.locked == 0 {
                 return Err(CallError::NotPermitted);
             }
-            if state.locked.saturating_add(length) > state.limits.locked {
-                return Err(CallError::Again);
-            }
+        }
+        let is_device = request.object().is_some_and(|object| object.device().is_some());
+        let mut lock = if is_device { AreaFlags::empty() } else { state.future };
+        if flags.contains(MapFlags::LOCKED) && !is_device {
+            lock |= AreaFlags::LOCKED;
+        }
+        // What is replaced counts as well, as on Linux.
+        if !lock.is_empty() && state.locked.saturating_add(length) > state.limits.locked {
+            return Err(CallError::Again);
         }
         let max_prot = request.check_backing(length)?;
         let honours = store.objects.promises().mode() != Overcommit::Never;
@@ -133,7 +139,7 @@ impl<P: Platform> Map<P> {
             range,
             prot: request.prot,
             max_prot,
-            flags: request.area_flags(honours),
+            flags: request.area_flags(honours) | lock,
             object: request.object().cloned(),
             accounted: false,
             offset: if request.object().is_some() { request.offset } else { 0 },
@@ -150,10 +156,42 @@ impl<P: Platform> Map<P> {
             store.objects.release(&store.mmu, made)?;
         }
         put?.settle(store);
-        let wanted = flags.contains(MapFlags::LOCKED)
-            || flags & (MapFlags::POPULATE | MapFlags::NONBLOCK) == MapFlags::POPULATE;
+        let asked = flags & (MapFlags::POPULATE | MapFlags::NONBLOCK) == MapFlags::POPULATE;
+        // What is locked is brought in whatever is asked for, or, as Linux has it, never at once.
+        let wanted = if lock.is_empty() { asked } else { lock == AreaFlags::LOCKED };
         let populate = if wanted { range } else { VirtRange::new(range.end, range.end) };
         Ok(Placed { range, populate })
+    }
+
+    /// Maps nothing, with no rights to be had; for reservations.
+    pub(super) fn map_reserved(
+        &self,
+        store: &Store<P>,
+        hint: VirtAddr,
+        length: u64,
+        flags: MapFlags,
+        area: AreaFlags,
+    ) -> Result<VirtAddr, CallError> {
+        let flags = flags | MapFlags::PRIVATE | MapFlags::ANONYMOUS;
+        let (prot, backing) = (Prot::empty(), Backing::Anonymous);
+        let request = Request { hint, length, prot, flags, backing, offset: 0 };
+        let length = request.check_numbers()?;
+        let mut state = self.state.lock();
+        let range = self.choose(store, &state, &request, length)?;
+        request.check_backing(length)?;
+        let area = Area {
+            range,
+            prot,
+            max_prot: prot,
+            flags: area,
+            object: None,
+            accounted: false,
+            offset: 0,
+        };
+        let gone = self.put(store, &mut state, area)?;
+        drop(state);
+        gone.settle(store);
+        Ok(range.start)
     }
 
     /// The object of anonymous memory that is to be shared.
@@ -354,7 +392,6 @@ impl<P: Platform> Request<'_, P> {
         for (flag, meaning) in [
             (MapFlags::SHARED, AreaFlags::SHARED),
             (MapFlags::GROWSDOWN, AreaFlags::GROWSDOWN),
-            (MapFlags::LOCKED, AreaFlags::LOCKED),
             (MapFlags::NORESERVE, AreaFlags::NORESERVE),
             (MapFlags::STACK, AreaFlags::NOHUGEPAGE),
         ] {

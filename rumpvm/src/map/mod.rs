@@ -20,9 +20,11 @@ mod cut_off;
 mod fork;
 mod generation;
 mod layout;
+mod guard;
 mod limits;
 mod madvise;
 mod mincore;
+mod minherit;
 mod mlock;
 mod mmap;
 mod mprotect;
@@ -32,6 +34,7 @@ mod munmap;
 mod pkeys;
 mod place;
 mod shmdt;
+mod remap_file_pages;
 mod stack;
 
 use core::ops::ControlFlow;
@@ -43,6 +46,8 @@ pub use area::{Area, AreaFlags};
 pub use layout::{Direction, Layout, Randomness};
 pub use limits::{Limits, Reserve};
 pub(crate) use mmap::Request;
+pub use minherit::Inheritance;
+pub use mlock::{LockAllFlags, LockFlags};
 pub use mmap::{Backing, MapFlags};
 pub use mprotect::ProtFlags;
 pub use mremap::RemapFlags;
@@ -53,7 +58,7 @@ use crate::error::CallError;
 use crate::object::Registry;
 use crate::pmap::{Mmu, Pmap};
 use crate::sync::tree::Writer;
-use crate::sync::{Mutex, Pin, Tree};
+use crate::sync::{Atomic, Mutex, Ordering, Pin, Tree};
 use crate::{NoMemory, sync};
 use generation::Generation;
 
@@ -71,6 +76,8 @@ pub struct Map<P: Platform> {
     pub(crate) amap: Amap<P>,
     pub(crate) areas: Tree<Area<P>, P>,
     pub(crate) generation: Generation<P>,
+    /// 1 once there was a guard in the amap: who has none never looks for them in shared memory.
+    guards: Atomic<u32, P>,
     state: Mutex<State, P>,
 }
 
@@ -90,6 +97,8 @@ struct State {
     promised: u64,
     /// Where mappings go whose caller does not say.
     layout: Layout,
+    /// How whatever is mapped from now on is locked: some of [`AreaFlags::LOCK`], by mlockall(2).
+    future: AreaFlags,
     /// It has been taken down.
     ended: bool,
 }
@@ -109,6 +118,7 @@ impl<P: Platform> Map<P> {
             data: 0,
             promised: 0,
             layout: Layout::plain::<P::Format>(),
+            future: AreaFlags::empty(),
             ended: false,
         };
         Ok(Self {
@@ -116,6 +126,7 @@ impl<P: Platform> Map<P> {
             amap: Amap::new(),
             areas,
             generation: Generation::new(),
+            guards: Atomic::new(0),
             state: sync::Mutex::new(&sync::class::MAP, state),
         })
     }
@@ -128,6 +139,12 @@ impl<P: Platform> Map<P> {
     /// The private pages.
     pub fn amap(&self) -> &Amap<P> {
         &self.amap
+    }
+
+    /// Whether there may be guards in the amap. Set before the first one, under the frozen generation.
+    #[inline]
+    pub(crate) fn has_guards(&self) -> bool {
+        self.guards.load(Ordering::Acquire) != 0
     }
 
     /// Calls `f` with every area, in order of address, until it breaks; as of the moment of the call.

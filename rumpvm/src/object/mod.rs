@@ -11,9 +11,11 @@
 //!     dirty pages are written; if that fails they are kept, with the object, for the next who opens it.
 
 mod contents;
+mod copy;
 mod mappers;
 mod memory;
 mod pager;
+mod punch;
 mod registry;
 mod seals;
 mod size;
@@ -202,7 +204,7 @@ impl<P: Platform> Object<P> {
         }
         let Some(leaf) = self.pages.leaf(phys, pin, index) else { return Ok(Resident::Absent) };
         Ok(match leaf.get(index) {
-            Slot::Empty => Resident::Absent,
+            Slot::Empty | Slot::Guard => Resident::Absent,
             Slot::Page(frame) if phys.page(frame).is_busy() => Resident::Busy(frame),
             Slot::Page(frame) => Resident::Page(frame, Some(leaf)),
         })

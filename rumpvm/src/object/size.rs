@@ -104,6 +104,10 @@ impl<P: Platform> Resizing<'_, P> {
             if let Err(error) = file.set_length(bytes) {
                 // Faults beyond the end wait in `reaches`, so nobody was told.
                 object.size.store(before, Ordering::Release);
+                if let Some((frame, _busy)) = object.busy(mmu, bytes / PAGE_SIZE) {
+                    // It may have been written as far as the size was for a moment.
+                    mmu.phys.page(frame).set_dirty();
+                }
                 return Err(error.into());
             }
         }
