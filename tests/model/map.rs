@@ -206,7 +206,8 @@ impl Memory {
             if locks && self.locked().saturating_add((to - from) * PAGE_SIZE) > self.lock_limit {
                 return old;
             }
-            let mut page = Page::fresh(Prot::RW, AreaFlags::HEAP | self.future, None);
+            let flags = AreaFlags::HEAP | self.future;
+            let mut page = Page::fresh(Prot::RW, flags, None);
             page.account();
             self.put((from, to), &page);
             if flags.contains(AreaFlags::LOCKED) && !flags.contains(AreaFlags::ONFAULT) {

@@ -80,7 +80,7 @@ use cases;
 
 /// Every case.
 pub fn all<P: Platform>() -> impl Iterator<Item = Case<P>> {
-    let tables: [Vec<Case<P>>; 35] = [
+    let tables: [Vec<Case<P>>; 34] = [
         frames::table(),
         pmap::table(),
         reverse::table(),

@@ -139,12 +139,8 @@ impl<P: Platform> Map<P> {
         state: &mut State,
         range: VirtRange,
     ) -> Result<(), NoMemory> {
-        let object = store.objects.memory(
-            Purpose::Mapping,
-            range.length(),
-            Seals::empty(),
-            None,
-        )?;
+        let object =
+            store.objects.memory(Purpose::Mapping, range.length(), Seals::empty(), None)?;
         let shared = self.share_as(store, state, range, &object);
         // The area, if it was made, is the user now.
         if let Err(error) = store.objects.release(&store.mmu, &object) {

@@ -10,8 +10,7 @@ use super::Space;
 use crate::error::{CallError, FaultError};
 use crate::fault;
 use crate::map::{
-    Backing, LockAllFlags, LockFlags, MapFlags, ProtFlags, RemapFlags, Request, Store,
-    whole_pages,
+    Backing, LockAllFlags, LockFlags, MapFlags, ProtFlags, RemapFlags, Request, Store, whole_pages,
 };
 
 /// No right, and nothing else that mprotect(2) knows.
