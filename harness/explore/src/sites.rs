@@ -52,11 +52,23 @@ pub fn survey(scenarios: &[Scenario]) -> Result<Vec<Place>> {
             places.entry(mutation).or_default().push((part, *scenario));
         }
     }
-    let place = |(mutation, mut scenarios): (Mutation, Vec<(Part, Scenario)>)| {
-        scenarios.sort_by_key(|(part, _)| Reverse(*part));
-        Place { mutation, scenarios: scenarios.into_iter().map(|(_, scenario)| scenario).collect() }
-    };
+    let place = |(mutation, scenarios)| Place { mutation, scenarios: ranked(scenarios) };
     Ok(places.into_iter().map(place).collect())
+}
+
+/// In turns those of which it is the largest part at words that others touch, and at all: words of one CPU alone,
+/// such as those of its pins, make others go wrong as well.
+fn ranked(mut scenarios: Vec<(Part, Scenario)>) -> Vec<Scenario> {
+    scenarios.sort_by_key(|(part, _)| Reverse(*part));
+    let mut at_all = scenarios.clone();
+    at_all.sort_by_key(|(part, _)| Reverse(part.1));
+    let mut ranked: Vec<Scenario> = Vec::new();
+    for (_, scenario) in scenarios.into_iter().zip(at_all).flat_map(|(one, other)| [one, other]) {
+        if ranked.iter().all(|known| known.name != scenario.name) {
+            ranked.push(scenario);
+        }
+    }
+    ranked
 }
 
 /// Where flaws could be put in.

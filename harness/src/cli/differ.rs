@@ -11,7 +11,8 @@ use serde_json::json;
 
 use super::{Verdict, output, progress};
 use crate::differ::{
-    Difference, Ground, Hunt, MOST_PROCESSES, Ours, Program, Settings, TABLE, Voices, hunt, one, tell_c, tell_rust,
+    Difference, Ground, Hunt, MOST_PROCESSES, Ours, Program, Settings, TABLE, Voices, hunt, one,
+    tell_c, tell_rust,
 };
 use crate::linux::Linux;
 use crate::report;
@@ -64,7 +65,8 @@ pub(super) fn differ(arguments: &DifferArgs) -> Result<Verdict> {
     let lanes = arguments.threads.map_or_else(processors, usize::from);
     let (ops, seed, processes) = (arguments.ops, arguments.seed, arguments.processes);
     let settings = Settings { ops, seed, processes, lanes };
-    let hunted = progress::shown("differ", |share| hunt(&settings, &ground, &|| voices(&ground), share))?;
+    let hunted =
+        progress::shown("differ", |share| hunt(&settings, &ground, &|| voices(&ground), share))?;
     if arguments.json {
         output::say(as_json(&settings, &ground, &hunted))?;
     } else {

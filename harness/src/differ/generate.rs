@@ -9,24 +9,39 @@
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 
+use super::Ground;
 use super::op::{
-    AREAS, BYTES, Call, FETCHED, FREE, FILE, MEMORY, NO_OBJECT, OBJECT_PAGES, Op, PAGE, RESIDENT, WINDOW, address,
+    AREAS, BYTES, Call, FETCHED, FILE, FREE, MEMORY, NO_OBJECT, OBJECT_PAGES, Op, PAGE, RESIDENT,
+    WINDOW, address,
 };
 use super::program::{MOST_LOOKS, Program};
-use super::Ground;
 
 /// Steps of a program, without the looks at its end.
 const STEPS: std::ops::Range<usize> = 30..100;
 /// What may be locked in programs that have a limit: so little that every host allows it.
 const FEW_LOCKED: u64 = 16 * PAGE;
-/// Advice that is tried. What is missing is in the table of `ground` or not settled yet.
-const ADVICE: [i32; 20] = [0, 1, 2, 3, 4, 4, 4, 8, 8, 10, 11, 14, 15, 16, 17, 20, 21, 22, 23, 77];
+/// Advice that is tried, if the host knows it, and one that nobody knows.
+const ADVICE: [i32; 32] = [
+    0, 1, 2, 3, 4, 4, 4, 8, 8, 9, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 18, 19, 20, 21, 22, 23,
+    24, 24, 102, 102, 103, 77,
+];
 
 /// The program of this number.
 pub fn generate(seed: u64, number: u64, processes: u8, ground: &Ground) -> Program {
-    let mixed = (seed ^ 0x6a09_e667_f3bc_c908).wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(number);
+    let mixed =
+        (seed ^ 0x6a09_e667_f3bc_c908).wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(number);
     let random = Xoshiro256PlusPlus::seed_from_u64(mixed);
-    let dice = Dice { random, ground, hot: WINDOW.start, alive: vec![0], now: 0, stored: 0, locks: false, grows: false, stacks: 0 };
+    let dice = Dice {
+        random,
+        ground,
+        hot: WINDOW.start,
+        alive: vec![0],
+        now: 0,
+        stored: 0,
+        locks: false,
+        grows: false,
+        stacks: 0,
+    };
     dice.program(processes)
 }
 
@@ -108,13 +123,16 @@ impl Dice<'_> {
                 Op::new(now, Call::Madvise, &[at, length, advice as u32 as u64])
             }
             96..99 => {
-                let ((at, length), flags) = (self.range(), self.one_of(&[0, 1, 2, 4, 4, 6, 5, 3, 8]));
+                let ((at, length), flags) =
+                    (self.range(), self.one_of(&[0, 1, 2, 4, 4, 6, 5, 3, 8]));
                 Op::new(now, Call::Msync, &[at, length, flags])
             }
             99..102 => self.on_range(Call::Mincore),
-            102..106 if self.locks => self.on_range(Call::Mlock),
+            102..104 if self.locks => self.on_range(Call::Mlock),
+            104..106 if self.locks => self.lock_more(),
             106..109 if self.locks => self.on_range(Call::Munlock),
-            109..116 => self.truncate(),
+            109..114 => self.truncate(),
+            114..116 => self.remap_file_pages(),
             116..140 => Op::new(now, Call::Load, &[self.word()]),
             140..144 => {
                 let at = self.word() / PAGE * PAGE + FETCHED;
@@ -123,7 +141,8 @@ impl Dice<'_> {
             144..148 if self.alive.len() < usize::from(processes) => self.fork(processes),
             148..150 if now != 0 => self.exit(),
             150..157 if room => {
-                let parts = self.one_of(&[AREAS, AREAS | RESIDENT, RESIDENT, BYTES, AREAS | BYTES, 7]);
+                let parts =
+                    self.one_of(&[AREAS, AREAS | RESIDENT, RESIDENT, BYTES, AREAS | BYTES, 7]);
                 Op::new(now, Call::Look, &[parts])
             }
             _ => {
@@ -142,7 +161,11 @@ impl Dice<'_> {
         let first = self.hot;
         let most = if self.chance(12) { WINDOW.end - WINDOW.start } else { 6 };
         let pages = self.random.random_range(1..=most.min(WINDOW.end - first));
-        let at = if self.chance(60) { address(first) + self.one_of(&[1, 0x800]) } else { address(first) };
+        let at = if self.chance(60) {
+            address(first) + self.one_of(&[1, 0x800])
+        } else {
+            address(first)
+        };
         let length = match self.random.random_range(0..120) {
             0 => 0,
             1 => self.one_of(&[u64::MAX, !(PAGE - 1), !(2 * PAGE - 1)]),
@@ -253,9 +276,31 @@ impl Dice<'_> {
             10 if !self.locks => (5, old, old),
             11 => (self.one_of(&[2, 4, 6, 8, 9]), old, new),
             _ if old.div_ceil(PAGE) == new.div_ceil(PAGE) => (3, PAGE, PAGE),
+            _ if old > 1 << 47 => (1, old, fits(new)),
             _ => (3, old, new),
         };
         Op::new(self.now, Call::Mremap, &[at, old, new, flags, to])
+    }
+
+    /// mlock2, mlockall or munlockall. `MCL_CURRENT` is not asked for: it is about all of the host's process.
+    fn lock_more(&mut self) -> Op {
+        let now = self.now;
+        match self.random.random_range(0..8) {
+            0 => Op::new(now, Call::Munlockall, &[]),
+            1 => Op::new(now, Call::Mlockall, &[self.one_of(&[0, 2, 2, 4, 6, 8])]),
+            _ => {
+                let ((at, length), flags) = (self.range(), self.one_of(&[0, 1, 1, 1, 2]));
+                Op::new(now, Call::Mlock2, &[at, length, flags])
+            }
+        }
+    }
+
+    fn remap_file_pages(&mut self) -> Op {
+        let ((at, length), page) = (self.range(), self.random.random_range(0..OBJECT_PAGES));
+        let page = if self.chance(20) { u64::MAX >> 12 } else { page };
+        let (prot, flags) =
+            (self.one_of(&[0, 0, 0, 0, 0, 1]), self.one_of(&[0, 0, 0x1_0000, 0x2000]));
+        Op::new(self.now, Call::RemapFilePages, &[at, length, prot, page, flags])
     }
 
     fn truncate(&mut self) -> Op {
@@ -301,7 +346,8 @@ mod tests {
             assert_eq!(program.clone().settled(), program);
             for op in &program.ops {
                 let [at, length, ..] = op.arguments;
-                let of_range = op.call.roles().len() > 1 && op.call.roles()[1] == crate::differ::Role::Length;
+                let of_range =
+                    op.call.roles().len() > 1 && op.call.roles()[1] == crate::differ::Role::Length;
                 let end = at.checked_add(length).filter(|end| *end < 1 << 47);
                 assert!(!of_range || end.is_none_or(|end| end <= SEEN_END), "{op}");
             }

@@ -7,19 +7,20 @@ use std::io;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use rumpvm::radix::Slot;
 use rumpvm::{
-    Area, AreaFlags, Backing, CallError, FaultError, Hold, MapFlags, Object, Overcommit, ProtFlags, RemapFlags, Signal,
-    SyncFlags, Vm,
+    Area, AreaFlags, Backing, CallError, FaultError, Hold, LockAllFlags, LockFlags, MapFlags,
+    Object, Overcommit, ProtFlags, RemapFlags, Signal, SyncFlags, Vm,
 };
 use rumpvm_arch::{PAGE_SIZE, Prot, VirtAddr, X86_64};
 use rumpvm_hosted::{Hosted, MemoryFile};
 
 use super::answer::{self, Answers, Look, Outcome, PageSeen, Present, Shown};
-use super::op::{
-    AREAS, BYTES, Call, DONTNEED, FILE, FREE, MEMORY, OBJECT_PAGES, Op, PAGE, RESIDENT, SEEN, SEEN_BASE, SEEN_END, address,
-    file_byte,
-};
 use super::compare::told;
+use super::op::{
+    AREAS, BYTES, Call, DONTNEED, FILE, FREE, MEMORY, OBJECT_PAGES, Op, PAGE, RESIDENT, SEEN,
+    SEEN_BASE, SEEN_END, address, file_byte,
+};
 use super::program::Program;
 use super::puppet::Stage;
 use super::{Failed, Ground, Voice};
@@ -74,7 +75,8 @@ impl Voice for Ours {
         }));
         ran.or_else(|panic| {
             // The machine has stopped; what it owns is lost with it.
-            self.machine = new_machine().map_err(|error| Failed(format!("no new machine: {error}")))?;
+            self.machine =
+                new_machine().map_err(|error| Failed(format!("no new machine: {error}")))?;
             let story = panic.downcast_ref::<String>().cloned();
             let story = story.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).into()));
             let outcomes = vec![Outcome::Unreached; program.ops.len()];
@@ -117,7 +119,8 @@ fn perform(vm: &Vm<Home>, program: &Program, ground: &Ground) -> Answers {
     let mut limits = space.limits();
     limits.locked = program.locked.or(ground.most_locked).unwrap_or(u64::MAX);
     limits.lowest = ground.lowest;
-    limits.overcommit = if ground.overcommit == 1 { Overcommit::Always } else { Overcommit::Heuristic };
+    limits.overcommit =
+        if ground.overcommit == 1 { Overcommit::Always } else { Overcommit::Heuristic };
     space.set_limits(limits);
     let mut answers = Answers::default();
     for op in &program.ops {
@@ -211,7 +214,13 @@ fn one(stage: &Stage<'_>, objects: &Objects, op: &Op) -> Outcome {
             Outcome::Done(_) => of_access(stage.fetch(who, at).map(|()| 0)),
             denied => denied,
         },
-        Call::Mlock2 | Call::Mlockall | Call::Munlockall | Call::RemapFilePages => Outcome::Refused(38),
+        Call::Mlock2 => of_call(space.mlock2(vm, at, b, LockFlags::from_bits_retain(c as u32))),
+        Call::Mlockall => of_call(space.mlockall(vm, LockAllFlags::from_bits_retain(a as u32))),
+        Call::Munlockall => of_call(space.munlockall(vm)),
+        Call::RemapFilePages => {
+            let flags = MapFlags::from_bits_retain(e as u32);
+            of_call(space.remap_file_pages(vm, at, b, c, d, flags))
+        }
         Call::Fork | Call::Exit | Call::Look => Outcome::Unreached,
     }
 }
@@ -295,7 +304,9 @@ pub fn page_told(
 
 fn shown(area: &Area<Home>, objects: [Option<&Named>; 2], at: VirtAddr) -> (Shown, u32) {
     let mut shown = Shown::MAPPED;
-    for (right, flag) in [(Prot::READ, Shown::READ), (Prot::WRITE, Shown::WRITE), (Prot::EXEC, Shown::EXEC)] {
+    for (right, flag) in
+        [(Prot::READ, Shown::READ), (Prot::WRITE, Shown::WRITE), (Prot::EXEC, Shown::EXEC)]
+    {
         shown.set(flag, area.prot.contains(right));
     }
     for (here, there) in [
@@ -310,6 +321,7 @@ fn shown(area: &Area<Home>, objects: [Option<&Named>; 2], at: VirtAddr) -> (Show
         (AreaFlags::HUGEPAGE, Shown::HUGEPAGE),
         (AreaFlags::NOHUGEPAGE, Shown::NOHUGEPAGE),
         (AreaFlags::MERGEABLE, Shown::MERGEABLE),
+        (AreaFlags::WIPEONFORK, Shown::WIPEONFORK),
     ] {
         shown.set(there, area.flags.contains(here));
     }
@@ -331,7 +343,7 @@ fn present(stage: &Stage<'_>, who: u8, at: VirtAddr) -> Present {
     let answer = space.mincore(vm, at, PAGE_SIZE, &mut core);
     let phys = &vm.mmu.phys;
     let pin = phys.epoch.pin();
-    let private = space.amap().get(phys, &pin, at.page()) != rumpvm::radix::Slot::Empty;
+    let private = matches!(space.amap().get(phys, &pin, at.page()), Slot::Page(_));
     let mut present = Present::empty();
     present.set(Present::CORE, answer.is_ok() && core[0] & 1 != 0);
     present.set(Present::PRIVATE, private);

@@ -128,7 +128,9 @@ impl FromStr for Program {
         }
         let looks = program.ops.iter().filter(|op| op.call == Call::Look).count();
         if program.ops.len() > MOST_OPS || looks > MOST_LOOKS {
-            return Err(format!("a program has at most {MOST_OPS} steps, {MOST_LOOKS} of them looks"));
+            return Err(format!(
+                "a program has at most {MOST_OPS} steps, {MOST_LOOKS} of them looks"
+            ));
         }
         Ok(program.settled())
     }
@@ -154,7 +156,9 @@ mod tests {
 
     #[test]
     fn what_is_no_step_is_named() {
-        for (line, word) in [("0 fly", "fly"), ("9 load 0", "process"), ("0 load x", "x"), ("0 load", "arguments")] {
+        for (line, word) in
+            [("0 fly", "fly"), ("9 load 0", "process"), ("0 load x", "x"), ("0 load", "arguments")]
+        {
             let error = line.parse::<Program>().unwrap_err();
             assert!(error.contains(word), "{error}");
         }

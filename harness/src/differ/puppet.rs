@@ -70,7 +70,10 @@ impl<'v, F: Format> Stage<'v, F> {
         let parent = others().find(|other| Some(other.process.pid()) == parent).or(others().next());
         if let Some(parent) = parent {
             let waited = parent.process.wait(self.vm, WaitFor::Pid(puppet.process.pid()), true);
-            assert!(matches!(waited, Ok(Some(_))), "a process that ended is waited for: {waited:?}");
+            assert!(
+                matches!(waited, Ok(Some(_))),
+                "a process that ended is waited for: {waited:?}"
+            );
         }
     }
 

@@ -114,7 +114,9 @@ impl Shrinker<'_> {
             for place in 0..self.program.ops[step].call.roles().len() {
                 let mut tried = 0;
                 // The list changes with what was kept.
-                while let Some(value) = self.program.ops.get(step).and_then(|op| simpler(op, place, tried)) {
+                while let Some(value) =
+                    self.program.ops.get(step).and_then(|op| simpler(op, place, tried))
+                {
                     let mut candidate = self.program.clone();
                     candidate.ops[step].arguments[place] = value;
                     let kept = self.try_out(candidate)?;
@@ -146,7 +148,8 @@ impl Shrinker<'_> {
 
     /// Puts a load in place of a look at bytes.
     fn show_by_load(&mut self) -> Result<(), Failed> {
-        let (Some(page), Some(last)) = (self.difference.page, self.program.ops.last().copied()) else {
+        let (Some(page), Some(last)) = (self.difference.page, self.program.ops.last().copied())
+        else {
             return Ok(());
         };
         if last.call != Call::Look || last.arguments[0] & BYTES == 0 {
@@ -175,7 +178,9 @@ fn simpler(op: &Op, place: usize, number: usize) -> Option<u64> {
         }
         Role::Offset if value < 1 << 32 => vec![0, value / PAGE * PAGE, value / PAGE / 2 * PAGE],
         Role::Prot => vec![3, 1, 0],
-        Role::Flags => (0..32).map(|bit| value & !(1 << bit)).filter(|less| *less != value).collect(),
+        Role::Flags => {
+            (0..32).map(|bit| value & !(1 << bit)).filter(|less| *less != value).collect()
+        }
         Role::Object if value != super::NO_OBJECT => vec![FILE],
         Role::Value => vec![1],
         _ => Vec::new(),
@@ -183,7 +188,9 @@ fn simpler(op: &Op, place: usize, number: usize) -> Option<u64> {
     // In this order none of them comes back to an earlier one.
     let rank = |candidate: u64| choices.iter().position(|choice| *choice == candidate);
     let better = |candidate: &u64| match role {
-        Role::Length | Role::Offset => *candidate < value && *candidate > 0 || (role == Role::Offset && *candidate < value),
+        Role::Length | Role::Offset => {
+            *candidate < value && *candidate > 0 || (role == Role::Offset && *candidate < value)
+        }
         Role::Prot | Role::Value | Role::Object => {
             rank(value).is_none_or(|mine| rank(*candidate).is_some_and(|its| its < mine))
         }

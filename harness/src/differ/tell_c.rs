@@ -5,7 +5,9 @@
 
 use std::fmt::Write;
 
-use super::op::{Call, DONTNEED, FILE, FREE, MEMORY, OBJECT_PAGES, Op, PAGE, SEEN_BASE, SEEN_END, STORED};
+use super::op::{
+    Call, DONTNEED, FILE, FREE, MEMORY, OBJECT_PAGES, Op, PAGE, SEEN_BASE, SEEN_END, STORED,
+};
 use super::{Difference, NOP, Program};
 
 /// What comes before the steps. Accesses that may fault come back by `siglongjmp`; a fetch by the trap flag.
@@ -27,7 +29,10 @@ pub fn tell_c(program: &Program, difference: &Difference) -> String {
     line(format_args!("#define FIRST {SEEN_BASE:#x}UL\n#define END {SEEN_END:#x}UL"));
     line(format_args!("{HEAD}"));
     line(format_args!("int main(void) {{"));
-    line(format_args!("    begin({});", program.locked.map_or("RLIM_INFINITY".into(), |locked| format!("{locked:#x}"))));
+    line(format_args!(
+        "    begin({});",
+        program.locked.map_or("RLIM_INFINITY".into(), |locked| format!("{locked:#x}"))
+    ));
     for (step, op) in program.ops.iter().enumerate() {
         line(format_args!("    /* {op} */"));
         line(format_args!("    if (turn({step}, {})) {{ {} }}", op.process, statement(op)));
@@ -39,15 +44,22 @@ pub fn tell_c(program: &Program, difference: &Difference) -> String {
 /// A step as a statement.
 fn statement(op: &Op) -> String {
     let [a, b, c, d, e, f] = op.arguments;
-    let called = |number: &str, arguments: String| format!("call(\"{}\", SYS_{number}, {arguments});", op.call.name());
+    let called = |number: &str, arguments: String| {
+        format!("call(\"{}\", SYS_{number}, {arguments});", op.call.name())
+    };
     let object = |number: u64| match number {
         FILE => "file",
         MEMORY => "memory",
         _ => "-1",
     };
     match op.call {
-        Call::Mmap => format!("place({b:#x}UL, call(\"mmap\", SYS_mmap, {a:#x}UL, {b:#x}UL, {c:#x}UL, {d:#x}UL, {}, {f:#x}UL));", object(e)),
-        Call::Mremap => format!("place({c:#x}UL, call(\"mremap\", SYS_mremap, {a:#x}UL, {b:#x}UL, {c:#x}UL, {d:#x}UL, {e:#x}UL));"),
+        Call::Mmap => format!(
+            "place({b:#x}UL, call(\"mmap\", SYS_mmap, {a:#x}UL, {b:#x}UL, {c:#x}UL, {d:#x}UL, {}, {f:#x}UL));",
+            object(e)
+        ),
+        Call::Mremap => format!(
+            "place({c:#x}UL, call(\"mremap\", SYS_mremap, {a:#x}UL, {b:#x}UL, {c:#x}UL, {d:#x}UL, {e:#x}UL));"
+        ),
         Call::Madvise if c as i32 == FREE => format!(
             "if (!call(\"madvise\", SYS_madvise, {a:#x}UL, {b:#x}UL, {FREE})) call(\"madvise\", SYS_madvise, {a:#x}UL, {b:#x}UL, {DONTNEED});"
         ),

@@ -24,7 +24,10 @@ pub fn tell_rust(program: &Program, difference: &Difference) -> String {
     line(format_args!("    let machine = Machine::builder().cpus(1).build();"));
     line(format_args!("    machine.on_cpu(|vm| {{"));
     let forks = program.ops.iter().any(|op| matches!(op.call, Call::Fork | Call::Exit));
-    line(format_args!("        let {}stage = Stage::new(vm).unwrap();", if forks { "mut " } else { "" }));
+    line(format_args!(
+        "        let {}stage = Stage::new(vm).unwrap();",
+        if forks { "mut " } else { "" }
+    ));
     if uses(program, FILE) {
         let bytes = "(0..OBJECT_PAGES * PAGE).map(file_byte).collect::<Vec<u8>>()";
         line(format_args!("        let file = vm.open_file(MemoryFile::new({bytes})).unwrap();"));
@@ -34,22 +37,29 @@ pub fn tell_rust(program: &Program, difference: &Difference) -> String {
     }
     if let Some(locked) = program.locked {
         line(format_args!("        let space = &stage.at(0).space;"));
-        line(format_args!("        space.set_limits(Limits {{ locked: {locked:#x}, ..space.limits() }});"));
+        line(format_args!(
+            "        space.set_limits(Limits {{ locked: {locked:#x}, ..space.limits() }});"
+        ));
     }
     let last = program.ops.len() - 1;
     for (step, op) in program.ops.iter().enumerate() {
         let what = match op.call {
             // What is in memory may change by looking at bytes, so every page is loaded from.
             Call::Look if step < last && op.arguments[0] & BYTES != 0 => {
-                let at = "VirtAddr(address(page))";
-                format!("(0..SEEN as u64).for_each(|page| drop(stage.load_u64({}, {at})))", op.process)
+                let load = format!("stage.load_u64({}, VirtAddr(address(page)))", op.process);
+                line(format_args!("        for page in 0..SEEN as u64 {{"));
+                line(format_args!("            let _ = {load};\n        }}"));
+                continue;
             }
             Call::Look if step < last => continue,
             Call::Look => look(program, op, difference),
             _ => statement(op),
         };
-        let name = if step == last { "answer" } else { "_" };
-        line(format_args!("        let {name} = {what};"));
+        match op.call {
+            Call::Exit => line(format_args!("        {what};")),
+            _ if step == last => line(format_args!("        let answer = {what};")),
+            _ => line(format_args!("        let _ = {what};")),
+        }
     }
     line(format_args!("        {}", check(&program.ops[last], difference)));
     line(format_args!("        stage.end();"));
@@ -71,7 +81,9 @@ fn imports(program: &Program, difference: &Difference) -> Vec<String> {
     for (used, name) in [
         (has(Call::Mmap), "Backing"),
         (program.locked.is_some(), "Limits"),
-        (has(Call::Mmap), "MapFlags"),
+        (has(Call::Mlockall), "LockAllFlags"),
+        (has(Call::Mlock2), "LockFlags"),
+        (has(Call::Mmap) || has(Call::RemapFilePages), "MapFlags"),
         (has(Call::Mprotect), "ProtFlags"),
         (has(Call::Mremap), "RemapFlags"),
         (matches!(difference.outcome, Outcome::Signal { .. }), "Signal"),
@@ -101,7 +113,10 @@ fn imports(program: &Program, difference: &Difference) -> Vec<String> {
     if !component.is_empty() {
         lines.push(format!("use rumpvm::{{{}}};", component.join(", ")));
     }
-    lines.push(format!("use rumpvm_arch::{{{}VirtAddr}};", if has(Call::Mmap) { "Prot, " } else { "" }));
+    lines.push(format!(
+        "use rumpvm_arch::{{{}VirtAddr}};",
+        if has(Call::Mmap) { "Prot, " } else { "" }
+    ));
     lines.push(format!("use rumpvm_harness::differ::{{{}}};", differ.join(", ")));
     lines.push("use rumpvm_harness::machine::Machine;".into());
     if uses(program, FILE) {
@@ -128,7 +143,9 @@ fn statement(op: &Op) -> String {
             };
             format!("{space}.mmap(vm, {at}, {b:#x}, {prot}, {flags}, {backing}, {f:#x})")
         }
-        Call::Mprotect => format!("{space}.mprotect(vm, {at}, {b:#x}, ProtFlags::from_bits_retain({c:#x}))"),
+        Call::Mprotect => {
+            format!("{space}.mprotect(vm, {at}, {b:#x}, ProtFlags::from_bits_retain({c:#x}))")
+        }
         Call::Mremap => {
             let flags = format!("RemapFlags::from_bits_retain({d:#x})");
             format!("{space}.mremap(vm, {at}, {b:#x}, {c:#x}, {flags}, VirtAddr({e:#x}))")
@@ -138,7 +155,9 @@ fn statement(op: &Op) -> String {
             format!("{space}.madvise(vm, {at}, {b:#x}, {FREE}).and_then(|()| {after})")
         }
         Call::Madvise => format!("{space}.madvise(vm, {at}, {b:#x}, {})", c as i32),
-        Call::Msync => format!("{space}.msync(vm, {at}, {b:#x}, SyncFlags::from_bits_retain({c:#x}))"),
+        Call::Msync => {
+            format!("{space}.msync(vm, {at}, {b:#x}, SyncFlags::from_bits_retain({c:#x}))")
+        }
         Call::Mincore => format!("{space}.mincore(vm, {at}, {b:#x}, &mut [0; 4096])"),
         Call::Truncate => format!("vm.resize(&{}, {b:#x})", object(a)),
         Call::Load => format!("stage.load_u64({who}, {at})"),
@@ -152,8 +171,14 @@ fn statement(op: &Op) -> String {
         Call::Munmap | Call::Mlock | Call::Munlock => {
             format!("{space}.{}(vm, {at}, {b:#x})", op.call.name())
         }
-        Call::Mlock2 | Call::Mlockall | Call::Munlockall | Call::RemapFilePages => {
-            format!("unreachable!(\"{}\")", op.call.name())
+        Call::Mlock2 => {
+            format!("{space}.mlock2(vm, {at}, {b:#x}, LockFlags::from_bits_retain({c:#x}))")
+        }
+        Call::Mlockall => format!("{space}.mlockall(vm, LockAllFlags::from_bits_retain({a:#x}))"),
+        Call::Munlockall => format!("{space}.munlockall(vm)"),
+        Call::RemapFilePages => {
+            let flags = format!("MapFlags::from_bits_retain({e:#x})");
+            format!("{space}.remap_file_pages(vm, {at}, {b:#x}, {c:#x}, {d:#x}, {flags})")
         }
     }
 }
@@ -181,7 +206,9 @@ fn check(op: &Op, difference: &Difference) -> String {
         Outcome::Done(value) if op.call == Call::Load => format!("Ok({value:#x})"),
         Outcome::Done(_) => "Ok(())".into(),
         Outcome::Refused(errno) => format!("Err({errno})"),
-        Outcome::Signal { number: 11, code, at } => format!("Err((Signal::Segv {{ code: {code} }}, VirtAddr({at:#x})))"),
+        Outcome::Signal { number: 11, code, at } => {
+            format!("Err((Signal::Segv {{ code: {code} }}, VirtAddr({at:#x})))")
+        }
         Outcome::Signal { at, .. } => format!("Err((Signal::Bus, VirtAddr({at:#x})))"),
         Outcome::Unreached => return "let _ = answer;".into(),
     };

@@ -4,8 +4,8 @@
 //! Owns:  nothing: the text is read into memory that is there already.
 
 use crate::differ::{
-    AREAS, BYTES, FLAG_NAMES, FILE, Look, MEMORY, PAGE, PageSeen, Present, RESIDENT, SEEN, SEEN_BASE, SEEN_END,
-    Shown, address,
+    AREAS, BYTES, FILE, FLAG_NAMES, Look, MEMORY, PAGE, PageSeen, Present, RESIDENT, SEEN,
+    SEEN_BASE, SEEN_END, Shown, address,
 };
 
 use super::{kernel, probe};
@@ -31,7 +31,12 @@ const OF_FILE: u64 = 1 << 61;
 const EXCLUSIVE: u64 = 1 << 56;
 
 /// Fills in `look` with the `parts` that are wanted. `inodes` are those of the objects.
-pub(super) fn look(look: &mut Look, parts: u64, inodes: [u64; 2], text: &mut [u8]) -> Result<(), Blind> {
+pub(super) fn look(
+    look: &mut Look,
+    parts: u64,
+    inodes: [u64; 2],
+    text: &mut [u8],
+) -> Result<(), Blind> {
     if parts & (AREAS | RESIDENT) != 0 {
         areas(look, inodes, text)?;
     }
@@ -62,7 +67,10 @@ fn areas(look: &mut Look, inodes: [u64; 2], text: &mut [u8]) -> Result<(), Blind
         let mut done = 0;
         while let Some(length) = text[done..held].iter().position(|byte| *byte == b'\n') {
             let line = &text[done..done + length];
-            if line.first().is_some_and(|first| first.is_ascii_digit() || first.is_ascii_lowercase()) {
+            if line
+                .first()
+                .is_some_and(|first| first.is_ascii_digit() || first.is_ascii_lowercase())
+            {
                 let area = header(line, inodes).ok_or(Blind::Form(done))?;
                 if area.start >= SEEN_END {
                     kernel::close(file);
@@ -101,7 +109,9 @@ fn header(line: &[u8], inodes: [u64; 2]) -> Option<Header> {
     let offset = number(words.next()?, 16)?;
     let (_device, inode) = (words.next()?, number(words.next()?, 10)?);
     let mut shown = Shown::MAPPED;
-    for (letter, flag) in [(b'r', Shown::READ), (b'w', Shown::WRITE), (b'x', Shown::EXEC), (b's', Shown::SHARED)] {
+    for (letter, flag) in
+        [(b'r', Shown::READ), (b'w', Shown::WRITE), (b'x', Shown::EXEC), (b's', Shown::SHARED)]
+    {
         shown.set(flag, rights.contains(&letter));
     }
     shown |= match inode {
@@ -166,9 +176,11 @@ fn resident(look: &mut Look) -> Result<(), Blind> {
         let word = u64::from_le_bytes(bytes);
         let mut present = Present::empty();
         let private = word & (PRESENT | SWAPPED) != 0 && word & OF_FILE == 0;
-        // A page that is shared with other processes cannot be told from the zero page.
-        present.set(Present::PRIVATE, private && word & (EXCLUSIVE | SWAPPED) != 0);
-        present.set(Present::UNTOLD, private && word & (EXCLUSIVE | SWAPPED) == 0);
+        // A page that is shared with other processes cannot be told from the zero page, nor one that was swapped
+        // out from a guard.
+        let sure = word & EXCLUSIVE != 0 && word & SWAPPED == 0;
+        present.set(Present::PRIVATE, private && sure);
+        present.set(Present::UNTOLD, private && !sure);
         present.set(Present::CORE, in_core(address(number as u64))?);
         page.present = present.bits();
     }

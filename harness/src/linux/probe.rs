@@ -129,7 +129,8 @@ extern "C" fn on_fault(number: i32, info: *mut libc::siginfo_t, context: *mut li
     let fetching = FETCHING.load(Ordering::Relaxed);
     let stepping = registers[libc::REG_EFL as usize] & SINGLE_STEP != 0;
     let label = |label: unsafe extern "C" fn()| label as usize as i64;
-    let (load, store) = (rumpvm_probe_load as *const () as u64, rumpvm_probe_store as *const () as u64);
+    let (load, store) =
+        (rumpvm_probe_load as *const () as u64, rumpvm_probe_store as *const () as u64);
     if number == libc::SIGTRAP && fetching != 0 {
         let next = if stepping { label(rumpvm_probe_armed) } else { fetching as i64 };
         registers[libc::REG_EFL as usize] ^= SINGLE_STEP;

@@ -74,15 +74,17 @@ unsafe impl Send for Mapping {}
 impl Mapping {
     /// A new one, all zeros.
     pub(super) fn new() -> io::Result<Self> {
-        let (prot, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_ANONYMOUS);
+        let (prot, flags) =
+            (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_ANONYMOUS);
         // SAFETY: new memory, at a place of the kernel's choice.
-        let at = unsafe {
-            libc::mmap(std::ptr::null_mut(), size_of::<Shared>(), prot, flags, -1, 0)
-        };
+        let at =
+            unsafe { libc::mmap(std::ptr::null_mut(), size_of::<Shared>(), prot, flags, -1, 0) };
         if at == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
-        NonNull::new(at.cast()).map(|at| Self { at }).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
+        NonNull::new(at.cast())
+            .map(|at| Self { at })
+            .ok_or_else(|| io::ErrorKind::OutOfMemory.into())
     }
 
     pub(super) fn get(&self) -> &Shared {
@@ -183,14 +185,25 @@ impl Shared {
             kind if kind == died => {
                 let (signal, status) = (value & 0x7f, value >> 8 & 0xff);
                 let turn = u64::from(self.turn.load(Ordering::Relaxed));
-                let how = if signal == 0 { format!("with status {status}") } else { format!("by signal {signal}") };
+                let how = if signal == 0 {
+                    format!("with status {status}")
+                } else {
+                    format!("by signal {signal}")
+                };
                 format!("a process of the host's side ended {how} (turn {turn})")
             }
-            kind if kind == stuck => format!("the host's side came to a stop before {}", step(value)),
-            kind if kind == call => {
-                format!("the host's side was refused what it needs: {}", io::Error::from_raw_os_error(value as i32))
+            kind if kind == stuck => {
+                format!("the host's side came to a stop before {}", step(value))
             }
-            kind if kind == form => format!("/proc has a form that is not known: line starting at {value}"),
+            kind if kind == call => {
+                format!(
+                    "the host's side was refused what it needs: {}",
+                    io::Error::from_raw_os_error(value as i32)
+                )
+            }
+            kind if kind == form => {
+                format!("/proc has a form that is not known: line starting at {value}")
+            }
             _ => return None,
         })
     }

@@ -100,7 +100,8 @@ fn reap(shared: &Shared) {
     loop {
         let mut status = 0u32;
         // SAFETY: the kernel writes the status.
-        let ended = unsafe { kernel::call(libc::SYS_wait4, [any, &raw mut status as u64, 0, 0, 0, 0]) };
+        let ended =
+            unsafe { kernel::call(libc::SYS_wait4, [any, &raw mut status as u64, 0, 0, 0, 0]) };
         match ended {
             Ok(_) if status == 0 => {}
             Ok(_) => shared.fail(Trouble::Died, u64::from(status)),
@@ -146,7 +147,8 @@ fn object(shared: &Shared, number: u64) -> Result<u64, i32> {
     // SAFETY: the name is read; `stat` is what the kernel fills in.
     unsafe {
         let name = c"rumpvm".as_ptr() as u64;
-        let file = kernel::short(libc::SYS_memfd_create, name, u64::from(libc::MFD_ALLOW_SEALING), 0)?;
+        let file =
+            kernel::short(libc::SYS_memfd_create, name, u64::from(libc::MFD_ALLOW_SEALING), 0)?;
         kernel::short(libc::SYS_ftruncate, file, OBJECT_PAGES * PAGE, 0)?;
         let mut stat: libc::stat = std::mem::zeroed();
         kernel::short(libc::SYS_fstat, file, &raw mut stat as u64, 0)?;
@@ -201,7 +203,8 @@ fn next(shared: &Shared, me: u8) -> Option<(u32, Op)> {
         if op.process == me {
             return Some((turn, op));
         }
-        if !sleep(&shared.turn, turn, Some(PATIENCE)) && shared.turn.load(Ordering::Acquire) == turn {
+        if !sleep(&shared.turn, turn, Some(PATIENCE)) && shared.turn.load(Ordering::Acquire) == turn
+        {
             shared.fail(Trouble::Stuck, u64::from(turn));
         }
     }

@@ -8,6 +8,7 @@ mod bench;
 mod check;
 mod debian;
 mod explore;
+mod fuzz;
 mod layers;
 mod mutants;
 mod sanitize;
@@ -39,6 +40,9 @@ enum Chore {
     Bench(bench::Arguments),
     /// Every scenario, some ten million schedules in all; with `--nightly` as many as a night allows.
     Explore(explore::Arguments),
+    /// The fuzzers of `harness/fuzz`, guided by coverage: readers of foreign bytes, and sequences of calls against
+    /// the model of memory.
+    Fuzz(fuzz::Arguments),
     /// Imports that point the wrong way, by crate and by module.
     Layers,
     /// The tests and workloads with several CPUs under AddressSanitizer and ThreadSanitizer; sets up
@@ -55,6 +59,7 @@ fn main() -> ExitCode {
         Chore::Bare => bare::run(),
         Chore::Bench(arguments) => bench::run(&arguments),
         Chore::Explore(arguments) => explore::run(&arguments),
+        Chore::Fuzz(arguments) => fuzz::run(&arguments),
         Chore::Layers => layers::run(),
         Chore::Sanitize(arguments) => sanitize::run(&arguments),
         Chore::Mutants(arguments) => mutants::run(&arguments),

@@ -133,10 +133,10 @@ impl<P: Platform> Map<P> {
             // The area, if it was made, is the user now.
             store.objects.release(&store.mmu, made)?;
         }
-        let range = mapped?;
-        // What is locked is brought in whatever `NONBLOCK` says.
-        let populates = flags & (MapFlags::POPULATE | MapFlags::NONBLOCK) == MapFlags::POPULATE;
-        let wanted = populates || flags.contains(MapFlags::LOCKED);
+        let (range, locked) = mapped?;
+        let asked = flags.contains(MapFlags::POPULATE) && !flags.contains(MapFlags::NONBLOCK);
+        // What is locked is brought in whatever is asked for, or, as Linux has it, never at once.
+        let wanted = if locked.is_empty() { asked } else { locked == AreaFlags::LOCKED };
         let populate = if wanted { range } else { VirtRange::new(range.end, range.end) };
         Ok(Placed { range, populate })
     }
@@ -148,7 +148,7 @@ impl<P: Platform> Map<P> {
         prot: Prot,
         object: Option<&Hold<Object<P>, P>>,
         offset: u64,
-    ) -> Result<VirtRange, CallError> {
+    ) -> Result<(VirtRange, AreaFlags), CallError> {
         let shared = request.area.contains(AreaFlags::SHARED);
         let cannot_copy = !shared && object.is_some_and(|object| object.device().is_some());
         let max_prot = if cannot_copy { Prot::READ | Prot::EXEC } else { Prot::ALL };
@@ -166,13 +166,39 @@ impl<P: Platform> Map<P> {
         if let Some(error) = request.misfit {
             return Err(error);
         }
-        let area =
-            Area { range, prot, max_prot, flags: request.area, object: object.cloned(), offset };
+        let is_device = object.is_some_and(|object| object.device().is_some());
+        let flags = if is_device {
+            request.area.difference(AreaFlags::LOCK)
+        } else {
+            request.area | state.future
+        };
+        let area = Area { range, prot, max_prot, flags, object: object.cloned(), offset };
         check_memory(store, &state, &area)?;
         let gone = self.put(store, &mut state, area)?;
         drop(state);
         gone.settle(store);
-        Ok(range)
+        Ok((range, flags & AreaFlags::LOCK))
+    }
+
+    /// Maps nothing, with no rights to be had; for reservations.
+    pub(super) fn map_reserved(
+        &self,
+        store: &Store<P>,
+        hint: VirtAddr,
+        length: u64,
+        flags: MapFlags,
+        area: AreaFlags,
+    ) -> Result<VirtAddr, CallError> {
+        let flags = flags | MapFlags::PRIVATE | MapFlags::ANONYMOUS;
+        let request = decode::<P>(hint, length, flags, &Backing::Anonymous, 0)?;
+        let mut state = self.state.lock();
+        let range = self.choose(store, &state, &request)?;
+        let none = Prot::empty();
+        let area = Area { range, prot: none, max_prot: none, flags: area, object: None, offset: 0 };
+        let gone = self.put(store, &mut state, area)?;
+        drop(state);
+        gone.settle(store);
+        Ok(range.start)
     }
 
     /// Where the mapping goes.

@@ -24,6 +24,11 @@ pub(super) fn table() -> Vec<Scenario> {
             attach_against_truncation,
         ),
         scenario(
+            "fresh-against-truncation",
+            "as before, but the CPUs make the tables that lead to the page",
+            fresh_against_truncation,
+        ),
+        scenario(
             "attach-against-unmap",
             "a CPU joins and leaves a space that another one joins, and a third one unmaps its page",
             attach_against_unmap,
@@ -40,20 +45,26 @@ fn is_one_or_gone(seen: Result<u8, FaultError>) -> bool {
     matches!(seen, Ok(1) | Err(FaultError::Unmapped { .. } | FaultError::BeyondEnd { .. }))
 }
 
-/// Two spaces map one page of memory. Their tables are made by the loads: what is known of a table is known from
-/// then on.
 fn attach_against_truncation(stage: &Stage) {
+    truncation(stage, true);
+}
+
+/// What is known of a table is known from the moment at which it is made.
+fn fresh_against_truncation(stage: &Stage) {
+    truncation(stage, false);
+}
+
+/// Two spaces map one page of memory, and no CPU translates through any.
+fn truncation(stage: &Stage, mapped: bool) {
     let kernel = Kernel::boot(stage);
     let object = kernel.shared_memory(PAGE_SIZE).expect("memory");
-    let first = kernel.user();
-    first.map_object(FAR, 1, &object, MapFlags::SHARED).expect("room");
-    first.store(FAR, 1).expect("memory");
-    // In memory, and mapped nowhere.
-    first.map_object(FAR, 1, &object, MapFlags::SHARED).expect("room");
-    kernel.deactivate();
     for cpu in 0..2 {
         let user = kernel.user();
         user.map_object(FAR, 1, &object, MapFlags::SHARED).expect("room");
+        user.store(FAR, 1).expect("memory");
+        if !mapped {
+            user.map_object(FAR, 1, &object, MapFlags::SHARED).expect("room");
+        }
         kernel.keep(user.twin());
         let kernel = kernel.clone();
         stage.actor(cpu, "load", move || {
@@ -63,10 +74,10 @@ fn attach_against_truncation(stage: &Stage) {
             }
         });
     }
+    kernel.deactivate();
     stage.actor(2, "shrink", move || {
         kernel.resize(&object, 0).expect("memory can be cut off");
         kernel.close(&object).expect("it is mapped");
-        drop(first);
     });
 }
 

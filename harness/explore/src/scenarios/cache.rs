@@ -29,6 +29,12 @@ pub(super) fn table() -> Vec<Scenario> {
                 cache_against_squeeze,
             )
         },
+        Scenario::new(
+            "refill-against-drain",
+            REPORT,
+            "a CPU takes frames while another one gives up all that it has, and all of the depot",
+            refill_against_drain,
+        ),
         Scenario {
             settings: Settings { cpus: 2, frames: 24, ..Settings::USUAL },
             ..Scenario::new(
@@ -129,6 +135,23 @@ fn cache_against_squeeze(stage: &Stage) {
         use_frames(&other.mmu.phys, 1, 2);
         other.mmu.squeeze();
         use_frames(&other.mmu.phys, 1, 2);
+    });
+}
+
+fn refill_against_drain(stage: &Stage) {
+    let kernel = Kernel::boot(stage);
+    let other = kernel.clone();
+    stage.actor(0, "drain", move || {
+        for _ in 0..2 {
+            use_frames(&kernel.mmu.phys, 1, 1);
+            kernel.mmu.phys.drain();
+        }
+    });
+    stage.actor(1, "take", move || {
+        for _ in 0..2 {
+            use_frames(&other.mmu.phys, 1, 2);
+            other.mmu.phys.drain();
+        }
     });
 }
 

@@ -4,9 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use rumpvm::sync::tree::Writer;
-use rumpvm::sync::{
-    Atomic, Epoch, Event, Hold, Left, Ordering, PerCpu, Ranged, Tree, Uses, fence,
-};
+use rumpvm::sync::{Atomic, Epoch, Event, Hold, Left, Ordering, PerCpu, Ranged, Tree, Uses, fence};
 use rumpvm_hosted::explored::{Settings, Stage};
 use rumpvm_platform::CpuId;
 
@@ -145,6 +143,9 @@ fn versions(stage: &Stage) {
     change(&tree, &mut writer, &epoch);
     let tree = Rc::new(tree);
     let (seen, clock) = (Rc::clone(&tree), Rc::clone(&epoch));
+    // Both end when nobody runs any more.
+    let all = (Rc::clone(&tree), Rc::clone(&epoch));
+    stage.finally(move || drop(all));
     stage.actor(0, "reader", move || {
         for _ in 0..2 {
             let pin = clock.pin();

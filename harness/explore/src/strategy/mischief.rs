@@ -44,7 +44,11 @@ impl Mischief {
 
     /// Whether `what` happens.
     pub fn takes(&mut self, what: Chance) -> bool {
-        let rate = if what == Chance::Delay { self.delays } else { self.accidents };
+        let rate = match what {
+            Chance::Delay => self.delays,
+            Chance::Rest => 2,
+            _ => self.accidents,
+        };
         self.falls(rate)
     }
 
