@@ -151,7 +151,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         act: |on| on.remap(SHARED, (4, 4), MAYMOVE | RemapFlags::DONTUNMAP, AWAY),
     },
     op("madvise makes a hole", Whole, |on| on.advise(SHARED, 4, REMOVE)),
-    op("madvise makes a hole in a file", Whole, |on| on.advise(SHARED_FILE, 4, REMOVE)),
+    op("madvise makes a hole in a file", Partly, |on| on.advise(SHARED_FILE, 4, REMOVE)),
     // One area after the other.
     op("mremap moves several areas", Partly, |on| {
         on.protect(ANON + 4 * PAGE, 4, Prot::READ)?;
