@@ -61,7 +61,7 @@ pub const TABLE: &[ByDesign] = &[
         reason: "which pages go, and whether there is anywhere to go, is policy",
     },
     ByDesign {
-        what: "MAP_SYNC of private memory",
+        what: "MAP_SYNC of anything but a shared file",
         reason: "ignored on both sides, but Linux remembers it and does not merge",
     },
     ByDesign {

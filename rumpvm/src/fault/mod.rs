@@ -22,6 +22,7 @@ use crate::error::FaultError;
 use crate::map::{Area, Map, Store};
 use crate::object::{Object, PagerError};
 use crate::pmap::Debt;
+use crate::radix::Slot;
 use crate::radix::put_page;
 use crate::stats::Event;
 use crate::sync::{Hold, Pin};
@@ -188,7 +189,13 @@ fn attempt<P: Platform>(
         let index = area.object_index(at.page());
         // Private copies too, before they are looked at: one may be on its way out (Z2 of `object::size`).
         if index >= object.page_count() {
-            return Step::BeyondEnd(object.clone(), index);
+            // A guard is found first, as on Linux, where it lies in the page table.
+            let slot = map.amap.get(&store.mmu.phys, pin, at.page());
+            return if map.has_guards() && slot == Slot::Guard {
+                Step::Failed(FaultError::Guarded { at })
+            } else {
+                Step::BeyondEnd(object.clone(), index)
+            };
         }
     }
     let attempt = Attempt { store, map, pin, area, at, access, generation };

@@ -316,10 +316,11 @@ fn misfit(flags: MapFlags, anonymous: bool) -> Result<(), CallError> {
 
 /// Whether so much more may be locked. What is replaced counts as well, as on Linux.
 fn may_lock(state: &State, request: &Request) -> Result<(), CallError> {
-    if !request.area.contains(AreaFlags::LOCKED) {
+    let asked = request.area.contains(AreaFlags::LOCKED);
+    if !asked && !state.future.contains(AreaFlags::LOCKED) {
         return Ok(());
     }
-    if state.limits.locked == 0 {
+    if asked && state.limits.locked == 0 {
         return Err(CallError::NotPermitted);
     }
     if state.locked.saturating_add(request.length) > state.limits.locked {
