@@ -49,7 +49,7 @@ pub const TABLE: &[ByDesign] = &[
         reason: "Linux unlocks all of the area of which a part moved, so what is locked then follows from merging; we unlock what moved",
     },
     ByDesign {
-        what: "mremap of pages whose areas only Linux holds apart: EFAULT there",
+        what: "mremap and remap_file_pages of pages whose areas only Linux holds apart: EFAULT and EINVAL there",
         reason: "merging is policy, and this is where it shows; the rest of such a program is not compared",
     },
     ByDesign {
@@ -76,9 +76,12 @@ pub const TABLE: &[ByDesign] = &[
 
 /// Whether the table excuses these outcomes of a step. What comes after it is not compared.
 ///
-/// Areas that only Linux holds apart make `mremap` of both impossible there; we hold none apart that it merges.
+/// Areas that only Linux holds apart make `mremap` and `remap_file_pages` of both impossible there; we hold none apart that it merges.
 pub(super) fn ends(op: &Op, linux: Outcome, ours: Outcome) -> bool {
     let several = op.call == Call::Mremap && op.arguments[1] > PAGE;
+    if op.call == Call::RemapFilePages && op.arguments[1] > PAGE {
+        return linux == Outcome::Refused(EINVAL) && matches!(ours, Outcome::Done(_));
+    }
     several && linux == Outcome::Refused(EFAULT) && ours != Outcome::Refused(EINVAL)
 }
 

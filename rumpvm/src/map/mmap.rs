@@ -158,7 +158,7 @@ impl<P: Platform> Map<P> {
         let mut state = self.state.lock();
         let range = self.choose(store, &state, request)?;
         // All of these after the place was found good, in Linux's order.
-        may_lock(&state, request)?;
+        may_lock(&state, request.length, request.area.contains(AreaFlags::LOCKED))?;
         let end = offset.checked_add(request.length);
         if object.is_some() && end.is_none_or(|end| end > i64::MAX as u64) {
             return Err(CallError::Overflow);
@@ -314,16 +314,16 @@ fn misfit(flags: MapFlags, anonymous: bool) -> Result<(), CallError> {
     Ok(())
 }
 
-/// Whether so much more may be locked. What is replaced counts as well, as on Linux.
-fn may_lock(state: &State, request: &Request) -> Result<(), CallError> {
-    let asked = request.area.contains(AreaFlags::LOCKED);
+/// Whether `length` more bytes of mappings may be made: `asked` is whether they are to be locked, and those from now
+/// on may be as well. What is replaced counts, as on Linux.
+pub(super) fn may_lock(state: &State, length: u64, asked: bool) -> Result<(), CallError> {
     if !asked && !state.future.contains(AreaFlags::LOCKED) {
         return Ok(());
     }
     if asked && state.limits.locked == 0 {
         return Err(CallError::NotPermitted);
     }
-    if state.locked.saturating_add(request.length) > state.limits.locked {
+    if state.locked.saturating_add(length) > state.limits.locked {
         return Err(CallError::Again);
     }
     Ok(())

@@ -6,7 +6,7 @@ use core::ops::ControlFlow;
 use rumpvm_arch::{PAGE_SIZE, VirtAddr, VirtRange};
 use rumpvm_platform::Platform;
 
-use super::mmap::Placed;
+use super::mmap::{Placed, may_lock};
 use super::{Area, AreaFlags, Map, MapFlags, Store};
 use crate::error::CallError;
 
@@ -30,6 +30,7 @@ impl<P: Platform> Map<P> {
         let last = page.checked_add(range.pages()).ok_or(CallError::Invalid)?;
         let mut state = self.state.lock();
         let first = self.alike(store, range).ok_or(CallError::Invalid)?;
+        may_lock(&state, range.length(), first.flags.contains(AreaFlags::LOCKED))?;
         if last > i64::MAX as u64 / PAGE_SIZE {
             return Err(CallError::Overflow);
         }
