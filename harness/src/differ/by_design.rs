@@ -61,8 +61,8 @@ pub const TABLE: &[ByDesign] = &[
         reason: "which pages go, and whether there is anywhere to go, is policy",
     },
     ByDesign {
-        what: "MAP_SYNC of anything but a shared file",
-        reason: "ignored on both sides, but Linux remembers it and does not merge",
+        what: "MAP_SYNC without MAP_SHARED_VALIDATE",
+        reason: "a disk's file system refuses it, as our files do; the oracle's files are in memory, which does not. Linux remembers it and does not merge",
     },
     ByDesign {
         what: "mremap of several areas at once",

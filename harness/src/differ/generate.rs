@@ -241,8 +241,8 @@ impl Dice<'_> {
         ] {
             let kept = match flag {
                 0x2000 => self.locks,
-                // Of anything but shared files it is ignored, but keeps Linux from merging.
-                0x8_0000 => flags & 0x21 == 1,
+                // Elsewhere it is the file system's to refuse, and keeps Linux from merging.
+                0x8_0000 => flags & 0x23 == 3,
                 0x100 => !self.grows || self.stacks == 0,
                 _ => true,
             };
