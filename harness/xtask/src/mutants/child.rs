@@ -1,0 +1,94 @@
+//! A child process whose lines are read as they come, with a limit to how long it may be silent.
+//!
+//! Flow: a command -> child -> two threads that read its pipes -> lines. The child is killed where [`Run`] is
+//! dropped.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+/// What comes next from a child.
+#[derive(Debug)]
+pub(super) enum Next {
+    /// Fields of a line.
+    Line(Vec<String>),
+    /// It has ended; whether well, and how.
+    End(bool, String),
+    /// It was silent for too long, and was stopped.
+    Silence,
+}
+
+/// A child that runs; stopped when it is dropped.
+pub(super) struct Run {
+    child: Child,
+    lines: Receiver<String>,
+    /// The last line of what it complains about.
+    complaint: Option<thread::JoinHandle<Option<String>>>,
+}
+
+impl Run {
+    /// Starts `command`.
+    pub(super) fn start(command: &mut Command) -> Result<Self> {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().with_context(|| format!("cannot start {command:?}"))?;
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        let (send, lines) = mpsc::channel();
+        let stdout = BufReader::new(stdout.expect("it is piped"));
+        thread::spawn(move || {
+            for line in stdout.lines().map_while(Result::ok) {
+                if send.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        let stderr = BufReader::new(stderr.expect("it is piped"));
+        let complaint = thread::spawn(move || stderr.lines().map_while(Result::ok).last());
+        Ok(Run { child, lines, complaint: Some(complaint) })
+    }
+
+    /// Waits for the next line, `patience` at most.
+    pub(super) fn next(&mut self, patience: Duration) -> Next {
+        match self.lines.recv_timeout(patience) {
+            Ok(line) => Next::Line(line.split('\t').map(str::to_owned).collect()),
+            Err(RecvTimeoutError::Timeout) => Next::Silence,
+            Err(RecvTimeoutError::Disconnected) => match self.child.wait() {
+                Ok(status) => {
+                    let said = self.complaint.take().and_then(|thread| thread.join().ok());
+                    let said = said.flatten().map_or(String::new(), |line| format!(": {line}"));
+                    Next::End(status.success(), format!("{status}{said}"))
+                }
+                Err(error) => Next::End(false, error.to_string()),
+            },
+        }
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_dies_or_falls_silent_is_told_from_one_that_ends() {
+        let start =
+            |script: &str| Run::start(Command::new("/bin/sh").args(["-c", script])).unwrap();
+        let mut well = start("echo a; exit 0");
+        assert!(matches!(well.next(Duration::MAX), Next::Line(line) if line == ["a"]));
+        assert!(matches!(well.next(Duration::MAX), Next::End(true, _)));
+        let mut dead = start("echo why >&2; kill -SEGV $$");
+        assert!(matches!(dead.next(Duration::MAX), Next::End(false, how) if how.contains("why")));
+        let mut silent = start("exec sleep 1000");
+        assert!(matches!(silent.next(Duration::from_millis(1)), Next::Silence));
+    }
+}

@@ -1,0 +1,139 @@
+//! Trials: the test programs, one after the other, with one mutant on, until one notices.
+//!
+//! Tests run in one thread, so that the first line that says FAILED ends the trial, and a test that is silent for
+//! much longer than any was without a mutant hangs: it has noticed too.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use super::build::Programs;
+use super::schema::VARIABLE;
+use crate::mutants::child::{Next, Run};
+
+/// So many times the longest silence without a mutant is too long: more people may work here.
+const PATIENCE: u32 = 10;
+/// And this, for what is very quick.
+const GRACE: Duration = Duration::from_secs(3);
+/// Kilobytes of address space: a mutant that takes memory for ever must not take the desk's. The tests
+/// need an eighth of it.
+const ADDRESS_SPACE: &str = "8000000";
+
+/// What came of one mutant.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Outcome {
+    /// By the test program of this name.
+    Killed(String),
+    TimedOut(String),
+    Survived,
+    /// It does not compile.
+    Unviable,
+}
+
+/// Test programs that pass.
+pub(super) struct Jury {
+    /// As they are asked.
+    tests: Vec<(String, PathBuf, Duration)>,
+    folder: PathBuf,
+}
+
+impl Jury {
+    /// Runs `order` once without a mutant, in `folder`, to see that they pass and how long they are silent.
+    pub(super) fn new(programs: &Programs, order: &[&str], folder: PathBuf) -> Result<Self> {
+        let mut jury = Self { tests: Vec::new(), folder };
+        for name in order {
+            let program = programs.get(*name).with_context(|| format!("no test called {name}"))?;
+            let started = Instant::now();
+            let (mut silence, mut last) = (Duration::ZERO, started);
+            let mut run = jury.start(program, 0)?;
+            loop {
+                let next = run.next(Duration::from_secs(600));
+                silence = silence.max(last.elapsed());
+                last = Instant::now();
+                match next {
+                    Next::Line(_) => {}
+                    Next::End(true, _) => break,
+                    Next::End(false, how) => bail!("{name} fails without a mutant: {how}"),
+                    Next::Silence => bail!("{name} hangs without a mutant"),
+                }
+            }
+            println!("xtask: {name} passes in {:.1} s", started.elapsed().as_secs_f64());
+            jury.tests.push(((*name).to_owned(), program.clone(), silence * PATIENCE + GRACE));
+        }
+        Ok(jury)
+    }
+
+    /// The same judges, as built elsewhere: `programs`.
+    pub(super) fn with(&self, programs: &Programs, folder: PathBuf) -> Self {
+        let tests = self.tests.iter().filter_map(|(name, _, patience)| {
+            Some((name.clone(), programs.get(name)?.clone(), *patience))
+        });
+        Self { tests: tests.collect(), folder }
+    }
+
+    /// Tries mutant `number`; 0 is what was built.
+    pub(super) fn judge(&self, number: usize) -> Result<Outcome> {
+        for (name, program, patience) in &self.tests {
+            let mut run = self.start(program, number)?;
+            loop {
+                match run.next(*patience) {
+                    Next::Line(fields) if fields[0].ends_with("FAILED") => {
+                        return Ok(Outcome::Killed(name.clone()));
+                    }
+                    Next::Line(_) => {}
+                    Next::End(true, _) => break,
+                    Next::End(false, _) => return Ok(Outcome::Killed(name.clone())),
+                    Next::Silence => return Ok(Outcome::TimedOut(name.clone())),
+                }
+            }
+        }
+        Ok(Outcome::Survived)
+    }
+
+    fn start(&self, program: &PathBuf, number: usize) -> Result<Run> {
+        let mut command = Command::new("/bin/sh");
+        let script = format!("ulimit -v {ADDRESS_SPACE}; exec \"$0\" --test-threads=1");
+        command.args(["-c", &script]).arg(program).current_dir(&self.folder);
+        command.env(VARIABLE, number.to_string()).env("RUST_BACKTRACE", "0");
+        Run::start(&mut command)
+    }
+}
+
+/// Numbers of outcomes, by test program.
+pub(super) fn tally<'a>(outcomes: impl Iterator<Item = &'a Outcome>) -> BTreeMap<&'a str, usize> {
+    let mut tally = BTreeMap::new();
+    for outcome in outcomes {
+        if let Outcome::Killed(test) | Outcome::TimedOut(test) = outcome {
+            *tally.entry(test.as_str()).or_default() += 1;
+        }
+    }
+    tally
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::{env, fs, process};
+
+    use super::*;
+
+    #[test]
+    fn the_first_test_that_fails_dies_or_hangs_ends_the_trial() {
+        let program = env::temp_dir().join(format!("rumpvm-jury-{}", process::id()));
+        let script = "#!/bin/sh\necho a ... ok\ncase $RUMPVM_MUTANT in\n1) echo b ... FAILED;;\n\
+            2) kill -SEGV $$;;\n3) exec sleep 1000;;\nesac\n";
+        fs::write(&program, script).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        let programs = Programs::from([("one".to_owned(), program.clone())]);
+        let mut jury = Jury::new(&programs, &["one"], env::temp_dir()).unwrap();
+        jury.tests[0].2 = Duration::from_millis(300);
+        assert_eq!(jury.judge(0).unwrap(), Outcome::Survived);
+        assert_eq!(jury.judge(1).unwrap(), Outcome::Killed("one".to_owned()));
+        assert_eq!(jury.judge(2).unwrap(), Outcome::Killed("one".to_owned()));
+        assert_eq!(jury.judge(3).unwrap(), Outcome::TimedOut("one".to_owned()));
+        fs::remove_file(program).unwrap();
+    }
+}
