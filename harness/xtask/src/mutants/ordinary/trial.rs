@@ -15,9 +15,9 @@ use super::schema::VARIABLE;
 use crate::mutants::child::{Next, Run};
 
 /// So many times the longest silence without a mutant is too long: more people may work here.
-const PATIENCE: u32 = 10;
+const PATIENCE: u32 = 6;
 /// And this, for what is very quick.
-const GRACE: Duration = Duration::from_secs(3);
+const GRACE: Duration = Duration::from_secs(2);
 /// Kilobytes of address space: a mutant that takes memory for ever must not take the desk's. The tests
 /// need an eighth of it.
 const ADDRESS_SPACE: &str = "8000000";
@@ -97,7 +97,10 @@ impl Jury {
         let mut command = Command::new("/bin/sh");
         let script = format!("ulimit -v {ADDRESS_SPACE}; exec \"$0\" --test-threads=1");
         command.args(["-c", &script]).arg(program).current_dir(&self.folder);
-        command.env(VARIABLE, number.to_string()).env("RUST_BACKTRACE", "0");
+        command
+            .env(VARIABLE, number.to_string())
+            .env("RUMPVM_SHORT", "1")
+            .env("RUST_BACKTRACE", "0");
         Run::start(&mut command)
     }
 }
