@@ -406,3 +406,38 @@ fn threads_that_run_out_of_memory_together_get_errors_and_the_machine_goes_on() 
     });
     machine.check();
 }
+
+#[test]
+fn who_waits_for_a_busy_page_sleeps_until_it_is_not() {
+    let machine = Machine::builder().cpus(2).build();
+    let inside = machine.clone();
+    machine.run(move |user| {
+        for _ in 0..20 {
+            let phys = &inside.vm().mmu.phys;
+            let fresh = phys.alloc().unwrap();
+            let (frame, busy) = (fresh.frame(), phys.page(fresh.frame()).try_busy());
+            let (returns, is_over) =
+                (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+            let (mine, over, machine) =
+                (Arc::clone(&returns), Arc::clone(&is_over), inside.clone());
+            user.spawn_thread(move |_| {
+                let page = machine.vm().mmu.phys.page(frame);
+                while page.is_busy() {
+                    page.sleep_while_busy();
+                    mine.fetch_add(1, Ordering::Relaxed);
+                }
+                // Nothing is to be waited for.
+                page.sleep_while_busy();
+                over.store(true, Ordering::Release);
+            });
+            (0..1000).for_each(|_| user.yield_now());
+            drop(busy);
+            while !is_over.load(Ordering::Acquire) {
+                user.yield_now();
+            }
+            assert!(returns.load(Ordering::Relaxed) <= 2, "it did not sleep");
+            phys.free(fresh);
+        }
+    });
+    machine.check();
+}

@@ -13,6 +13,7 @@ use crate::program::BASE;
 use crate::{PAGE, cases};
 
 cases! {
+    no_two_pmaps_have_one_number,
     what_was_entered_is_found_with_its_frame_and_rights,
     removing_a_range_leaves_its_neighbours_and_frees_the_empty_tables,
     protecting_takes_rights_away_and_never_gives_any,
@@ -107,6 +108,11 @@ fn seen<P: Platform>(prot: Prot) -> Prot {
 /// The last page of a leaf table: what is entered there goes on in the next one.
 fn border<P: Platform>() -> VirtAddr {
     BASE + span::<P::Format>(2) - PAGE
+}
+
+fn no_two_pmaps_have_one_number<P: Platform>(vm: &Vm<P>) {
+    let (one, other) = (Bench::new(vm, 0), Bench::new(vm, 0));
+    assert_ne!(one.pmap.id(), other.pmap.id());
 }
 
 fn what_was_entered_is_found_with_its_frame_and_rights<P: Platform>(vm: &Vm<P>) {

@@ -3,6 +3,7 @@
 //! Flow: a command -> child -> two threads that read its pipes -> lines. The child is killed where [`Run`] is
 //! dropped.
 
+use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -18,7 +19,7 @@ pub(super) enum Next {
     Line(Vec<String>),
     /// It has ended; whether well, and how.
     End(bool, String),
-    /// It was silent for too long, and was stopped.
+    /// It was silent for too long. It may still say something.
     Silence,
 }
 
@@ -48,6 +49,16 @@ impl Run {
         let stderr = BufReader::new(stderr.expect("it is piped"));
         let complaint = thread::spawn(move || stderr.lines().map_while(Result::ok).last());
         Ok(Run { child, lines, complaint: Some(complaint) })
+    }
+
+    /// How long its threads have run on CPUs, all together, as far as the system tells.
+    pub(super) fn cpu_time(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()));
+        // In proc(5) the program's name is in parentheses; the eleventh and twelfth field behind it are ticks.
+        let fields = stat.ok().and_then(|stat| Some(stat.rsplit_once(')')?.1.to_owned()));
+        let fields = fields.unwrap_or_default();
+        let ticks = fields.split_whitespace().skip(11).take(2);
+        Duration::from_millis(ticks.filter_map(|field| field.parse::<u64>().ok()).sum::<u64>() * 10)
     }
 
     /// Waits for the next line, `patience` at most.
@@ -88,6 +99,10 @@ mod tests {
         assert!(matches!(well.next(Duration::MAX), Next::End(true, _)));
         let mut dead = start("echo why >&2; kill -SEGV $$");
         assert!(matches!(dead.next(Duration::MAX), Next::End(false, how) if how.contains("why")));
+        let mut busy = start("while true; do true; done");
+        while busy.cpu_time() < Duration::from_millis(50) {
+            assert!(matches!(busy.next(Duration::from_millis(10)), Next::Silence));
+        }
         let mut silent = start("exec sleep 1000");
         assert!(matches!(silent.next(Duration::from_millis(1)), Next::Silence));
     }

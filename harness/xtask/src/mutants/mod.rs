@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | by name, or all | patches of `tests/mutants` | the explorer |
 //! | `--sites` | stores, fences, wake-ups and the like left out at run time | the explorer |
-//! | `--ordinary` | small changes that cargo-mutants makes | the ordinary tests |
+//! | `--ordinary` | small changes that cargo-mutants lists, switched at run time | the ordinary tests |
 
 mod child;
 mod explored;
@@ -29,7 +29,7 @@ pub(crate) struct Arguments {
     /// Schedules for each of those.
     #[arg(long, value_name = "N", requires = "sites", default_value_t = sites::SCHEDULES)]
     schedules: u64,
-    /// Instead, small changes that cargo-mutants makes, against the ordinary tests.
+    /// Instead, small changes that cargo-mutants lists, against the ordinary tests.
     #[arg(long, conflicts_with_all = ["names", "sites"])]
     ordinary: bool,
     /// Only every Nth of them, beginning with number K, from 0.

@@ -14,7 +14,7 @@ use cargo_metadata::Message;
 use cargo_metadata::diagnostic::DiagnosticLevel;
 
 use super::list::Mutant;
-use super::schema::{Blame, SWITCH, Schema};
+use super::schema::{SWITCH, Schema};
 use crate::mutants::scratch::Scratch;
 use crate::step;
 
@@ -55,12 +55,12 @@ impl Workshop<'_> {
         let scratch = Scratch::of(self.root, &self.folder.join("schemata"))?;
         let opaque = |number: &usize| mutants[number - 1].opaque;
         sorted.alone.extend((1..=mutants.len()).filter(opaque));
+        for schema in schemas(&scratch, mutants, sorted)?.values() {
+            sorted.alone.extend(&schema.outside);
+        }
         sorted.alone.retain(|number| !sorted.unviable.contains(number));
         loop {
             let schemas = schemas(&scratch, mutants, sorted)?;
-            for schema in schemas.values() {
-                sorted.alone.extend(&schema.outside);
-            }
             self.write(&scratch, &schemas)?;
             let mut complaints = self.cargo(&scratch.tree, CHECK)?.1;
             if complaints.is_empty() {
@@ -70,25 +70,15 @@ impl Workshop<'_> {
                 }
                 complaints = found;
             }
-            let before = (sorted.unviable.len(), sorted.alone.len());
-            for complaint in &complaints {
-                for (file, line) in &complaint.places {
-                    match schemas.get(file).and_then(|schema| schema.blame(*line)) {
-                        Some(Blame::Mutant(number)) => _ = sorted.unviable.insert(*number),
-                        Some(Blame::Switch(numbers)) => sorted.alone.extend(numbers),
-                        None => {}
-                    }
-                }
+            let before = sorted.unviable.len();
+            for (file, line) in complaints.iter().flat_map(|complaint| &complaint.places) {
+                let schema = schemas.get(file);
+                sorted.unviable.extend(schema.and_then(|schema| schema.blame(*line)));
             }
-            sorted.alone.retain(|number| !sorted.unviable.contains(number));
-            if before == (sorted.unviable.len(), sorted.alone.len()) {
+            if before == sorted.unviable.len() {
                 bail!("no mutant's fault:\n{}", complaints[0].text);
             }
-            println!(
-                "xtask: {} do not compile, {} not so",
-                sorted.unviable.len(),
-                sorted.alone.len()
-            );
+            println!("xtask: {} of them do not compile", sorted.unviable.len());
         }
     }
 

@@ -30,7 +30,7 @@ use crate::workspace;
 
 /// The targets that have to notice, quickest first; `rumpvm` are the component's own unit tests.
 const TESTS: [&str; 8] =
-    ["locks", "device", "processes", "rumpvm", "cases", "out_of_memory", "threads", "random"];
+    ["locks", "device", "processes", "rumpvm", "cases", "threads", "out_of_memory", "random"];
 /// Trials at a time.
 const WORKERS: usize = 2;
 /// Of a hundred viable mutants.
@@ -66,7 +66,7 @@ pub(super) fn run(choice: &Choice) -> Result<()> {
     }
     let programs = workshop.build_all(&mutants, &mut sorted)?;
     for number in &sorted.unviable {
-        record.add(mutants[number - 1].name.clone(), Outcome::Unviable)?;
+        record.add(&mutants[number - 1].name, Outcome::Unviable)?;
     }
     let jury = Jury::new(&programs, &TESTS, folder.join("schemata/tests"))?;
 
@@ -104,7 +104,7 @@ fn try_switched(
             if outcome == Outcome::Survived {
                 println!("xtask: SURVIVED {name}");
             }
-            record.lock().expect("nobody panics with it").add(name.clone(), outcome)?;
+            record.lock().expect("nobody panics with it").add(name, outcome)?;
         }
         Ok(())
     };
@@ -133,7 +133,7 @@ fn try_alone(
             Some(programs) => jury.with(&programs, workshop.folder.join("alone/tests")).judge(0)?,
         };
         println!("xtask: built by itself: {}: {outcome:?}", mutant.name);
-        record.add(mutant.name.clone(), outcome)?;
+        record.add(&mutant.name, outcome)?;
     }
     Ok(())
 }

@@ -52,12 +52,15 @@ impl Record {
         fs::write(path, format!("{fingerprint}\n")).with_context(|| path.display().to_string())?;
         let file = OpenOptions::new().append(true).open(path)?;
         let mut record = Self { file, outcomes: BTreeMap::new() };
-        outcomes.into_iter().try_for_each(|(name, outcome)| record.add(name, outcome))?;
+        outcomes.into_iter().try_for_each(|(name, outcome)| record.add(&name, outcome))?;
         Ok(record)
     }
 
     /// Notes what came of mutant `name`.
-    pub(super) fn add(&mut self, name: String, outcome: Outcome) -> Result<()> {
+    pub(super) fn add(&mut self, name: &str, outcome: Outcome) -> Result<()> {
+        if self.outcomes.contains_key(name) {
+            return Ok(());
+        }
         let (word, test) = match &outcome {
             Outcome::Killed(test) => ("killed", test.as_str()),
             Outcome::TimedOut(test) => ("timed out", test.as_str()),
@@ -65,7 +68,7 @@ impl Record {
             Outcome::Unviable => ("unviable", ""),
         };
         self.file.write_all(format!("{word}\t{test}\t{name}\n").as_bytes())?;
-        self.outcomes.insert(name, outcome);
+        self.outcomes.insert(name.to_owned(), outcome);
         Ok(())
     }
 }
@@ -90,8 +93,8 @@ mod tests {
     fn outcomes_last_as_long_as_the_tree_and_kills_longer() {
         let path = std::env::temp_dir().join(format!("rumpvm-record-{}", std::process::id()));
         let mut record = Record::open(&path, "1", false).unwrap();
-        record.add("a: x".into(), Outcome::Killed("cases".into())).unwrap();
-        record.add("b: x".into(), Outcome::Survived).unwrap();
+        record.add("a: x", Outcome::Killed("cases".into())).unwrap();
+        record.add("b: x", Outcome::Survived).unwrap();
         let known = |fingerprint: &str, survivors: bool| {
             Record::open(&path, fingerprint, survivors).unwrap().outcomes.len()
         };

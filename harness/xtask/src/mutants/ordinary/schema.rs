@@ -52,19 +52,10 @@ pub(super) const VARIABLE: &str = "RUMPVM_MUTANT";
 /// A file with its mutants.
 pub(super) struct Schema {
     pub(super) text: String,
-    /// Who is responsible for which lines.
-    lines: Vec<(Range<usize>, Blame)>,
-    /// Outside of all functions: these cannot be switched.
+    /// Lines of each mutant.
+    lines: Vec<(Range<usize>, usize)>,
+    /// In no function, or in one that the compiler runs: these cannot be switched.
     pub(super) outside: Vec<usize>,
-}
-
-/// Whose fault it is if a line does not compile.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Blame {
-    /// The mutant's.
-    Mutant(usize),
-    /// The switch's: none of these mutants can be switched.
-    Switch(Vec<usize>),
 }
 
 impl Schema {
@@ -84,18 +75,14 @@ impl Schema {
                 continue;
             }
             schema.text += &text[done..body.start];
-            let first = schema.line();
             schema.text += " match crate::mutant::on() {\n";
             for (number, mutant, _) in &mine {
                 let changed = mutant.apply(text, body.clone()).context("it lies inside")?;
                 let first = schema.line();
                 schema.text += &format!("{number} => {{\n{changed}\n}}\n");
-                schema.lines.push((first..schema.line(), Blame::Mutant(*number)));
+                schema.lines.push((first..schema.line(), *number));
             }
             schema.text += &format!("_ => {{\n{}\n}}\n}}\n", &text[body.clone()]);
-            let numbers = mine.iter().map(|(number, _, _)| *number).collect();
-            // Behind the mutants, which come first for their own lines.
-            schema.lines.push((first..schema.line(), Blame::Switch(numbers)));
             done = body.end;
         }
         schema.text += &text[done..];
@@ -108,13 +95,14 @@ impl Schema {
         self.text.matches('\n').count() + 1
     }
 
-    /// Who made `line`; nobody if it is as in the tree.
-    pub(super) fn blame(&self, line: usize) -> Option<&Blame> {
-        self.lines.iter().find(|(lines, _)| lines.contains(&line)).map(|(_, blame)| blame)
+    /// The mutant that `line` belongs to; none if it is as in the tree.
+    pub(super) fn blame(&self, line: usize) -> Option<usize> {
+        let found = self.lines.iter().find(|(lines, _)| lines.contains(&line));
+        found.map(|(_, number)| *number)
     }
 }
 
-/// What stands between the braces of each function that lies in no other function, as bytes.
+/// What stands between the braces of each function that lies in no other function and is not `const`, as bytes.
 fn bodies(text: &str) -> Result<Vec<Range<usize>>> {
     let stream: TokenStream = text.parse().map_err(|error| anyhow!("not Rust: {error}"))?;
     let mut bodies = Vec::new();
@@ -125,20 +113,27 @@ fn bodies(text: &str) -> Result<Vec<Range<usize>>> {
 fn collect(stream: TokenStream, bodies: &mut Vec<Range<usize>>) {
     // After `fn name`, until its body, or the semicolon of one that has none.
     let mut head = false;
+    let (mut fixed, mut word_before) = (false, String::new());
     let mut tokens = stream.into_iter().peekable();
     while let Some(token) = tokens.next() {
         match token {
             TokenTree::Ident(word) if word == "fn" => {
                 // `fn(` is a type.
-                head |= matches!(tokens.peek(), Some(TokenTree::Ident(_)));
+                if matches!(tokens.peek(), Some(TokenTree::Ident(_))) {
+                    (head, fixed) = (true, word_before == "const");
+                }
             }
             TokenTree::Punct(mark) if mark.as_char() == ';' => head = false,
             TokenTree::Group(group) if head && group.delimiter() == Delimiter::Brace => {
                 let (open, close) = (group.span_open(), group.span_close());
-                bodies.push(open.byte_range().end..close.byte_range().start);
+                if !fixed {
+                    bodies.push(open.byte_range().end..close.byte_range().start);
+                }
                 head = false;
             }
             TokenTree::Group(group) if !head => collect(group.stream(), bodies),
+            // `const unsafe fn` is a constant function too.
+            TokenTree::Ident(word) if word != "unsafe" => word_before = word.to_string(),
             _ => {}
         }
     }
@@ -158,10 +153,7 @@ mod tests {
         let schema = Schema::new(TEXT, &[(4, &minus), (5, &none)]).unwrap();
         let body = " match crate::mutant::on() {\n4 => {\n 1 - 2 \n}\n5 => {\n 0 \n}\n_ => {\n 1 + 2 \n}\n}\n";
         assert_eq!(schema.text, TEXT.replace(" 1 + 2 ", body));
-        assert_eq!(schema.blame(5), Some(&Blame::Mutant(4)));
-        assert_eq!(schema.blame(8), Some(&Blame::Mutant(5)));
-        assert_eq!(schema.blame(11), Some(&Blame::Switch(vec![4, 5])));
-        assert_eq!(schema.blame(1), None);
+        assert_eq!([1, 5, 8, 11].map(|line| schema.blame(line)), [None, Some(4), Some(5), None]);
     }
 
     #[test]
@@ -171,9 +163,10 @@ mod tests {
     }
 
     #[test]
-    fn a_function_in_a_function_belongs_to_it() {
-        let text = "fn a() { fn b() { c() } b() }\ntrait T { fn d(); fn e() {} }";
+    fn a_function_in_a_function_belongs_to_it_and_a_constant_one_to_the_compiler() {
+        let text = "fn a() { fn b() { c() } b() }\ntrait T { fn d(); fn e() {} }\n\
+            const fn f() { 0 }\nconst unsafe fn g() { 0 } unsafe fn h() { 1 }";
         let found: Vec<_> = bodies(text).unwrap().into_iter().map(|body| &text[body]).collect();
-        assert_eq!(found, [" fn b() { c() } b() ", ""]);
+        assert_eq!(found, [" fn b() { c() } b() ", "", " 1 "]);
     }
 }

@@ -1,7 +1,8 @@
 //! Trials: the test programs, one after the other, with one mutant on, until one notices.
 //!
-//! Tests run in one thread, so that the first line that says FAILED ends the trial, and a test that is silent for
-//! much longer than any was without a mutant hangs: it has noticed too.
+//! Tests run in one thread, so that the first line that says FAILED ends the trial, and a test that works much longer
+//! than any did without a mutant hangs, as one does that sleeps for good: it has noticed too. What counts is the time
+//! on a CPU, not the time on the wall: more people may work here.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -14,10 +15,14 @@ use super::build::Programs;
 use super::schema::VARIABLE;
 use crate::mutants::child::{Next, Run};
 
-/// So many times the longest silence without a mutant is too long: more people may work here.
+/// A test may work so many times as long as any without a mutant.
 const PATIENCE: u32 = 6;
 /// And this, for what is very quick.
 const GRACE: Duration = Duration::from_secs(2);
+/// Between two looks at a silent test.
+const LOOK: Duration = Duration::from_secs(1);
+/// Looks after which one that does nothing at all has gone to sleep for good.
+const ASLEEP: u32 = 6;
 /// Kilobytes of address space: a mutant that takes memory for ever must not take the desk's. The tests
 /// need an eighth of it.
 const ADDRESS_SPACE: &str = "8000000";
@@ -47,21 +52,15 @@ impl Jury {
         for name in order {
             let program = programs.get(*name).with_context(|| format!("no test called {name}"))?;
             let started = Instant::now();
-            let (mut silence, mut last) = (Duration::ZERO, started);
+            let mut longest = Duration::ZERO;
             let mut run = jury.start(program, 0)?;
-            loop {
-                let next = run.next(Duration::from_secs(600));
-                silence = silence.max(last.elapsed());
-                last = Instant::now();
-                match next {
-                    Next::Line(_) => {}
-                    Next::End(true, _) => break,
-                    Next::End(false, how) => bail!("{name} fails without a mutant: {how}"),
-                    Next::Silence => bail!("{name} hangs without a mutant"),
-                }
+            match listen(&mut run, Duration::MAX, &mut longest) {
+                None => {}
+                Some(Noticed::Failed) => bail!("{name} fails without a mutant"),
+                Some(Noticed::Hangs) => bail!("{name} sleeps for good without a mutant"),
             }
             println!("xtask: {name} passes in {:.1} s", started.elapsed().as_secs_f64());
-            jury.tests.push(((*name).to_owned(), program.clone(), silence * PATIENCE + GRACE));
+            jury.tests.push(((*name).to_owned(), program.clone(), longest * PATIENCE + GRACE));
         }
         Ok(jury)
     }
@@ -78,16 +77,10 @@ impl Jury {
     pub(super) fn judge(&self, number: usize) -> Result<Outcome> {
         for (name, program, patience) in &self.tests {
             let mut run = self.start(program, number)?;
-            loop {
-                match run.next(*patience) {
-                    Next::Line(fields) if fields[0].ends_with("FAILED") => {
-                        return Ok(Outcome::Killed(name.clone()));
-                    }
-                    Next::Line(_) => {}
-                    Next::End(true, _) => break,
-                    Next::End(false, _) => return Ok(Outcome::Killed(name.clone())),
-                    Next::Silence => return Ok(Outcome::TimedOut(name.clone())),
-                }
+            match listen(&mut run, *patience, &mut Duration::ZERO) {
+                None => {}
+                Some(Noticed::Failed) => return Ok(Outcome::Killed(name.clone())),
+                Some(Noticed::Hangs) => return Ok(Outcome::TimedOut(name.clone())),
             }
         }
         Ok(Outcome::Survived)
@@ -102,6 +95,38 @@ impl Jury {
             .env("RUMPVM_SHORT", "1")
             .env("RUST_BACKTRACE", "0");
         Run::start(&mut command)
+    }
+}
+
+/// How a mutant was noticed.
+enum Noticed {
+    Failed,
+    Hangs,
+}
+
+/// Follows a test program to its end, or to the first sign that something is wrong. `longest` gets the longest
+/// time that it worked between two lines.
+fn listen(run: &mut Run, patience: Duration, longest: &mut Duration) -> Option<Noticed> {
+    let (mut said, mut looked, mut idle) = (Duration::ZERO, Duration::ZERO, 0);
+    loop {
+        let next = run.next(LOOK);
+        let now = run.cpu_time();
+        match next {
+            Next::Line(fields) if fields[0].ends_with("FAILED") => return Some(Noticed::Failed),
+            Next::Line(_) => {
+                *longest = (*longest).max(now.saturating_sub(said));
+                (said, idle) = (now, 0);
+            }
+            Next::End(true, _) => return None,
+            Next::End(false, _) => return Some(Noticed::Failed),
+            Next::Silence => {
+                idle = if now == looked { idle + 1 } else { 0 };
+                if now.saturating_sub(said) > patience || idle == ASLEEP {
+                    return Some(Noticed::Hangs);
+                }
+            }
+        }
+        looked = now;
     }
 }
 
@@ -127,7 +152,7 @@ mod tests {
     fn the_first_test_that_fails_dies_or_hangs_ends_the_trial() {
         let program = env::temp_dir().join(format!("rumpvm-jury-{}", process::id()));
         let script = "#!/bin/sh\necho a ... ok\ncase $RUMPVM_MUTANT in\n1) echo b ... FAILED;;\n\
-            2) kill -SEGV $$;;\n3) exec sleep 1000;;\nesac\n";
+            2) kill -SEGV $$;;\n3) while true; do true; done;;\n4) exec sleep 1000;;\nesac\n";
         fs::write(&program, script).unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
         let programs = Programs::from([("one".to_owned(), program.clone())]);
@@ -137,6 +162,7 @@ mod tests {
         assert_eq!(jury.judge(1).unwrap(), Outcome::Killed("one".to_owned()));
         assert_eq!(jury.judge(2).unwrap(), Outcome::Killed("one".to_owned()));
         assert_eq!(jury.judge(3).unwrap(), Outcome::TimedOut("one".to_owned()));
+        assert_eq!(jury.judge(4).unwrap(), Outcome::TimedOut("one".to_owned()));
         fs::remove_file(program).unwrap();
     }
 }
