@@ -194,9 +194,13 @@ fn what_was_unlinked_is_free_once_nobody_can_look_at_it<P: Platform>(vm: &Vm<P>)
 
 fn every_frame_is_counted_wherever_it_is<P: Platform>(vm: &Vm<P>) {
     let phys = &vm.mmu.phys;
-    let mut all = 0;
-    phys.for_each_frame(|_| all += 1);
+    let (mut all, mut records) = (0, 0);
+    phys.for_each_frame(|frame| {
+        all += 1;
+        records += u64::from(phys.page(frame).kind() == PageKind::Record);
+    });
     assert_eq!(all, phys.total_frames());
+    assert_eq!(vm.statistics().frames_records, records);
     vm.mmu.squeeze();
     let before = phys.free_frames();
     // An idle CPU may have one at hand.
@@ -249,6 +253,11 @@ fn adding_what_is_known_or_too_small_or_out_of_reach_is_refused<P: Platform>(vm:
 
     let two = known.0 + 2 * PAGE;
     assert_eq!(add(known.0, two), Err(AddMemoryError::Overlaps));
+    let mut frames = vec![];
+    vm.mmu.phys.for_each_frame(|frame| frames.push(frame.start().0));
+    let (first, last) = (frames[0], frames[frames.len() - 1]);
+    assert_eq!(add(first, first + 2 * PAGE), Err(AddMemoryError::Overlaps));
+    assert_eq!(add(last, last + 2 * PAGE), Err(AddMemoryError::Overlaps));
     assert_eq!(add(known.0 + 1, known.0 + PAGE), Err(AddMemoryError::TooSmall));
     assert_eq!(add(two, known.0), Err(AddMemoryError::TooSmall));
     let end = 1 << 60;

@@ -20,6 +20,7 @@ cases! {
     protecting_with_no_rights_removes_the_entries,
     harvesting_returns_the_bits_once_and_leaves_the_mapping,
     entering_the_same_frame_again_only_adds_rights,
+    rights_and_notes_change_one_by_one,
     entering_another_frame_replaces_the_mapping,
     an_operation_on_an_empty_range_finds_nothing_and_makes_no_tables,
 }
@@ -202,6 +203,33 @@ fn entering_the_same_frame_again_only_adds_rights<P: Platform>(vm: &Vm<P>) {
 
     assert_eq!(bench.entry(BASE).unwrap().prot::<P::Format>(), Prot::ALL);
     assert_eq!((bench.resident(), vm.mmu.mappings(bench.frames[0])), (1, 1));
+}
+
+fn rights_and_notes_change_one_by_one<P: Platform>(vm: &Vm<P>) {
+    let bench = Bench::new(vm, 1);
+    let is = |prot, accessed, dirty| {
+        let entry = bench.entry(BASE).unwrap();
+        assert_eq!(entry.prot::<P::Format>(), seen::<P>(prot));
+        assert_eq!((entry.is_accessed(), entry.is_dirty()), (accessed, dirty));
+    };
+    let harvest = |mask| bench.at(BASE, 1, |cursor, debt| cursor.harvest(mask, debt, |_, _| ()));
+    bench.enter(BASE, &bench.frames, Prot::READ | Prot::EXEC);
+    is(Prot::READ | Prot::EXEC, false, false);
+    bench.enter(BASE, &bench.frames, Prot::RW);
+    is(Prot::ALL, false, false);
+    bench.at(BASE, 1, |cursor, debt| cursor.protect(Prot::READ | Prot::EXEC, debt));
+    is(Prot::READ | Prot::EXEC, false, false);
+    bench.at(BASE, 1, |_, debt| {
+        let pin = vm.mmu.phys.epoch.pin();
+        let mut leaf = bench.pmap.find_leaf(&vm.mmu, &pin, BASE).unwrap();
+        let touched = Some(rumpvm_arch::Access::Write);
+        leaf.enter(BASE, bench.frames[0], Prot::RW, touched, debt).unwrap();
+    });
+    is(Prot::ALL, true, true);
+    harvest(Pte::A);
+    is(Prot::ALL, false, true);
+    harvest(Pte::D);
+    is(Prot::ALL, false, false);
 }
 
 fn entering_another_frame_replaces_the_mapping<P: Platform>(vm: &Vm<P>) {

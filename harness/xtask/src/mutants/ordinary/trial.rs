@@ -76,8 +76,8 @@ impl Jury {
     /// Tries mutant `number`; 0 is what was built.
     pub(super) fn judge(&self, number: usize) -> Result<Outcome> {
         for (name, program, patience) in &self.tests {
-            let mut run = self.start(program, number)?;
-            match listen(&mut run, *patience, &mut Duration::ZERO) {
+            let (mut run, mut longest) = (self.start(program, number)?, Duration::ZERO);
+            match listen(&mut run, *patience, &mut longest) {
                 None => {}
                 Some(Noticed::Failed) => return Ok(Outcome::Killed(name.clone())),
                 Some(Noticed::Hangs) => return Ok(Outcome::TimedOut(name.clone())),
