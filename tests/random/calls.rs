@@ -1,10 +1,9 @@
 //! The calls of a random program: each with random arguments, compared with what the model answers.
 
-use rand::RngExt;
-use rumpvm::{Backing, CallError, FaultError, MapFlags, RemapFlags, SyncFlags, WaitFor};
+use rumpvm::{Backing, CallError, FaultError, MapFlags, ProtFlags, RemapFlags, SyncFlags, WaitFor};
 use rumpvm_arch::{Format, PAGE_SIZE, Prot, VirtAddr};
 
-use super::{BASE, FILE, MEMORY, OBJECT_PAGES, PAGE, Running, WINDOW, World, address};
+use super::{BASE, FILE, Leaves, MEMORY, OBJECT_PAGES, PAGE, Running, WINDOW, World, address};
 
 impl<F: Format> World<F> {
     pub(super) fn map(&mut self) {
@@ -16,15 +15,17 @@ impl<F: Format> World<F> {
         flags |= if shared { MapFlags::SHARED } else { MapFlags::PRIVATE };
         flags.set(MapFlags::ANONYMOUS, which > MEMORY);
         flags.set(MapFlags::POPULATE, populate);
+        flags.set(MapFlags::GROWSDOWN, !shared && which > MEMORY && self.chance(4));
+        flags.set(MapFlags::LOCKED, self.chance(16));
         self.log(format!("map {at} +{length} {prot:?} {flags:?}, {which} from {from}"));
         let offset = (from * PAGE) as u64;
-        let (backing, source) = match self.shared.get(which) {
-            Some(object) => (Backing::Object(object), Some((which, offset))),
-            None => (Backing::Anonymous, None),
-        };
+        let source = self.shared.get(which).map(|_| (which, offset));
         let (hint, bytes) = (address(at), length as u64 * PAGE_SIZE);
         let offset = source.map_or(0, |(_, offset)| offset);
-        let mapped = self.space().mmap(self.vm(), hint, bytes, prot, flags, backing, offset);
+        let mapped = self.call(Leaves::Nothing, |world| {
+            let backing = world.shared.get(which).map_or(Backing::Anonymous, Backing::Object);
+            world.space().mmap(world.vm(), hint, bytes, prot, flags, backing, offset)
+        });
         let (memory, objects) = self.model();
         assert_eq!(mapped, memory.mmap(objects, hint, bytes, prot, flags, source));
     }
@@ -53,16 +54,21 @@ impl<F: Format> World<F> {
         let (at, length) = self.range();
         self.log(format!("unmap {at} +{length}"));
         let (at, bytes) = (address(at), length as u64 * PAGE_SIZE);
-        let unmapped = self.space().munmap(self.vm(), at, bytes);
+        let unmapped = self.call(Leaves::Nothing, |on| on.space().munmap(on.vm(), at, bytes));
         assert_eq!(unmapped, self.model().0.munmap(at, bytes));
     }
 
     pub(super) fn protect(&mut self) {
         let ((at, length), prot) = (self.range(), self.prot());
-        self.log(format!("protect {at} +{length} {prot:?}"));
+        let mut flags = ProtFlags::from(prot);
+        flags.set(ProtFlags::GROWSDOWN, self.chance(8));
+        flags.set(ProtFlags::SEM, self.chance(8));
+        self.log(format!("protect {at} +{length} {flags:?}"));
         let (at, bytes) = (address(at), length as u64 * PAGE_SIZE);
-        let protected = self.space().mprotect(self.vm(), at, bytes, prot);
-        assert_eq!(protected, self.model().0.mprotect(at, bytes, prot));
+        let protect = |on: &Self| on.space().mprotect(on.vm(), at, bytes, flags);
+        let protected = self.call(Leaves::Nothing, protect);
+        let (memory, objects) = self.model();
+        assert_eq!(protected, memory.mprotect(objects, at, bytes, flags));
     }
 
     pub(super) fn advise(&mut self) {
@@ -71,7 +77,8 @@ impl<F: Format> World<F> {
         let advice = [4, 4, 4, 3, 8, 10, 11, 22, 23][self.random.random_range(0..9)];
         self.log(format!("advise {at} +{length} {advice}"));
         let (at, bytes) = (address(at), length as u64 * PAGE_SIZE);
-        let advised = self.space().madvise(self.vm(), at, bytes, advice);
+        let leaves = if matches!(advice, 22 | 23) { Leaves::Pages } else { Leaves::Nothing };
+        let advised = self.call(leaves, |on| on.space().madvise(on.vm(), at, bytes, advice));
         let (memory, objects) = self.model();
         assert_eq!(advised, memory.madvise(objects, at, bytes, advice));
     }
@@ -94,7 +101,10 @@ impl<F: Format> World<F> {
         flags.set(RemapFlags::DONTUNMAP, keep);
         let (old_bytes, new_bytes) = (old as u64 * PAGE_SIZE, new as u64 * PAGE_SIZE);
         let (from, target) = (address(at), address(to));
-        let remapped = self.space().mremap(self.vm(), from, old_bytes, new_bytes, flags, target);
+        let leaves = if moves { Leaves::Gap(target, new_bytes) } else { Leaves::Nothing };
+        let remapped = self.call(leaves, |world| {
+            world.space().mremap(world.vm(), from, old_bytes, new_bytes, flags, target)
+        });
         let (memory, objects) = self.model();
         let lengths = (old_bytes, new_bytes);
         assert_eq!(remapped, memory.mremap(objects, from, lengths, flags, target));
@@ -104,7 +114,8 @@ impl<F: Format> World<F> {
         let (at, length) = self.range();
         self.log(format!("sync {at} +{length}"));
         let (at, bytes) = (address(at), length as u64 * PAGE_SIZE);
-        let synced = self.space().msync(self.vm(), at, bytes, SyncFlags::SYNC);
+        let sync = |on: &Self| on.space().msync(on.vm(), at, bytes, SyncFlags::SYNC);
+        let synced = self.call(Leaves::Nothing, sync);
         let written = self.file.contents();
         let (memory, objects) = self.model();
         assert_eq!(synced, memory.msync(at, bytes, SyncFlags::SYNC));
@@ -124,17 +135,21 @@ impl<F: Format> World<F> {
         let which = self.random.random_range(FILE..=MEMORY);
         let size = self.random.random_range(0..=2 * OBJECT_PAGES) * PAGE / 2;
         self.log(format!("resize object {which} to {size}"));
-        self.vm().resize(&self.shared[which], size as u64);
-        if which == FILE {
-            self.file.resize(size);
-        }
+        // It needs no memory, and files may fail.
+        let resize = |on: &Self| on.vm().resize(&on.shared[which], size as u64);
+        let resized = self.call(Leaves::Nothing, |on| on.without_memory(resize));
+        assert_eq!(resized, Ok(()));
         self.objects[which].resize(size);
+        for process in &mut self.processes {
+            process.memory.cut_off(which, size);
+        }
     }
 
     pub(super) fn fork(&mut self) {
         self.log("fork".to_owned());
+        let fork = |on: &Self| on.processes[on.now].process.fork(on.vm());
+        let process = self.call(Leaves::Nothing, fork).unwrap();
         let parent = &self.processes[self.now];
-        let process = parent.process.fork(self.vm()).unwrap();
         let space = process.space().unwrap();
         let memory = parent.memory.fork();
         self.processes.push(Running { process, space, memory });
@@ -150,7 +165,7 @@ impl<F: Format> World<F> {
         let (vm, whom) = (self.vm(), WaitFor::Pid(pid));
         let wait = || parent.process.wait(vm, whom, true);
         assert_eq!(wait(), Ok(None));
-        child.process.exit(vm, self.tail.done as i32);
+        self.without_memory(|on| child.process.exit(on.vm(), on.tail.done as i32));
         vm.deactivate();
         assert_eq!(wait(), Ok(Some((pid, self.tail.done as i32))));
         assert_eq!(wait(), Err(CallError::NoChild));

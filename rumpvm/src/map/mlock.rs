@@ -39,18 +39,21 @@ impl<P: Platform> Map<P> {
         let start = at.page_down();
         // Rounding wraps to nothing at the very top, as it does on Linux.
         let bytes = length.wrapping_add(at - start).wrapping_add(PAGE_SIZE - 1) & !(PAGE_SIZE - 1);
-        let range = VirtRange::of_length(start, bytes).ok_or(CallError::Invalid)?;
-        if range.is_empty() {
-            return Ok(range);
-        }
+        let range = VirtRange::of_length(start, bytes);
         let mut state = self.state.lock();
         let pin = store.mmu.phys.epoch.pin();
         if locked && state.limits.locked == 0 {
             return Err(CallError::NotPermitted);
         }
-        let more = bytes.saturating_sub(self.locked_in(&pin, range));
+        // The limits come first, as on Linux; what wraps is beyond any.
+        let there = range.map_or(0, |range| self.locked_in(&pin, range));
+        let more = bytes.saturating_sub(there);
         if locked && state.locked.saturating_add(more) > state.limits.locked {
             return Err(CallError::NoMemory);
+        }
+        let range = range.ok_or(CallError::Invalid)?;
+        if range.is_empty() {
+            return Ok(range);
         }
         let prefix = self.mapped_prefix(&pin, range);
         drop(pin);

@@ -73,7 +73,8 @@ impl<P: Platform> Map<P> {
         request: &Request,
         replaced: &mut Gone<P>,
     ) -> Result<(VirtRange, Gone<P>), CallError> {
-        let Request { old, new_length, flags, .. } = *request;
+        let Request { old, new_length, flags, new_at } = *request;
+        let places = flags.contains(RemapFlags::FIXED);
         let pin = store.mmu.phys.epoch.pin();
         let area = self.areas.get(&pin, old.start.0).ok_or(CallError::BadAddress)?;
         let area = area.part(area.range);
@@ -99,6 +100,18 @@ impl<P: Platform> Map<P> {
         // What moves is of one area; a tail that goes may be anything.
         if old.start + old.length().min(new_length) > area.range.end {
             return Err(CallError::BadAddress);
+        }
+        let takes_its_place =
+            |new: &VirtRange| inside::<P>(old).is_err() || new.contains(old.start);
+        let new = VirtRange::of_length(new_at, new_length).filter(|_| places);
+        if let Some(new) = new.filter(takes_its_place) {
+            // An old length of nothing, or one that wraps, has come so far; the new place is emptied all the same.
+            *replaced = self.unmap(store, state, new)?;
+            return Err(if new.contains(old.start) {
+                CallError::BadAddress
+            } else {
+                CallError::Invalid
+            });
         }
         inside::<P>(old)?;
         if new_length > old.length() {
@@ -194,6 +207,13 @@ impl<P: Platform> Map<P> {
             let mut change = self.change(state);
             if leaves {
                 change.replace(request.old, Vec::new())?;
+            } else if area.flags.contains(AreaFlags::LOCKED) && !request.old.is_empty() {
+                // What is left empty is not locked any more, as on Linux.
+                let mut left = area.part(request.old);
+                left.flags.remove(AreaFlags::LOCKED);
+                let mut list = Vec::new();
+                try_push::<_, P>(&mut list, left)?;
+                change.replace(request.old, list)?;
             }
             change.replace(new, list)?;
             Ok(change.commit(store))
@@ -305,7 +325,9 @@ fn decode<P: Platform>(
     let old = VirtRange::new(old, VirtAddr(old.0.saturating_add(old_length)).page_down());
     if places {
         let new = VirtRange::of_length(new_at, new_length).ok_or(CallError::Invalid)?;
-        if !new_at.is_page_aligned() || new.end.0 > end || new.overlaps(old) {
+        // An old length that wraps overlaps nothing, as on Linux.
+        let overlaps = old.start.0.wrapping_add(old_length) > new.start.0 && new.end > old.start;
+        if !new_at.is_page_aligned() || new.end.0 > end || overlaps {
             return Err(CallError::Invalid);
         }
     }

@@ -54,6 +54,12 @@ pub(super) fn table() -> Vec<Scenario> {
             fill_against_truncation,
         ),
         Scenario::new(
+            "install-against-truncation",
+            "#2352",
+            "two faults put pages into an object that shrinks, and its nodes are there",
+            install_against_truncation,
+        ),
+        Scenario::new(
             "load-against-last-close",
             "#2369",
             "a fault looks a file up whose last user leaves",
@@ -228,15 +234,14 @@ fn around_against_truncation(stage: &Stage) {
         assert!(matches!(user.load(at), Ok(1) | Err(FaultError::BeyondEnd { .. })));
     });
     stage.actor(1, "shrink", move || {
-        vm.resize(&object, PAGE_SIZE);
+        vm.resize(&object, PAGE_SIZE).expect("memory needs no disk");
         vm.close(&object).expect("it is mapped");
     });
 }
 
 fn fill_against_truncation(stage: &Stage) {
     let kernel = Kernel::boot(stage);
-    let disk = Disk::new(1, 2);
-    let file = kernel.open_file(disk.clone()).expect("memory");
+    let file = kernel.open_file(Disk::new(1, 2)).expect("memory");
     let memory = kernel.shared_memory(2 * PAGE_SIZE).expect("memory");
     let user = kernel.user();
     user.map_object(NEAR, 2, &memory, MapFlags::SHARED).expect("room");
@@ -257,11 +262,31 @@ fn fill_against_truncation(stage: &Stage) {
         assert!(matches!(read, Ok(0 | 2) | Err(FaultError::BeyondEnd { .. })), "{read:?}");
     });
     stage.actor(1, "shrink", move || {
-        kernel.resize(&memory, PAGE_SIZE);
-        kernel.resize(&file, PAGE_SIZE);
-        disk.truncate(1);
-        // In between the object may have grown to the old length of the file again.
-        kernel.resize(&file, PAGE_SIZE);
+        kernel.resize(&memory, PAGE_SIZE).expect("memory needs no disk");
+        kernel.resize(&file, PAGE_SIZE).expect("a disk");
+    });
+}
+
+fn install_against_truncation(stage: &Stage) {
+    let kernel = Kernel::boot(stage);
+    let object = kernel.shared_memory(3 * PAGE_SIZE).expect("memory");
+    let user = kernel.user();
+    user.map_object(NEAR, 3, &object, MapFlags::SHARED).expect("room");
+    user.store(NEAR, 1).expect("memory");
+    kernel.keep(user.twin());
+    let (shrinks, last) = (object.clone(), object);
+    kernel.at_end(move |kernel| {
+        assert_eq!(last.resident_pages(&kernel.mmu), 1, "pages are left beyond the end");
+        kernel.close(&last).expect("it is mapped");
+    });
+    stage.actor(0, "store", move || {
+        for page in 1..3 {
+            let stored = user.store(NEAR + page * PAGE_SIZE, 1);
+            assert!(matches!(stored, Ok(()) | Err(FaultError::BeyondEnd { .. })), "{stored:?}");
+        }
+    });
+    stage.actor(1, "shrink", move || {
+        kernel.resize(&shrinks, PAGE_SIZE).expect("memory can be cut off")
     });
 }
 
