@@ -16,13 +16,15 @@ use super::schema::VARIABLE;
 use crate::mutants::child::{Next, Run};
 
 /// A test may work so many times as long as any without a mutant.
-const PATIENCE: u32 = 6;
+const PATIENCE: u32 = 4;
 /// And this, for what is very quick.
-const GRACE: Duration = Duration::from_secs(2);
+const GRACE: Duration = Duration::from_millis(700);
 /// Between two looks at a silent test.
 const LOOK: Duration = Duration::from_secs(1);
 /// Looks after which one that does nothing at all has gone to sleep for good.
 const ASLEEP: u32 = 6;
+/// One that sleeps, but not for good, may take so many times longer than it may work.
+const DROWSY: u32 = 20;
 /// Kilobytes of address space: a mutant that takes memory for ever must not take the desk's. The tests
 /// need an eighth of it.
 const ADDRESS_SPACE: &str = "8000000";
@@ -108,6 +110,7 @@ enum Noticed {
 /// time that it worked between two lines.
 fn listen(run: &mut Run, patience: Duration, longest: &mut Duration) -> Option<Noticed> {
     let (mut said, mut looked, mut idle) = (Duration::ZERO, Duration::ZERO, 0);
+    let mut last_line = Instant::now();
     loop {
         let next = run.next(LOOK);
         let now = run.cpu_time();
@@ -115,13 +118,14 @@ fn listen(run: &mut Run, patience: Duration, longest: &mut Duration) -> Option<N
             Next::Line(fields) if fields[0].ends_with("FAILED") => return Some(Noticed::Failed),
             Next::Line(_) => {
                 *longest = (*longest).max(now.saturating_sub(said));
-                (said, idle) = (now, 0);
+                (said, idle, last_line) = (now, 0, Instant::now());
             }
             Next::End(true, _) => return None,
             Next::End(false, _) => return Some(Noticed::Failed),
             Next::Silence => {
                 idle = if now == looked { idle + 1 } else { 0 };
-                if now.saturating_sub(said) > patience || idle == ASLEEP {
+                let drowsy = last_line.elapsed() > patience.saturating_mul(DROWSY);
+                if now.saturating_sub(said) > patience || idle == ASLEEP || drowsy {
                     return Some(Noticed::Hangs);
                 }
             }
