@@ -19,6 +19,7 @@ cases! {
     protecting_takes_rights_away_and_never_gives_any,
     protecting_with_no_rights_removes_the_entries,
     harvesting_returns_the_bits_once_and_leaves_the_mapping,
+    entering_ends_with_the_range_or_with_the_frames,
     entering_the_same_frame_again_only_adds_rights,
     rights_and_notes_change_one_by_one,
     entering_another_frame_replaces_the_mapping,
@@ -195,6 +196,18 @@ fn harvesting_returns_the_bits_once_and_leaves_the_mapping<P: Platform>(vm: &Vm<
     assert_eq!(harvest(), [(BASE, true, true)]);
     assert_eq!(harvest(), [(BASE, false, false)]);
     assert_eq!(bench.entry(BASE).unwrap().frame(), bench.frames[0]);
+}
+
+fn entering_ends_with_the_range_or_with_the_frames<P: Platform>(vm: &Vm<P>) {
+    let bench = Bench::new(vm, 3);
+    let enter = |pages| {
+        bench.at(BASE, pages, |cursor, debt| {
+            cursor.enter(bench.frames.iter().copied(), Prot::RW, debt)
+        })
+    };
+    assert_eq!(enter(2), Ok(2));
+    assert_eq!(enter(4), Ok(3));
+    assert_eq!(bench.resident(), 3);
 }
 
 fn entering_the_same_frame_again_only_adds_rights<P: Platform>(vm: &Vm<P>) {
