@@ -53,12 +53,18 @@ impl Run {
 
     /// How long its threads have run on CPUs, all together, as far as the system tells.
     pub(super) fn cpu_time(&self) -> Duration {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()));
-        // In proc(5) the program's name is in parentheses; the eleventh and twelfth field behind it are ticks.
-        let fields = stat.ok().and_then(|stat| Some(stat.rsplit_once(')')?.1.to_owned()));
-        let fields = fields.unwrap_or_default();
-        let ticks = fields.split_whitespace().skip(11).take(2);
-        Duration::from_millis(ticks.filter_map(|field| field.parse::<u64>().ok()).sum::<u64>() * 10)
+        let fields = fields(&format!("/proc/{}/stat", self.child.id()));
+        let ticks = fields.iter().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok());
+        Duration::from_millis(ticks.sum::<u64>() * 10)
+    }
+
+    /// Whether all of its threads sleep; one that only waits for a CPU does not.
+    pub(super) fn is_asleep(&self) -> bool {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.child.id()));
+        threads.into_iter().flatten().flatten().all(|thread| {
+            let fields = fields(&thread.path().join("stat").to_string_lossy());
+            fields.first().is_none_or(|state| state == "S")
+        })
     }
 
     /// Waits for the next line, `patience` at most.
@@ -86,6 +92,14 @@ impl Drop for Run {
     }
 }
 
+/// What proc(5) says in `stat` behind the program's name, which is in parentheses: first the state, eleventh and
+/// twelfth from there the ticks on CPUs.
+fn fields(stat: &str) -> Vec<String> {
+    let text = fs::read_to_string(stat).unwrap_or_default();
+    let behind = text.rsplit_once(')').map_or("", |(_, behind)| behind);
+    behind.split_whitespace().map(str::to_owned).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,5 +119,8 @@ mod tests {
         }
         let mut silent = start("exec sleep 1000");
         assert!(matches!(silent.next(Duration::from_millis(1)), Next::Silence));
+        while !silent.is_asleep() {
+            thread::yield_now();
+        }
     }
 }

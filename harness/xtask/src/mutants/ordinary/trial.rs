@@ -123,7 +123,7 @@ fn listen(run: &mut Run, patience: Duration, longest: &mut Duration) -> Option<N
             Next::End(true, _) => return None,
             Next::End(false, _) => return Some(Noticed::Failed),
             Next::Silence => {
-                idle = if now == looked { idle + 1 } else { 0 };
+                idle = if now == looked && run.is_asleep() { idle + 1 } else { 0 };
                 let drowsy = last_line.elapsed() > patience.saturating_mul(DROWSY);
                 if now.saturating_sub(said) > patience || idle == ASLEEP || drowsy {
                     return Some(Noticed::Hangs);
