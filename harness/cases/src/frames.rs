@@ -204,7 +204,7 @@ fn what_was_unlinked_is_free_once_nobody_can_look_at_it<P: Platform>(vm: &Vm<P>)
     program.map_at(BASE, 2000);
     program.number(BASE, 2000);
     drop(program);
-    (0..4).for_each(|_| _ = vm.mmu.squeeze());
+    (0..4).for_each(|_| vm.mmu.squeeze());
     let mut left = 0;
     vm.mmu.phys.for_each_limbo(|_| left += 1);
     assert_eq!(left, 0);
