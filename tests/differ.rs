@@ -6,7 +6,11 @@
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
 #[path = "differ/printed.rs"]
+#[rustfmt::skip]
 mod printed;
+#[path = "differ/printed_look.rs"]
+#[rustfmt::skip]
+mod printed_look;
 
 use std::io;
 use std::process::Command;
@@ -177,6 +181,57 @@ fn a_program_of_several_processes_is_printed_as_c_that_takes_turns() {
     let difference = one(&program, voices).unwrap().expect("the first answer is wrong");
     compiles(&tell_c(&program, &difference));
     assert!(tell_rust(&program, &difference).contains("stage.fork(0, 1)"));
+}
+
+/// What the last step of `text` is told as, if rumpvm had the flaw.
+#[track_caller]
+fn printed(text: &str, flaw: Flaw) -> String {
+    let program: Program = text.parse().unwrap();
+    let difference =
+        one(&program, voices(&ground(), flaw).unwrap()).unwrap().expect("it has a flaw");
+    assert_eq!(difference.step, program.ops.len() - 1);
+    tell_rust(&program, &difference)
+}
+
+/// The two files are tests of this package, so what is printed compiles, and passes without the flaw. With
+/// `RUMPVM_BLESS` set they are written anew.
+#[test]
+fn what_is_printed_as_rust_is_a_test_of_our_own() {
+    let late = |op: &mut Op| {
+        if op.call == Call::Truncate {
+            op.arguments[1] += PAGE;
+        }
+    };
+    let text = "locked 0x10000
+        0 mmap 0x1000000000 0x3000 3 0x12 0 0x1000
+        0 look 7
+        0 fork 1
+        1 exit
+        0 ftruncate 0 0x2000
+        0 load 0x1000001000";
+    let access = printed(text, Flaw { step: late, ..NONE });
+    let misses = |op: &mut Op| {
+        if op.call == Call::Mprotect {
+            op.arguments[1] -= PAGE;
+        }
+    };
+    let text = "0 mmap 0x1000000000 0x3000 3 0x11 1 0
+        0 mprotect 0x1000000000 0x2000 1
+        0 look 1";
+    let look = printed(text, Flaw { step: misses, ..NONE });
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/differ");
+    let files = [("printed.rs", access), ("printed_look.rs", look)];
+    for (name, text) in files {
+        let path = format!("{folder}/{name}");
+        if std::env::var_os("RUMPVM_BLESS").is_some() {
+            std::fs::write(&path, &text).unwrap();
+        }
+        assert_eq!(
+            std::fs::read_to_string(&path).unwrap(),
+            text,
+            "{name}: RUMPVM_BLESS=1 writes it"
+        );
+    }
 }
 
 #[test]

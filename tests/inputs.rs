@@ -34,7 +34,8 @@ pub fn line(bytes: &[u8]) {
     let text = [b"7 brk(NULL) = 0x1000\n", line, b"\n7 munmap(0x1000, 4096) = 0\n"].concat();
     match recording(&text) {
         Ok(trace) => {
-            assert_eq!(trace.lines, 3);
+            // strace breaks a line to say that it attached to a task: the next one is the rest of it then.
+            assert!((2..=3).contains(&trace.lines), "{} lines", trace.lines);
             check(&trace);
         }
         // A zero byte makes it no text.

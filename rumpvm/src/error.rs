@@ -25,6 +25,10 @@ pub enum CallError {
     Invalid,
     /// No frame, no record, no room in the address space, or a limit is reached.
     NoMemory,
+    /// A table of the machine is full.
+    NoSpace,
+    /// Nothing has that name.
+    NotFound,
     /// Part of the range is not mapped. What was mapped before the hole may have been changed.
     Unmapped,
     /// There is something where nothing may be replaced.
@@ -54,6 +58,7 @@ impl CallError {
     pub const fn errno(self) -> i32 {
         match self {
             Self::NotPermitted => 1,
+            Self::NotFound => 2,
             Self::Io(_) => 5,
             Self::NoChild => 10,
             Self::Again => 11,
@@ -63,6 +68,7 @@ impl CallError {
             Self::Busy => 16,
             Self::Exists => 17,
             Self::Invalid => 22,
+            Self::NoSpace => 28,
             Self::Overflow => 75,
             Self::Unsupported => 95,
         }
@@ -74,6 +80,8 @@ impl fmt::Display for CallError {
         f.write_str(match self {
             Self::NotPermitted => "operation not permitted (EPERM)",
             Self::Io(_) => "input or output error (EIO)",
+            Self::NotFound => "no such thing (ENOENT)",
+            Self::NoSpace => "no space left (ENOSPC)",
             Self::NoChild => "no child (ECHILD)",
             Self::Again => "try again (EAGAIN)",
             Self::NoMemory => "out of memory (ENOMEM)",
@@ -130,6 +138,11 @@ pub enum FaultError {
         /// What the file said.
         error: IoError,
     },
+    /// A guard is there, by advice 102. SIGSEGV, `SEGV_MAPERR`.
+    Guarded {
+        /// The address used.
+        at: VirtAddr,
+    },
     /// No frame, even after every cache was emptied. Trying again is safe; a kernel kills somebody.
     NoMemory {
         /// The address used.
@@ -169,6 +182,7 @@ impl FaultError {
             Self::Unmapped { at }
             | Self::Denied { at, .. }
             | Self::BeyondEnd { at }
+            | Self::Guarded { at }
             | Self::Pager { at, .. }
             | Self::NoMemory { at } => at,
         }
@@ -177,7 +191,7 @@ impl FaultError {
     /// The signal that Linux sends for it.
     pub const fn signal(self) -> Signal {
         match self {
-            Self::Unmapped { .. } => Signal::Segv { code: 1 },
+            Self::Unmapped { .. } | Self::Guarded { .. } => Signal::Segv { code: 1 },
             Self::Denied { .. } => Signal::Segv { code: 2 },
             Self::BeyondEnd { .. } | Self::Pager { .. } => Signal::Bus,
             Self::NoMemory { .. } => Signal::Kill,
@@ -190,6 +204,7 @@ impl fmt::Display for FaultError {
         match self {
             Self::Unmapped { at } => write!(f, "nothing is mapped at {at} (SIGSEGV)"),
             Self::Denied { at, wanted } => write!(f, "{wanted:?} is denied at {at} (SIGSEGV)"),
+            Self::Guarded { at } => write!(f, "a guard is at {at} (SIGSEGV)"),
             Self::BeyondEnd { at } => write!(f, "{at} lies beyond the end of its object (SIGBUS)"),
             Self::Pager { at, error } => {
                 write!(f, "the page of {at} cannot be read: {error} (SIGBUS)")

@@ -7,12 +7,18 @@
 //! |---|---|
 //! | `access` | loads, stores and fetches, with their faults; growing stacks |
 //! | `map` | mmap, munmap, brk, and where a mapping goes |
-//! | `advise` | mprotect, madvise, mlock, msync, mincore |
-//! | `remap` | mremap |
+//! | `protect` | mprotect |
+//! | `advise` | madvise, process_madvise, msync, mincore |
+//! | `lock` | mlock, mlockall and their opposites |
+//! | `remap` | mremap, remap_file_pages |
+//! | `fork` | fork, minherit, reservations |
 
 mod access;
 mod advise;
+mod fork;
+mod lock;
 mod map;
+mod protect;
 mod remap;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -75,14 +81,29 @@ pub struct Page {
     pub object: Option<(usize, usize)>,
     /// The private copy, once there is one.
     pub private: Option<Vec<u8>>,
+    /// It is, or was, private memory that can be stored to: promised.
+    pub accounted: bool,
     /// It was loaded from. Whether a page of zeros counts as being in memory from then on is no promise.
     loaded: bool,
+    /// Nothing may touch it.
+    guard: bool,
 }
 
 impl Page {
+    /// One that nobody has touched.
+    fn fresh(prot: Prot, flags: AreaFlags, object: Option<(usize, usize)>) -> Self {
+        Self { prot, flags, object, private: None, accounted: false, loaded: false, guard: false }
+    }
+
     /// Whether stores go to the object.
     pub fn is_shared(&self) -> bool {
         self.flags.contains(AreaFlags::SHARED)
+    }
+
+    /// Private memory that can be stored to is promised from then on.
+    pub(crate) fn account(&mut self) {
+        let shared = AreaFlags::SHARED | AreaFlags::NORESERVE;
+        self.accounted |= self.prot.contains(Prot::WRITE) && !self.flags.intersects(shared);
     }
 
     fn is_stack(&self) -> bool {
@@ -101,12 +122,14 @@ impl Page {
     /// What a page so much further in the same area is before it is touched.
     fn further(&self, pages: usize) -> Self {
         let object = self.object.map(|(object, index)| (object, index + pages));
-        Self { object, private: None, loaded: false, ..*self }
+        Self { object, private: None, loaded: false, guard: false, ..*self }
     }
 
     fn continues_in(&self, next: &Self) -> bool {
         let further = self.further(1);
-        further.object == next.object && (self.prot, self.flags) == (next.prot, next.flags)
+        further.object == next.object
+            && (self.prot, self.flags) == (next.prot, next.flags)
+            && self.accounted == next.accounted
     }
 
     /// What is in it.
@@ -121,6 +144,9 @@ impl Page {
     }
 }
 
+/// How memory can be locked.
+const LOCK: AreaFlags = AreaFlags::LOCKED.union(AreaFlags::ONFAULT);
+
 /// Pages from the first to before the second.
 pub type Pages = (u64, u64);
 
@@ -133,6 +159,8 @@ pub struct Memory {
     pub heap: (VirtAddr, VirtAddr),
     /// Most bytes locked.
     pub lock_limit: u64,
+    /// How whatever is mapped from now on is locked.
+    future: AreaFlags,
     /// The machine.
     pub computer: Computer,
 }
@@ -155,17 +183,8 @@ impl Memory {
     /// A process with nothing mapped.
     pub fn new(computer: Computer) -> Self {
         let heap = (VirtAddr(0), VirtAddr(0));
-        Self { pages: BTreeMap::new(), heap, lock_limit: u64::MAX, computer }
-    }
-
-    /// A child.
-    pub fn fork(&self) -> Self {
-        let mut child = self.clone();
-        child.pages.retain(|_, page| !page.flags.contains(AreaFlags::DONTFORK));
-        for page in child.pages.values_mut() {
-            page.flags.remove(AreaFlags::LOCKED);
-        }
-        child
+        let future = AreaFlags::empty();
+        Self { pages: BTreeMap::new(), heap, lock_limit: u64::MAX, future, computer }
     }
 
     /// An object has become as short as `size`: private copies of what lies beyond it are lost.

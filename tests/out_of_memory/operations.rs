@@ -1,5 +1,8 @@
 //! The operations, each with what it may leave behind when it is refused.
 
+use rumpvm::MemoryFlags;
+use rumpvm::shm::{AttachFlags, Caller, PRIVATE, Rank, SegmentFlags};
+
 use super::*;
 
 pub(super) const MAYMOVE: RemapFlags = RemapFlags::MAYMOVE;
@@ -43,6 +46,20 @@ pub(super) fn fill_lists(stage: &Stage<'_>) -> Outcome {
 fn failed_as(told: CallError, result: Result<(), CallError>) -> Outcome {
     const EIO: IoError = IoError(5);
     result.map_err(|error| if error == told { CallError::Io(EIO) } else { error }.into())
+}
+
+const CALLER: Caller<'static> =
+    Caller { uid: 0, gid: 0, groups: &[], rank: Rank::Administrator, pid: 1, now: 0 };
+
+/// Attaches a segment that nobody will find.
+fn attach_new_segment(on: &Stage<'_>) -> Outcome {
+    let (segments, make) = (on.vm.segments(), SegmentFlags::CREATE);
+    let id = segments.get(on.vm, &CALLER, PRIVATE, 3 * PAGE, make, 0o600)?;
+    let flags = AttachFlags::empty();
+    let attached = segments.attach(on.vm, &CALLER, &on.space, id, AWAY, flags);
+    segments.remove(on.vm, &CALLER, id)?;
+    attached?;
+    Ok(())
 }
 
 pub(super) const fn op(
@@ -99,6 +116,81 @@ pub(super) const OPERATIONS: &[Operation] = &[
         refused: Whole,
         prepare: |on| on.protect(ANON + 4 * PAGE, 8, Prot::READ),
         act: |on| on.advise(ANON + 2 * PAGE, 12, DONTNEED),
+    },
+    op("madvise puts guards", Whole, |on| on.advise(ANON + 4 * PAGE, 8, GUARD)),
+    op("madvise puts guards far away", Partly, |on| {
+        // Over the edge of a leaf.
+        let at = AWAY + (1 << 39) + 400 * PAGE;
+        on.map(at, 300, MapFlags::PRIVATE)?;
+        on.advise(at, 300, GUARD)
+    }),
+    op("madvise puts guards on shared memory", Whole, |on| on.advise(SHARED + PAGE, 2, GUARD)),
+    Operation {
+        name: "madvise takes guards away after a fork",
+        refused: Whole,
+        prepare: |on| {
+            on.advise(ANON + 4 * PAGE, 3, GUARD)?;
+            Ok(on.process.fork(on.vm).map(drop)?)
+        },
+        act: |on| on.advise(ANON, 16, UNGUARD),
+    },
+    Operation {
+        name: "madvise throws away around guards after a fork",
+        refused: Whole,
+        prepare: |on| {
+            on.advise(ANON + 4 * PAGE, 1, GUARD)?;
+            on.advise(ANON + 9 * PAGE, 2, GUARD)?;
+            Ok(on.process.fork(on.vm).map(drop)?)
+        },
+        act: |on| on.advise(ANON + PAGE, 14, DONTNEED),
+    },
+    Operation {
+        name: "mremap moves guards",
+        refused: Whole,
+        prepare: |on| on.advise(SHARED + PAGE, 2, GUARD),
+        act: |on| on.remap(SHARED, (4, 4), MAYMOVE | RemapFlags::DONTUNMAP, AWAY),
+    },
+    op("madvise makes a hole", Whole, |on| on.advise(SHARED, 4, REMOVE)),
+    op("madvise makes a hole in a file", Whole, |on| on.advise(SHARED_FILE, 4, REMOVE)),
+    // One area after the other.
+    op("mremap moves several areas", Partly, |on| {
+        on.protect(ANON + 4 * PAGE, 4, Prot::READ)?;
+        on.remap(ANON + 2 * PAGE, (10, 10), MOVE_TO, AWAY)
+    }),
+    op("remap_file_pages", Whole, |on| {
+        let flags = MapFlags::NONBLOCK;
+        Ok(on.space.remap_file_pages(on.vm, SHARED_FILE + PAGE, 2 * PAGE, 0, 1, flags)?)
+    }),
+    op("minherit", Whole, |on| {
+        Ok(on.space.minherit(on.vm, ANON + 4 * PAGE, 8 * PAGE, Inheritance::Zero)?)
+    }),
+    op("reserve", Whole, |on| {
+        Ok(on.space.reserve(on.vm, ANON + 4 * PAGE, 8 * PAGE, MapFlags::FIXED).map(drop)?)
+    }),
+    // What is to be shared can be an object by then.
+    Operation {
+        name: "fork with memory to share",
+        refused: Partly,
+        prepare: |on| {
+            on.space.minherit(on.vm, ANON + 4 * PAGE, 8 * PAGE, Inheritance::Share)?;
+            Ok(on.space.minherit(on.vm, SHARED, 2 * PAGE, Inheritance::Copy)?)
+        },
+        act: |on| Ok(on.process.fork(on.vm).map(drop)?),
+    },
+    op("fork with wiped memory", Partly, |on| {
+        on.advise(ANON + 4 * PAGE, 8, WIPEONFORK)?;
+        Ok(on.process.fork(on.vm).map(drop)?)
+    }),
+    op("mlockall", Partly, |on| Ok(on.space.mlockall(on.vm, LockAllFlags::all())?)),
+    op("mlockall as pages come in", Whole, |on| {
+        let flags = LockAllFlags::CURRENT | LockAllFlags::ONFAULT;
+        Ok(on.space.mlockall(on.vm, flags)?)
+    }),
+    Operation {
+        name: "munlockall",
+        refused: Whole,
+        prepare: |on| Ok(on.space.mlockall(on.vm, LockAllFlags::all())?),
+        act: |on| Ok(on.space.munlockall(on.vm)?),
     },
     op("madvise marks", Whole, |on| on.advise(ANON + 4 * PAGE, 8, DONTFORK)),
     // Locked it is, but not every page is there.
@@ -184,6 +276,30 @@ pub(super) const OPERATIONS: &[Operation] = &[
             assert_eq!(reaped, Some((youngest.pid(), 3)));
             Ok(())
         },
+    },
+    op("a file is cut off behind its first page", Whole, |on| {
+        Ok(on.vm.resize(&on.object_at(PRIVATE_FILE), PAGE)?)
+    }),
+    Operation {
+        name: "a file is cut off whose copies a fork shares",
+        refused: Whole,
+        prepare: |on| Ok(on.process.fork(on.vm).map(drop)?),
+        act: |on| Ok(on.vm.resize(&on.object_at(PRIVATE_FILE), PAGE)?),
+    },
+    op("a file grows", Whole, |on| Ok(on.vm.resize(&on.object_at(SHARED_FILE), 9 * PAGE)?)),
+    op("write to a shared object", Whole, |on| {
+        Ok(on.vm.write_object(&on.object_at(SHARED), 3 * PAGE, &[1; 9]).map(drop)?)
+    }),
+    op("read of a file's object", Whole, |on| {
+        Ok(on.vm.read_object(&on.object_at(SHARED_FILE), 7 * PAGE, &mut [0; 9]).map(drop)?)
+    }),
+    op("memory file", Whole, |on| on.keep(on.vm.memory_file(MemoryFlags::ALLOW_SEALING))),
+    op("a segment is made, attached and removed", Whole, attach_new_segment),
+    Operation {
+        name: "shmdt",
+        refused: Whole,
+        prepare: attach_new_segment,
+        act: |on| Ok(on.vm.segments().detach(on.vm, &CALLER, &on.space, AWAY)?),
     },
     op("open a file", Whole, |on| on.keep(on.vm.open_file(MemoryFile::zeroed(9)))),
     op("shared memory", Whole, |on| on.keep(on.vm.shared_memory(3 * PAGE))),

@@ -184,6 +184,12 @@ impl<F: Format> World<F> {
             44..46 => self.resize_object(),
             46..48 if self.processes.len() < PROCESSES => self.fork(),
             48..50 if self.now > 0 => self.exit(),
+            50..52 => self.advise_list(),
+            // What these leave when they fail half-way is no promise.
+            52..54 if !self.fails => self.lock(),
+            54 => self.remap_file(),
+            55 if !self.fails => self.inherit(),
+            56 if self.chance(4) => self.reserve(),
             50..66 => self.load(),
             66..70 => self.execute(),
             _ => self.store(),

@@ -123,4 +123,19 @@ impl<S: Seam> File for RamFile<S> {
         self.state.lock().syncs += 1;
         if S::fails(Scarce::Io, Location::caller()) { Err(EIO) } else { Ok(()) }
     }
+
+    fn can_punch(&self) -> bool {
+        true
+    }
+
+    fn punch(&self, offset: u64, length: u64) -> Result<(), IoError> {
+        let mut state = self.state.lock();
+        state.writes += 1;
+        if state.fail_writes {
+            return Err(EIO);
+        }
+        let range = offset as usize..(offset + length) as usize;
+        state.bytes.get_mut(range).expect("no hole reaches beyond the end").fill(0);
+        Ok(())
+    }
 }

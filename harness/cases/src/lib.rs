@@ -24,6 +24,8 @@ mod file_private;
 mod file_shared;
 mod fork;
 mod frames;
+mod guard;
+mod inherit;
 mod limits;
 mod madvise;
 mod memory;
@@ -38,7 +40,12 @@ mod munmap;
 mod placement;
 mod pmap;
 mod process;
+mod process_madvise;
+mod remap_file_pages;
+mod remove;
 mod reverse;
+mod seals;
+mod shm;
 mod stack;
 mod tables;
 
@@ -73,7 +80,7 @@ use cases;
 
 /// Every case.
 pub fn all<P: Platform>() -> impl Iterator<Item = Case<P>> {
-    let tables: [Vec<Case<P>>; 27] = [
+    let tables: [Vec<Case<P>>; 34] = [
         frames::table(),
         pmap::table(),
         reverse::table(),
@@ -85,6 +92,8 @@ pub fn all<P: Platform>() -> impl Iterator<Item = Case<P>> {
         file_failures::table(),
         memory::table(),
         cut_off::table(),
+        seals::table(),
+        shm::table(),
         device::table(),
         mmap::table(),
         placement::table(),
@@ -93,6 +102,11 @@ pub fn all<P: Platform>() -> impl Iterator<Item = Case<P>> {
         mremap::table(),
         mremap_move::table(),
         madvise::table(),
+        guard::table(),
+        remove::table(),
+        inherit::table(),
+        process_madvise::table(),
+        remap_file_pages::table(),
         msync::table(),
         mincore::table(),
         mlock::table(),

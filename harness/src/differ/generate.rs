@@ -20,8 +20,11 @@ use super::program::{MOST_LOOKS, Program};
 const STEPS: std::ops::Range<usize> = 30..100;
 /// What may be locked in programs that have a limit: so little that every host allows it.
 const FEW_LOCKED: u64 = 16 * PAGE;
-/// Advice that is tried. What is missing is in the table of `ground` or not settled yet.
-const ADVICE: [i32; 20] = [0, 1, 2, 3, 4, 4, 4, 8, 8, 10, 11, 14, 15, 16, 17, 20, 21, 22, 23, 77];
+/// Advice that is tried, if the host knows it, and one that nobody knows.
+const ADVICE: [i32; 32] = [
+    0, 1, 2, 3, 4, 4, 4, 8, 8, 9, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 18, 19, 20, 21, 22, 23,
+    24, 24, 102, 102, 103, 77,
+];
 
 /// The program of this number.
 pub fn generate(seed: u64, number: u64, processes: u8, ground: &Ground) -> Program {
@@ -125,9 +128,11 @@ impl Dice<'_> {
                 Op::new(now, Call::Msync, &[at, length, flags])
             }
             99..102 => self.on_range(Call::Mincore),
-            102..106 if self.locks => self.on_range(Call::Mlock),
+            102..104 if self.locks => self.on_range(Call::Mlock),
+            104..106 if self.locks => self.lock_more(),
             106..109 if self.locks => self.on_range(Call::Munlock),
-            109..116 => self.truncate(),
+            109..114 => self.truncate(),
+            114..116 => self.remap_file_pages(),
             116..140 => Op::new(now, Call::Load, &[self.word()]),
             140..144 => {
                 let at = self.word() / PAGE * PAGE + FETCHED;
@@ -275,6 +280,27 @@ impl Dice<'_> {
             _ => (3, old, new),
         };
         Op::new(self.now, Call::Mremap, &[at, old, new, flags, to])
+    }
+
+    /// mlock2, mlockall or munlockall. `MCL_CURRENT` is not asked for: it is about all of the host's process.
+    fn lock_more(&mut self) -> Op {
+        let now = self.now;
+        match self.random.random_range(0..8) {
+            0 => Op::new(now, Call::Munlockall, &[]),
+            1 => Op::new(now, Call::Mlockall, &[self.one_of(&[0, 2, 2, 4, 6, 8])]),
+            _ => {
+                let ((at, length), flags) = (self.range(), self.one_of(&[0, 1, 1, 1, 2]));
+                Op::new(now, Call::Mlock2, &[at, length, flags])
+            }
+        }
+    }
+
+    fn remap_file_pages(&mut self) -> Op {
+        let ((at, length), page) = (self.range(), self.random.random_range(0..OBJECT_PAGES));
+        let page = if self.chance(20) { u64::MAX >> 12 } else { page };
+        let (prot, flags) =
+            (self.one_of(&[0, 0, 0, 0, 0, 1]), self.one_of(&[0, 0, 0x1_0000, 0x2000]));
+        Op::new(self.now, Call::RemapFilePages, &[at, length, prot, page, flags])
     }
 
     fn truncate(&mut self) -> Op {

@@ -7,10 +7,10 @@ use std::fs;
 use super::op::{Call, NO_OBJECT, Op, PAGE, WINDOW, address};
 use super::{Failed, Outcome, Program, Voice};
 
-/// Advice that madvise(2) knows by now, and some that no kernel knows.
-const ADVICE: [i32; 28] = [
-    0, 1, 2, 3, 4, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 102, 103,
-    5, 77, -1,
+/// Advice that madvise(2) knows by now, and some that no kernel knows. Not `MADV_COLLAPSE`: superpages are off.
+const ADVICE: [i32; 27] = [
+    0, 1, 2, 3, 4, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 102, 103, 5,
+    77, -1,
 ];
 /// Those of them that no kernel knows.
 const UNKNOWN: [i32; 3] = [5, 77, -1];
@@ -56,14 +56,18 @@ impl Ground {
         Ok(ground)
     }
 
-    /// Which advice the host takes for fresh memory. What it does not know depends on version and settings.
+    /// Which advice the host takes for fresh memory, private or shared. What it does not know depends on version
+    /// and settings.
     fn ask_for_advice(&mut self, linux: &mut dyn Voice) -> Result<(), Failed> {
         for advice in ADVICE {
             let at = address(WINDOW.start);
-            let map = Op::new(0, Call::Mmap, &[at, PAGE, 3, 0x32, NO_OBJECT, 0]);
-            let advise = Op::new(0, Call::Madvise, &[at, PAGE, advice as u32 as u64]);
-            let answer = answer(linux, vec![map, advise])?;
-            if answer != Outcome::Refused(22) || UNKNOWN.contains(&advice) {
+            let mut known = UNKNOWN.contains(&advice);
+            for flags in [0x32, 0x31] {
+                let map = Op::new(0, Call::Mmap, &[at, PAGE, 3, flags, NO_OBJECT, 0]);
+                let advise = Op::new(0, Call::Madvise, &[at, PAGE, advice as u32 as u64]);
+                known |= answer(linux, vec![map, advise])? != Outcome::Refused(22);
+            }
+            if known {
                 self.advice.push(advice);
             } else {
                 self.notes.push(format!("the host does not know advice {advice}: left out"));

@@ -7,9 +7,10 @@ use std::io;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use rumpvm::radix::Slot;
 use rumpvm::{
-    Area, AreaFlags, Backing, CallError, FaultError, Hold, MapFlags, Object, Overcommit, ProtFlags,
-    RemapFlags, Signal, SyncFlags, Vm,
+    Area, AreaFlags, Backing, CallError, CommitPolicy, FaultError, Hold, LockAllFlags, LockFlags,
+    MapFlags, Object, Overcommit, ProtFlags, RemapFlags, Signal, SyncFlags, Vm,
 };
 use rumpvm_arch::{PAGE_SIZE, Prot, VirtAddr, X86_64};
 use rumpvm_hosted::{Hosted, MemoryFile};
@@ -118,9 +119,9 @@ fn perform(vm: &Vm<Home>, program: &Program, ground: &Ground) -> Answers {
     let mut limits = space.limits();
     limits.locked = program.locked.or(ground.most_locked).unwrap_or(u64::MAX);
     limits.lowest = ground.lowest;
-    limits.overcommit =
-        if ground.overcommit == 1 { Overcommit::Always } else { Overcommit::Heuristic };
     space.set_limits(limits);
+    let mode = if ground.overcommit == 1 { Overcommit::Always } else { Overcommit::Heuristic };
+    vm.set_commit_policy(CommitPolicy { mode, ..CommitPolicy::default() });
     let mut answers = Answers::default();
     for op in &program.ops {
         let outcome = match op.call {
@@ -213,8 +214,12 @@ fn one(stage: &Stage<'_>, objects: &Objects, op: &Op) -> Outcome {
             Outcome::Done(_) => of_access(stage.fetch(who, at).map(|()| 0)),
             denied => denied,
         },
-        Call::Mlock2 | Call::Mlockall | Call::Munlockall | Call::RemapFilePages => {
-            Outcome::Refused(38)
+        Call::Mlock2 => of_call(space.mlock2(vm, at, b, LockFlags::from_bits_retain(c as u32))),
+        Call::Mlockall => of_call(space.mlockall(vm, LockAllFlags::from_bits_retain(a as u32))),
+        Call::Munlockall => of_call(space.munlockall(vm)),
+        Call::RemapFilePages => {
+            let flags = MapFlags::from_bits_retain(e as u32);
+            of_call(space.remap_file_pages(vm, at, b, c, d, flags))
         }
         Call::Fork | Call::Exit | Call::Look => Outcome::Unreached,
     }
@@ -316,6 +321,7 @@ fn shown(area: &Area<Home>, objects: [Option<&Named>; 2], at: VirtAddr) -> (Show
         (AreaFlags::HUGEPAGE, Shown::HUGEPAGE),
         (AreaFlags::NOHUGEPAGE, Shown::NOHUGEPAGE),
         (AreaFlags::MERGEABLE, Shown::MERGEABLE),
+        (AreaFlags::WIPEONFORK, Shown::WIPEONFORK),
     ] {
         shown.set(there, area.flags.contains(here));
     }
@@ -337,7 +343,7 @@ fn present(stage: &Stage<'_>, who: u8, at: VirtAddr) -> Present {
     let answer = space.mincore(vm, at, PAGE_SIZE, &mut core);
     let phys = &vm.mmu.phys;
     let pin = phys.epoch.pin();
-    let private = space.amap().get(phys, &pin, at.page()) != rumpvm::radix::Slot::Empty;
+    let private = matches!(space.amap().get(phys, &pin, at.page()), Slot::Page(_));
     let mut present = Present::empty();
     present.set(Present::CORE, answer.is_ok() && core[0] & 1 != 0);
     present.set(Present::PRIVATE, private);

@@ -46,18 +46,20 @@ pub fn tell_rust(program: &Program, difference: &Difference) -> String {
         let what = match op.call {
             // What is in memory may change by looking at bytes, so every page is loaded from.
             Call::Look if step < last && op.arguments[0] & BYTES != 0 => {
-                let at = "VirtAddr(address(page))";
-                format!(
-                    "(0..SEEN as u64).for_each(|page| drop(stage.load_u64({}, {at})))",
-                    op.process
-                )
+                let load = format!("stage.load_u64({}, VirtAddr(address(page)))", op.process);
+                line(format_args!("        for page in 0..SEEN as u64 {{"));
+                line(format_args!("            let _ = {load};\n        }}"));
+                continue;
             }
             Call::Look if step < last => continue,
             Call::Look => look(program, op, difference),
             _ => statement(op),
         };
-        let name = if step == last { "answer" } else { "_" };
-        line(format_args!("        let {name} = {what};"));
+        match op.call {
+            Call::Exit => line(format_args!("        {what};")),
+            _ if step == last => line(format_args!("        let answer = {what};")),
+            _ => line(format_args!("        let _ = {what};")),
+        }
     }
     line(format_args!("        {}", check(&program.ops[last], difference)));
     line(format_args!("        stage.end();"));
@@ -79,7 +81,9 @@ fn imports(program: &Program, difference: &Difference) -> Vec<String> {
     for (used, name) in [
         (has(Call::Mmap), "Backing"),
         (program.locked.is_some(), "Limits"),
-        (has(Call::Mmap), "MapFlags"),
+        (has(Call::Mlockall), "LockAllFlags"),
+        (has(Call::Mlock2), "LockFlags"),
+        (has(Call::Mmap) || has(Call::RemapFilePages), "MapFlags"),
         (has(Call::Mprotect), "ProtFlags"),
         (has(Call::Mremap), "RemapFlags"),
         (matches!(difference.outcome, Outcome::Signal { .. }), "Signal"),
@@ -167,8 +171,14 @@ fn statement(op: &Op) -> String {
         Call::Munmap | Call::Mlock | Call::Munlock => {
             format!("{space}.{}(vm, {at}, {b:#x})", op.call.name())
         }
-        Call::Mlock2 | Call::Mlockall | Call::Munlockall | Call::RemapFilePages => {
-            format!("unreachable!(\"{}\")", op.call.name())
+        Call::Mlock2 => {
+            format!("{space}.mlock2(vm, {at}, {b:#x}, LockFlags::from_bits_retain({c:#x}))")
+        }
+        Call::Mlockall => format!("{space}.mlockall(vm, LockAllFlags::from_bits_retain({a:#x}))"),
+        Call::Munlockall => format!("{space}.munlockall(vm)"),
+        Call::RemapFilePages => {
+            let flags = format!("MapFlags::from_bits_retain({e:#x})");
+            format!("{space}.remap_file_pages(vm, {at}, {b:#x}, {c:#x}, {d:#x}, {flags})")
         }
     }
 }

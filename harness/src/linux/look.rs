@@ -176,9 +176,11 @@ fn resident(look: &mut Look) -> Result<(), Blind> {
         let word = u64::from_le_bytes(bytes);
         let mut present = Present::empty();
         let private = word & (PRESENT | SWAPPED) != 0 && word & OF_FILE == 0;
-        // A page that is shared with other processes cannot be told from the zero page.
-        present.set(Present::PRIVATE, private && word & (EXCLUSIVE | SWAPPED) != 0);
-        present.set(Present::UNTOLD, private && word & (EXCLUSIVE | SWAPPED) == 0);
+        // A page that is shared with other processes cannot be told from the zero page, nor one that was swapped
+        // out from a guard.
+        let sure = word & EXCLUSIVE != 0 && word & SWAPPED == 0;
+        present.set(Present::PRIVATE, private && sure);
+        present.set(Present::UNTOLD, private && !sure);
         present.set(Present::CORE, in_core(address(number as u64))?);
         page.present = present.bits();
     }

@@ -25,7 +25,29 @@ pub(super) fn check<P: Platform>(vm: &Processes<P>, found: &mut Findings) -> Res
         }
     });
     broken?;
-    let mut private = 0;
+    let mut promised = 0;
+    vm.for_each_space(|space| promised += space.promised_bytes() / PAGE_SIZE);
+    vm.objects.for_each(|object| promised += object.promised());
+    let counted = vm.objects.promises().pages();
+    ensure!(promised == counted, "{promised} pages are promised, counted {counted}");
+    let (mut private, mut writers) = (0, BTreeMap::<u64, u64>::new());
+    vm.for_each_space(|space| {
+        let _: ControlFlow<()> = space.areas(vm, |area| {
+            let writes = area.is_shared() && area.max_prot.contains(Prot::WRITE);
+            if let Some(object) = area.object.as_ref().filter(|_| writes) {
+                *writers.entry(object.id()).or_default() += 1;
+            }
+            ControlFlow::Continue(())
+        });
+    });
+    let mut wrong = None;
+    vm.objects.for_each(|object| {
+        let (there, known) = (writers.get(&object.id()).copied().unwrap_or(0), object.writers());
+        if there != known {
+            wrong = Some((object.id(), there, known));
+        }
+    });
+    ensure!(wrong.is_none(), "object, shared areas to store through, known to it: {wrong:?}");
     vm.for_each_space(|space| private += private_areas(vm, space).values().sum::<u64>());
     let listed = found.listed_areas;
     ensure!(private == listed, "{private} private areas of objects, which know of {listed}");
@@ -54,7 +76,8 @@ fn one<P: Platform>(
 
 /// V1 and V3 of `map`, and its counters.
 fn areas<P: Platform>(vm: &Processes<P>, space: &Space<P>) -> Result<(), Broken> {
-    let (mut end, mut count, mut mapped, mut locked) = (VirtAddr(0), 0, 0, 0);
+    let (mut end, mut count) = (VirtAddr(0), 0);
+    let [mut mapped, mut locked, mut data, mut promised] = [0; 4];
     let walked = space.areas(vm, |area| match area_is_sound::<P>(area, end) {
         Ok(()) => {
             end = area.range.end;
@@ -62,6 +85,12 @@ fn areas<P: Platform>(vm: &Processes<P>, space: &Space<P>) -> Result<(), Broken>
             mapped += area.range.length();
             if area.flags.contains(AreaFlags::LOCKED) {
                 locked += area.range.length();
+            }
+            if area.is_data() {
+                data += area.range.length();
+            }
+            if area.accounted {
+                promised += area.range.length();
             }
             ControlFlow::Continue(())
         }
@@ -72,7 +101,8 @@ fn areas<P: Platform>(vm: &Processes<P>, space: &Space<P>) -> Result<(), Broken>
     }
     ensure!(count == space.area_count(), "{count} areas, counted {}", space.area_count());
     let counted = space.counted();
-    ensure!(counted == (mapped, locked), "{mapped} mapped, {locked} locked, counted {counted:?}");
+    let there = [mapped, locked, data, promised];
+    ensure!(counted == there, "mapped, locked, data, promised: {there:?}, counted {counted:?}");
     Ok(())
 }
 
@@ -137,6 +167,15 @@ fn private_pages<P: Platform>(vm: &Processes<P>, space: &Space<P>) -> Result<(),
         fits
     });
     ensure!(stray.is_none(), "private page {stray:?} is in no private area, or no private page");
+    let mut stray = None;
+    space.amap().slots().for_each_slot(&vm.mmu.phys, &pin, (0, u64::MAX), |page, slot| {
+        let at = VirtAddr::of_page(page);
+        let fits =
+            slot != Slot::Guard || (space.areas.get(&pin, at.0).is_some() && space.has_guards());
+        stray = (!fits).then_some(at);
+        fits
+    });
+    ensure!(stray.is_none(), "the guard at {stray:?} is in no area, or nobody looks for it");
     Ok(())
 }
 
@@ -198,7 +237,9 @@ fn leaf_entry<P: Platform>(
         return Err(Broken(format!("{at} is mapped to {entry:?} outside every area")));
     };
     let frame = entry.frame();
-    let private = match space.amap().get(phys, &pin, at.page()) {
+    let there = space.amap().get(phys, &pin, at.page());
+    ensure!(there != Slot::Guard, "{at} is mapped to {entry:?}, and there is a guard");
+    let private = match there {
         Slot::Page(frame) if !area.is_shared() => Some(frame),
         _ => None,
     };
@@ -208,7 +249,7 @@ fn leaf_entry<P: Platform>(
             Some(first) => Some(Frame(first.0 + area.object_index(at.page()) as u32)),
             None => match object.pages().get(phys, &pin, area.object_index(at.page())) {
                 Slot::Page(frame) => Some(frame),
-                Slot::Empty => None,
+                Slot::Empty | Slot::Guard => None,
             },
         },
         (None, None) => Some(phys.zero_page()),

@@ -5,6 +5,7 @@ use rumpvm_platform::Platform;
 
 use super::{Attempt, Step};
 use crate::NoMemory;
+use crate::error::FaultError;
 use crate::object::Resident;
 use crate::phys::{Fresh, PageKind};
 use crate::pmap::Debt;
@@ -36,6 +37,7 @@ impl<P: Platform> Attempt<'_, P> {
                 phys.copy(&fresh, frame);
                 Target::New(fresh, Some(frame), Event::FaultCopy)
             }
+            Slot::Guard => return Ok(Step::Failed(FaultError::Guarded { at: self.at })),
             Slot::Empty if self.area.object.is_none() => {
                 Target::New(phys.alloc_zeroed()?, None, Event::FaultZeroFill)
             }
@@ -66,7 +68,6 @@ impl<P: Platform> Attempt<'_, P> {
                 table.remove(self.at, &mut old);
                 old.pay(mmu, &self.map.pmap);
             }
-            table.enter(self.at, frame, self.area.prot, Some(self.access), debt)?;
             Ok(Some((table, was_there)))
         });
         let (mut table, was_there) = match entered {
@@ -81,12 +82,15 @@ impl<P: Platform> Attempt<'_, P> {
             }
         };
         let event = match target {
-            Target::Own(_) if was_there => Event::FaultReuse,
-            Target::Own(_) => Event::FaultSoft,
+            Target::Own(_) => {
+                table.enter(self.at, frame, self.area.prot, Some(self.access), debt)?;
+                if was_there { Event::FaultReuse } else { Event::FaultSoft }
+            }
             Target::New(fresh, old, event) => {
-                phys.page(frame).index.set(page);
-                phys.page(frame).owner.set(self.map.pmap.id());
-                phys.give(fresh, PageKind::Anon);
+                let record = phys.page(frame);
+                record.index.set(page);
+                record.owner.set(self.map.pmap.id());
+                table.enter_fresh(self.at, fresh, PageKind::Anon, self.area.prot);
                 slots.set(page, Slot::Page(frame));
                 *replaced = old;
                 event
@@ -134,6 +138,9 @@ impl<P: Platform> Attempt<'_, P> {
         let (mmu, phys) = (&self.store.mmu, &self.store.mmu.phys);
         let page = self.at.page();
         let private = self.map.amap.get(phys, self.pin, page);
+        if private == Slot::Guard {
+            return Ok(Step::Failed(FaultError::Guarded { at: self.at }));
+        }
         let common = match (private, &self.area.object) {
             (Slot::Empty, Some(object)) => {
                 let index = self.area.object_index(page);
@@ -159,8 +166,8 @@ impl<P: Platform> Attempt<'_, P> {
         }
         let (frame, event) = match (private, &common) {
             (Slot::Page(frame), _) => (frame, Event::FaultSoft),
-            (Slot::Empty, Some((frame, _))) => (*frame, Event::FaultSoft),
-            (Slot::Empty, None) => (phys.zero_page(), Event::FaultZeroPage),
+            (_, Some((frame, _))) => (*frame, Event::FaultSoft),
+            (_, None) => (phys.zero_page(), Event::FaultZeroPage),
         };
         let prot = self.readable();
         table.enter(self.at, frame, prot, Some(Access::Read), debt)?;

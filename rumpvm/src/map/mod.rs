@@ -19,9 +19,12 @@ mod change;
 mod cut_off;
 mod fork;
 mod generation;
+mod guard;
+mod layout;
 mod limits;
 mod madvise;
 mod mincore;
+mod minherit;
 mod mlock;
 mod mmap;
 mod mprotect;
@@ -30,6 +33,8 @@ mod msync;
 mod munmap;
 mod pkeys;
 mod place;
+mod remap_file_pages;
+mod shmdt;
 mod stack;
 
 use core::ops::ControlFlow;
@@ -38,7 +43,11 @@ use rumpvm_arch::{PAGE_SIZE, VirtAddr, VirtRange};
 use rumpvm_platform::Platform;
 
 pub use area::{Area, AreaFlags};
-pub use limits::{Limits, Overcommit};
+pub use layout::{Direction, Layout, Randomness};
+pub use limits::{Limits, Reserve};
+pub use minherit::Inheritance;
+pub use mlock::{LockAllFlags, LockFlags};
+pub(crate) use mmap::Request;
 pub use mmap::{Backing, MapFlags};
 pub use mprotect::ProtFlags;
 pub use mremap::RemapFlags;
@@ -49,7 +58,7 @@ use crate::error::CallError;
 use crate::object::Registry;
 use crate::pmap::{Mmu, Pmap};
 use crate::sync::tree::Writer;
-use crate::sync::{Mutex, Pin, Tree};
+use crate::sync::{Atomic, Mutex, Ordering, Pin, Tree};
 use crate::{NoMemory, sync};
 use generation::Generation;
 
@@ -67,6 +76,8 @@ pub struct Map<P: Platform> {
     pub(crate) amap: Amap<P>,
     pub(crate) areas: Tree<Area<P>, P>,
     pub(crate) generation: Generation<P>,
+    /// 1 once there was a guard in the amap: who has none never looks for them in shared memory.
+    guards: Atomic<u32, P>,
     state: Mutex<State, P>,
 }
 
@@ -80,6 +91,14 @@ struct State {
     mapped: u64,
     /// Bytes in locked areas.
     locked: u64,
+    /// Bytes of private memory that can be stored to, stacks aside.
+    data: u64,
+    /// Bytes that are promised.
+    promised: u64,
+    /// Where mappings go whose caller does not say.
+    layout: Layout,
+    /// How whatever is mapped from now on is locked: some of [`AreaFlags::LOCK`], by mlockall(2).
+    future: AreaFlags,
     /// It has been taken down.
     ended: bool,
 }
@@ -90,13 +109,24 @@ impl<P: Platform> Map<P> {
         let pmap = Pmap::try_new(mmu)?;
         let (areas, writer) = Tree::new();
         let heap = VirtRange::default();
-        let state =
-            State { writer, heap, limits: Limits::default(), mapped: 0, locked: 0, ended: false };
+        let state = State {
+            writer,
+            heap,
+            limits: Limits::default(),
+            mapped: 0,
+            locked: 0,
+            data: 0,
+            promised: 0,
+            layout: Layout::plain::<P::Format>(),
+            future: AreaFlags::empty(),
+            ended: false,
+        };
         Ok(Self {
             pmap,
             amap: Amap::new(),
             areas,
             generation: Generation::new(),
+            guards: Atomic::new(0),
             state: sync::Mutex::new(&sync::class::MAP, state),
         })
     }
@@ -109,6 +139,12 @@ impl<P: Platform> Map<P> {
     /// The private pages.
     pub fn amap(&self) -> &Amap<P> {
         &self.amap
+    }
+
+    /// Whether there may be guards in the amap. Set before the first one, under the frozen generation.
+    #[inline]
+    pub(crate) fn has_guards(&self) -> bool {
+        self.guards.load(Ordering::Acquire) != 0
     }
 
     /// Calls `f` with every area, in order of address, until it breaks; as of the moment of the call.
@@ -146,6 +182,16 @@ impl<P: Platform> Map<P> {
         self.pmap.tables(&store.mmu, &store.mmu.phys.epoch.pin())
     }
 
+    /// Bytes of private memory that can be stored to, stacks aside.
+    pub fn data_bytes(&self) -> u64 {
+        self.state.lock().data
+    }
+
+    /// Bytes that are promised.
+    pub fn promised_bytes(&self) -> u64 {
+        self.state.lock().promised
+    }
+
     /// The limits of this space.
     pub fn limits(&self) -> Limits {
         self.state.lock().limits
@@ -175,9 +221,9 @@ impl<P: Platform> Map<P> {
     }
 
     /// What the counters say, and what they should say. For checks.
-    pub(crate) fn counted(&self) -> (u64, u64) {
+    pub(crate) fn counted(&self) -> [u64; 4] {
         let state = self.state.lock();
-        (state.mapped, state.locked)
+        [state.mapped, state.locked, state.data, state.promised]
     }
 }
 

@@ -7,6 +7,7 @@ mod error_paths;
 mod foreign_space;
 mod frozen;
 mod handler;
+mod holes;
 mod litter;
 mod noted;
 mod per_cpu;
@@ -37,6 +38,7 @@ pub fn all() -> Vec<Scenario> {
         table_count::table(),
         regions::table(),
         write_out::table(),
+        holes::table(),
         noted::table(),
         cache::table(),
         device::table(),

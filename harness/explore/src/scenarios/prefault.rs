@@ -80,6 +80,15 @@ pub(super) fn table() -> Vec<Scenario> {
                 unshare_under_two_threads,
             )
         },
+        Scenario {
+            settings: three,
+            ..Scenario::new(
+                "unshare-under-a-late-flush",
+                "seed 004, #2137",
+                "a CPU knows the way to a shared table that one side gives up and the other side stores to",
+                unshare_under_a_late_flush,
+            )
+        },
         Scenario::new(
             "unshare-by-two-threads",
             "seed 004, #2137",
@@ -343,6 +352,30 @@ fn unshare_under_two_threads(stage: &Stage) {
         let after = twin.load(FAR).expect("memory");
         assert!(before == 1 || before == 10 && after == 10, "{before}, then {after}");
         assert!(after == 1 || after == 10, "{after} is the child's");
+    });
+    stage.actor(2, "child", move || {
+        child.store(FAR, 20).expect("memory");
+        assert_eq!(child.load(FAR), Ok(20));
+    });
+}
+
+/// As before, but the CPU of the one who loads knows the way to the table from the beginning: all that is left to
+/// happen is that a flush is late.
+fn unshare_under_a_late_flush(stage: &Stage) {
+    let kernel = Kernel::boot(stage);
+    let parent = filled(&kernel, 2);
+    let child = parent.fork().expect("memory");
+    parent.load(FAR + PAGE_SIZE).expect("memory");
+    let twin = parent.twin();
+    kernel.keep(parent.twin());
+    kernel.keep(child.twin());
+    stage.actor(0, "load", move || {
+        let seen = twin.load(FAR).expect("memory");
+        assert!(seen == 1 || seen == 10, "{seen} is the child's");
+    });
+    stage.actor(1, "store", move || {
+        parent.store(FAR, 10).expect("memory");
+        assert_eq!(parent.load(FAR), Ok(10));
     });
     stage.actor(2, "child", move || {
         child.store(FAR, 20).expect("memory");
