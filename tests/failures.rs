@@ -35,8 +35,15 @@ const ONCE_MORE: u64 = 10;
 /// Cases of one format are run by so many threads of the host.
 const CREWS: usize = 2;
 
-/// These hold frames in their hands, and what they hold when they end early is nobody's to end.
-const BY_HAND: &str = "frames";
+/// These hold frames in their hands, and what they hold when they end early is nobody's to end. All of a subject, or
+/// one.
+const BY_HAND: [(&str, &str); 2] = [
+    ("frames", ""),
+    (
+        "pmap",
+        "entering_fresh_frames_ends_at_the_first_page_that_is_mapped_and_takes_no_frame_for_it",
+    ),
+];
 
 /// What fails, and how often.
 #[derive(Clone, Copy, Debug)]
@@ -88,7 +95,10 @@ fn attempt<F: Format>(
         }
         assert!(met, "{what}: nothing failed, and it ended: {ended}");
     }
-    let ended = case.subject != BY_HAND && ending::end(vm, &what);
+    let by_hand = BY_HAND
+        .iter()
+        .any(|(subject, name)| *subject == case.subject && (name.is_empty() || *name == case.name));
+    let ended = !by_hand && ending::end(vm, &what);
     if ended {
         ending::check(vm, &what);
     }
@@ -126,8 +136,9 @@ fn on_one_machine<F: Format>(case: &Case<Hosted<F>>, failing: Failing) -> u64 {
                 let before = records_here();
                 let attempt = attempt(vm, &case, failing, nth);
                 let lost = records_here() - before;
+                // Fewer are left where some had to wait for readers before.
                 assert!(
-                    lost == 0 || !attempt.ended,
+                    lost <= 0 || !attempt.ended,
                     "{}, {failing:?} {nth}: {lost} records",
                     case.name
                 );

@@ -7,6 +7,7 @@ use rumpvm_arch::{PAGE_SIZE, VirtAddr, VirtRange};
 use rumpvm_platform::Platform;
 
 use super::change::{Gone, Use};
+use super::minherit::Made;
 use super::minherit::inherited;
 use super::{Area, AreaFlags, Limits, Map, Store};
 use crate::NoMemory;
@@ -30,14 +31,26 @@ impl<P: Platform> Map<P> {
     /// inherited. Costs a few stores for each 2 MiB. On error the child may have something mapped, and is to be
     /// taken down.
     ///
-    /// Takes the map's lock and the child's, and stops faults of the space for the time. Does not sleep
-    /// otherwise.
+    /// Takes the map's lock and the child's, and stops faults of the space for the time. Sleeps otherwise only
+    /// where memory that is to be shared took the place of a file's last mapping.
     pub(crate) fn fork(&self, store: &Store<P>, child: &Self) -> Result<(), NoMemory> {
+        let mut made = Vec::new();
+        let forked = self.fork_locked(store, child, &mut made);
+        made.into_iter().for_each(|made| made.settle(store));
+        forked
+    }
+
+    fn fork_locked(
+        &self,
+        store: &Store<P>,
+        child: &Self,
+        made: &mut Vec<Made<P>>,
+    ) -> Result<(), NoMemory> {
         let phys = &store.mmu.phys;
         let mut state = self.state.lock();
         let mut given = self.inherited(store)?;
         if given.shares {
-            self.share_marked(store, &mut state)?;
+            self.share_marked(store, &mut state, made)?;
             given = self.inherited(store)?;
         }
         // Held to the end: whoever finds the child through an object that shrinks finds all of it.

@@ -10,12 +10,13 @@ use core::ops::ControlFlow;
 use rumpvm_arch::{PAGE_SIZE, Prot, VirtAddr, VirtRange};
 use rumpvm_platform::Platform;
 
+use super::change::Gone;
 use super::{Area, AreaFlags, Map, MapFlags, State, Store};
 use crate::NoMemory;
 use crate::error::CallError;
 use crate::object::{Object, Purpose, Seals};
 use crate::radix::Slot;
-use crate::sync::{Hold, try_push};
+use crate::sync::{Hold, try_push, try_reserve};
 
 /// What a child gets, with FreeBSD's values.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,6 +42,25 @@ impl Inheritance {
             3 => Self::Zero,
             _ => return Err(CallError::Invalid),
         })
+    }
+}
+
+/// An object that was made of private memory, and what that was before. Its end, if the area was not made after
+/// all, takes locks that come before the map's.
+#[must_use = "the maker is a user of the object until it is settled"]
+pub(super) struct Made<P: Platform> {
+    object: Hold<Object<P>, P>,
+    gone: Gone<P>,
+}
+
+impl<P: Platform> Made<P> {
+    /// Leaves the object to its area. Sleeps where that was not made, or a file was there that loses its last
+    /// user.
+    pub(super) fn settle(self, store: &Store<P>) {
+        self.gone.settle(store);
+        if let Err(error) = store.objects.release(&store.mmu, &self.object) {
+            log::warn!("object {} stays in memory: {error:?}", self.object.id());
+        }
     }
 }
 
@@ -113,9 +133,15 @@ impl<P: Platform> Map<P> {
         self.map_reserved(store, hint, length, flags, area)
     }
 
-    /// Turns private memory that a child is to share into an object, pages and all. With the map's lock
-    /// held; on failure it is as it was, but for areas that are objects by then.
-    pub(super) fn share_marked(&self, store: &Store<P>, state: &mut State) -> Result<(), NoMemory> {
+    /// Turns private memory that a child is to share into objects, pages and all. With the map's lock
+    /// held; on failure it is as it was, but for areas that are objects by then. What goes into `made` has to be
+    /// settled in either case, without the lock.
+    pub(super) fn share_marked(
+        &self,
+        store: &Store<P>,
+        state: &mut State,
+        made: &mut Vec<Made<P>>,
+    ) -> Result<(), NoMemory> {
         let mut marked = Vec::new();
         let pin = store.mmu.phys.epoch.pin();
         let walked = self.areas.visit(&pin, 0, u64::MAX, |area| {
@@ -130,23 +156,18 @@ impl<P: Platform> Map<P> {
         if let ControlFlow::Break(error) = walked {
             return Err(error);
         }
-        marked.into_iter().try_for_each(|range| self.share_area(store, state, range))
-    }
-
-    fn share_area(
-        &self,
-        store: &Store<P>,
-        state: &mut State,
-        range: VirtRange,
-    ) -> Result<(), NoMemory> {
-        let object =
-            store.objects.memory(Purpose::Mapping, range.length(), Seals::empty(), None)?;
-        let shared = self.share_as(store, state, range, &object);
-        // The area, if it was made, is the user now.
-        if let Err(error) = store.objects.release(&store.mmu, &object) {
-            log::warn!("object {} stays in memory: {error:?}", object.id());
-        }
-        shared
+        try_reserve::<_, P>(made, marked.len())?;
+        marked.into_iter().try_for_each(|range| {
+            let (purpose, seals) = (Purpose::Mapping, Seals::empty());
+            let object = store.objects.memory(purpose, range.length(), seals, None)?;
+            let shared = self.share_as(store, state, range, &object);
+            let (gone, shared) = match shared {
+                Ok(gone) => (gone, Ok(())),
+                Err(error) => (Gone::none(), Err(error)),
+            };
+            made.push(Made { object, gone });
+            shared
+        })
     }
 
     fn share_as(
@@ -155,7 +176,7 @@ impl<P: Platform> Map<P> {
         state: &mut State,
         range: VirtRange,
         object: &Hold<Object<P>, P>,
-    ) -> Result<(), NoMemory> {
+    ) -> Result<Gone<P>, NoMemory> {
         let spares = self.amap.spares(&store.mmu.phys, range)?;
         self.own_guards(store, range)?;
         // No store passes by while pages are copied: faults wait, and nothing is mapped.
@@ -171,7 +192,7 @@ impl<P: Platform> Map<P> {
         }
         let mut new = Vec::new();
         let pin = store.mmu.phys.epoch.pin();
-        let Some(area) = self.areas.get(&pin, range.start.0) else { return Ok(()) };
+        let Some(area) = self.areas.get(&pin, range.start.0) else { return Ok(Gone::none()) };
         let mut area = area.part(range);
         drop(pin);
         // An object has a size, so what was a stack does not grow any more.
@@ -184,8 +205,7 @@ impl<P: Platform> Map<P> {
         let gone = change.commit(store);
         self.drop_pages_but_guards(store, range, spares);
         drop(frozen);
-        gone.settle(store);
-        Ok(())
+        Ok(gone)
     }
 
     fn next_page(&self, store: &Store<P>, range: VirtRange) -> Option<u64> {
