@@ -15,6 +15,9 @@ impl Memory {
         let marked = areas.iter().filter(|(_, page)| is_marked(page));
         let marked: Vec<Pages> = marked.map(|(pages, _)| *pages).collect();
         marked.into_iter().for_each(|pages| self.become_object(objects, pages));
+        // Page tables are shared: what one of them loads from now on, the other has as well.
+        let zeros = |page: &&mut Page| page.object.is_none() && page.private.is_none();
+        self.pages.values_mut().filter(zeros).for_each(|page| page.loaded = true);
         let mut child = self.clone();
         child.future = AreaFlags::empty();
         child.pages.retain(|_, page| !page.flags.contains(AreaFlags::DONTFORK));
@@ -24,9 +27,12 @@ impl Memory {
                 page.flags.remove(AreaFlags::SHARED);
                 (page.object, page.private) = (None, None);
                 (page.loaded, page.guard) = (false, false);
+                // What was shared is the child's own from here on.
+                page.account();
             } else if page.flags.contains(AreaFlags::INHERIT) {
                 page.flags.remove(AreaFlags::SHARED | AreaFlags::INHERIT);
                 page.guard = false;
+                page.account();
             }
         }
         child

@@ -81,9 +81,10 @@ pub struct Page {
     pub object: Option<(usize, usize)>,
     /// The private copy, once there is one.
     pub private: Option<Vec<u8>>,
-    /// It is, or was, private memory that can be stored to: promised.
+    /// It is, or was, private memory that can be stored to: promised, unless that was taken back.
     pub accounted: bool,
-    /// It was loaded from. Whether a page of zeros counts as being in memory from then on is no promise.
+    /// It was loaded from, or may have been by a parent or child. Whether a page of zeros counts as being in memory
+    /// from then on is no promise.
     loaded: bool,
     /// Nothing may touch it.
     guard: bool,

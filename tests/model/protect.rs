@@ -3,7 +3,7 @@
 use rumpvm::{AreaFlags, CallError, ProtFlags};
 use rumpvm_arch::{Prot, VirtAddr};
 
-use super::{Contents, Memory, whole_pages};
+use super::{Contents, Memory, Page, Pages, whole_pages};
 
 impl Memory {
     /// mprotect(2).
@@ -40,6 +40,9 @@ impl Memory {
         let prefix = self.prefix((first, end));
         let prot = flags.rights();
         let mut fill = vec![];
+        if !prot.contains(Prot::WRITE) {
+            self.take_promises_back(prefix, prot);
+        }
         for (number, page) in self.pages.range_mut(prefix.0..prefix.1) {
             let gains = prot.contains(Prot::WRITE) && !page.prot.contains(Prot::WRITE);
             if gains && page.is_filled() && !page.is_shared() {
@@ -56,6 +59,20 @@ impl Memory {
             self.populate(objects, (run[0].0, run[run.len() - 1].0 + 1));
         }
         self.answer((first, end))
+    }
+
+    /// Anonymous memory in areas that nobody has touched needs no promise when it cannot be stored to.
+    fn take_promises_back(&mut self, (first, end): Pages, prot: Prot) {
+        let untouched =
+            |page: &Page| page.object.is_none() && page.private.is_none() && !page.guard;
+        let areas: Vec<Pages> = self.areas().into_iter().map(|(pages, _)| pages).collect();
+        for area in areas.into_iter().filter(|area| area.0 < end && first < area.1) {
+            if self.in_range(area).all(|(_, page)| untouched(page)) {
+                self.change((area.0.max(first), area.1.min(end)), |page| {
+                    page.accounted &= page.prot == prot;
+                });
+            }
+        }
     }
 
     /// pkey_mprotect(2) of a machine without keys.

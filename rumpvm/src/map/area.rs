@@ -65,7 +65,7 @@ pub struct Area<P: Platform> {
     /// Where the pages come from that are not private yet; none for anonymous memory.
     pub object: Option<Hold<Object<P>, P>>,
     /// Its pages are promised: it is, or was, private memory that can be stored to. Set when it is made part of
-    /// the map.
+    /// the map; mprotect(2) takes it back from anonymous memory without private pages.
     pub accounted: bool,
     /// Byte of the object at `range.start`; a multiple of the page size.
     pub offset: u64,

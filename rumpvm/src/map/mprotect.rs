@@ -103,7 +103,9 @@ impl<P: Platform> Map<P> {
             let rewritten = self.rewrite(store, &mut state, allowed, |area| {
                 // As on FreeBSD, reserved addresses are passed over.
                 let reserved = area.flags.contains(AreaFlags::RESERVED);
-                area.prot = if reserved { Prot::empty() } else { prot };
+                let prot = if reserved { Prot::empty() } else { prot };
+                area.accounted &= area.prot == prot || self.keeps_promise(store, area, prot);
+                area.prot = prot;
             });
             let gone = rewritten.inspect_err(|_| fill.clear())?;
             let mut debt = Debt::new();
@@ -119,6 +121,18 @@ impl<P: Platform> Map<P> {
             (false, true) => Ok(()),
             (false, false) => Err(CallError::Unmapped),
         }
+    }
+
+    /// Whether `part` of an area stays promised with `prot`. What cannot be stored to needs no promise, but only of
+    /// anonymous memory that nobody has touched is it known that none was used; as on Linux, of the whole area
+    /// that `part` is cut from. That memory was touched and given up since is not remembered.
+    fn keeps_promise(&self, store: &Store<P>, part: &Area<P>, prot: Prot) -> bool {
+        if !part.accounted || prot.contains(Prot::WRITE) || part.object.is_some() {
+            return true;
+        }
+        let pin = store.mmu.phys.epoch.pin();
+        let whole = self.areas.get(&pin, part.range.start.0).map_or(part.range, |area| area.range);
+        self.amap.next(&store.mmu.phys, &pin, whole, |_| true).is_some()
     }
 
     /// `range`, or with `GROWSDOWN` what lies between the start of the first area in it and its end. That
