@@ -17,6 +17,7 @@ cases! {
     promises_are_counted_and_kept_below_the_limit,
     reserves_are_kept_from_who_may_not_use_them,
     the_data_limit_counts_private_memory_that_can_be_stored_to,
+    the_data_limit_holds_for_what_moves_as_well,
     the_lowest_address_cannot_be_mapped,
     what_grows_may_reach_the_address_space_limit_and_not_pass_it,
     a_space_above_its_limits_may_still_replace_what_it_has,
@@ -152,6 +153,19 @@ fn the_data_limit_counts_private_memory_that_can_be_stored_to<P: Platform>(vm: &
     assert_eq!(refused, Err(CallError::NoMemory));
     program.unmap(BASE, 1);
     program.protect(text, 1, Prot::RW);
+}
+
+fn the_data_limit_holds_for_what_moves_as_well<P: Platform>(vm: &Vm<P>) {
+    let program = Program::new(vm);
+    program.map_at(BASE, 4);
+    program.map_at(BASE + 4 * PAGE, 4);
+    program.set_limits(Limits { data: 9 * PAGE, ..Limits::default() });
+    let moves = RemapFlags::MAYMOVE;
+    let remap = |length, flags| program.mremap(vm, BASE, 4 * PAGE, length, flags, VirtAddr(0));
+    assert_eq!(remap(6 * PAGE, moves), Err(CallError::NoMemory));
+    assert_eq!(remap(4 * PAGE, moves | RemapFlags::DONTUNMAP), Err(CallError::NoMemory));
+    assert_eq!(program.data_bytes(), 8 * PAGE);
+    assert!(remap(5 * PAGE, moves).is_ok());
 }
 
 fn the_lowest_address_cannot_be_mapped<P: Platform>(vm: &Vm<P>) {

@@ -13,6 +13,7 @@ cases! {
     stores_cannot_be_sealed_off_while_a_mapping_allows_them,
     where_stores_are_sealed_off_only_loads_can_be_mapped,
     a_mapping_from_before_a_seal_on_the_future_keeps_its_rights,
+    seals_on_stores_forbid_holes_and_new_places_for_pages,
     sealing_is_sealed_last,
     the_seal_on_execution_of_an_executable_file_implies_the_others,
     what_is_written_is_seen_in_mappings_and_read_again,
@@ -119,6 +120,26 @@ fn a_mapping_from_before_a_seal_on_the_future_keeps_its_rights<P: Platform>(vm: 
     program.protect(BASE, 1, Prot::RW);
     program.set(BASE, 3);
     assert_eq!(vm.add_seals(&file, Seals::WRITE), Err(CallError::Busy));
+    vm.close(&file).unwrap();
+}
+
+fn seals_on_stores_forbid_holes_and_new_places_for_pages<P: Platform>(vm: &Vm<P>) {
+    let program = Program::new(vm);
+    let file = vm.memory_file(MemoryFlags::ALLOW_SEALING).unwrap();
+    vm.resize(&file, 4 * PAGE).unwrap();
+    let (writer, reader) = (BASE, BASE + 16 * PAGE);
+    for (at, prot) in [(writer, Prot::RW), (reader, Prot::READ)] {
+        let (flags, backing) = (SHARED | MapFlags::FIXED, Backing::Object(&file));
+        program.mmap(vm, at, 8 * PAGE, prot, flags, backing, 0).unwrap();
+    }
+    vm.add_seals(&file, Seals::FUTURE_WRITE).unwrap();
+    // Beyond the end as well.
+    for at in [writer, writer + 6 * PAGE, reader] {
+        assert_eq!(program.madvise(vm, at, PAGE, 9), Err(CallError::NotPermitted));
+    }
+    let remap = |at| program.remap_file_pages(vm, at, PAGE, 0, 2, MapFlags::empty());
+    assert_eq!((remap(writer), remap(reader)), (Err(CallError::NotPermitted), Ok(())));
+    assert_eq!(program.mprotect(vm, reader, PAGE, Prot::RW), Err(CallError::Denied));
     vm.close(&file).unwrap();
 }
 

@@ -3,8 +3,9 @@
 //! A row says what is not compared, or not tried, and the code beside it is all that knows of it.
 
 use super::answer::{Outcome, PageSeen, Shown};
-use super::op::{Call, Op, PAGE};
+use super::op::{Call, LIMIT_MAPPED, Op, PAGE};
 
+const ENOMEM: i32 = 12;
 const EFAULT: i32 = 14;
 const EINVAL: i32 = 22;
 /// `MADV_PAGEOUT`.
@@ -66,7 +67,15 @@ pub const TABLE: &[ByDesign] = &[
     },
     ByDesign {
         what: "mremap of several areas at once",
-        reason: "since Linux 6.17, and only if nothing is resized: such moves are of one page",
+        reason: "since Linux 6.17, and only if nothing is resized: on older hosts such moves are of one page",
+    },
+    ByDesign {
+        what: "RLIMIT_AS and RLIMIT_DATA in one program",
+        reason: "Linux lets mprotect pass the second, area by area, where the first leaves no room for as much again; we let nothing pass",
+    },
+    ByDesign {
+        what: "how far mprotect got when it was refused for want of data (RLIMIT_DATA)",
+        reason: "Linux changes the areas before the one that is too much, we none: what follows in such a program is not compared",
     },
     ByDesign {
         what: "superpages",
@@ -85,9 +94,20 @@ pub(super) fn ends(op: &Op, linux: Outcome, ours: Outcome) -> bool {
     several && linux == Outcome::Refused(EFAULT) && ours != Outcome::Refused(EINVAL)
 }
 
+/// Whether what comes after this step, the last of `ops`, is not compared although both sides refused it alike.
+pub(super) fn leaves_open(ops: &[Op], outcome: Outcome) -> bool {
+    let limited = |op: &Op| op.call == Call::Limit && op.arguments[0] != LIMIT_MAPPED;
+    let refused = outcome == Outcome::Refused(ENOMEM);
+    refused && ops.last().is_some_and(|op| op.call == Call::Mprotect) && ops.iter().any(limited)
+}
+
 /// Whether what is in memory means nothing in this program: it asked for pages to go.
 pub(super) fn presence_is_open(ops: &[Op]) -> bool {
-    ops.iter().any(|op| op.call == Call::Madvise && op.arguments[2] as i32 == PAGEOUT)
+    ops.iter().any(|op| match op.call {
+        Call::Madvise => op.arguments[2] as i32 == PAGEOUT,
+        Call::ProcessMadvise => op.arguments[4] as i32 == PAGEOUT,
+        _ => false,
+    })
 }
 
 /// Whether two pages have the same area, but for what the table excuses.

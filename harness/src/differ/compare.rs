@@ -48,6 +48,9 @@ pub fn compare(program: &Program, linux: &Answers, ours: &Answers) -> Option<Dif
             let (linux, ours) = (theirs.to_string(), mine.to_string());
             return Some(Difference { step, linux, ours, outcome: theirs, page: None, part: 0 });
         }
+        if by_design::leaves_open(&program.ops[..=step], mine) {
+            return None;
+        }
         if op.call == Call::Look {
             let (theirs, mine) = looks.next()?;
             if let Some(difference) = looked(step, op, presence, theirs, mine) {

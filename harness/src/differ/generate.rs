@@ -11,8 +11,8 @@ use rand::{RngExt, SeedableRng};
 
 use super::Ground;
 use super::op::{
-    AREAS, BYTES, Call, FETCHED, FILE, FREE, MEMORY, NO_OBJECT, OBJECT_PAGES, Op, PAGE, RESIDENT,
-    WINDOW, address,
+    AREAS, BYTES, Call, FETCHED, FILE, FREE, LIMIT_MAPPED, MEMORY, NO_OBJECT, OBJECT_PAGES, Op,
+    PAGE, RESIDENT, WINDOW, address,
 };
 use super::program::{MOST_LOOKS, Program};
 
@@ -39,6 +39,7 @@ pub fn generate(seed: u64, number: u64, processes: u8, ground: &Ground) -> Progr
         now: 0,
         stored: 0,
         locks: false,
+        limits: LIMIT_MAPPED,
         grows: false,
         stacks: 0,
     };
@@ -56,6 +57,8 @@ struct Dice<'g> {
     stored: u64,
     /// Whether anything is locked; if not, mappings are left behind by `MREMAP_DONTUNMAP`.
     locks: bool,
+    /// What a program limits, if anything.
+    limits: u64,
     /// Whether `PROT_GROWSDOWN` is used: then there is one stack, and it gets no holes.
     grows: bool,
     stacks: u32,
@@ -66,6 +69,7 @@ impl Dice<'_> {
         let locked = self.locked();
         self.locks = self.chance(2);
         self.grows = self.chance(4);
+        self.limits = self.random.random_range(0..2);
         let processes = self.random.random_range(1..=processes);
         let mut ops = Vec::new();
         for _ in 0..self.random.random_range(STEPS) {
@@ -118,6 +122,11 @@ impl Dice<'_> {
             60..76 if !self.grows => self.mremap(),
             76..96 => {
                 let ((at, length), advice) = (self.range(), self.advice());
+                if self.ground.advises_itself && self.chance(8) && advice != FREE {
+                    let (next, more) = self.range();
+                    let ranges = [at, length, next, more, advice as u32 as u64];
+                    return Op::new(now, Call::ProcessMadvise, &ranges);
+                }
                 // Up to which page `MADV_FREE` got cannot be seen: one page at a time.
                 let length = if advice == FREE { PAGE } else { length };
                 Op::new(now, Call::Madvise, &[at, length, advice as u32 as u64])
@@ -131,7 +140,8 @@ impl Dice<'_> {
             102..104 if self.locks => self.on_range(Call::Mlock),
             104..106 if self.locks => self.lock_more(),
             106..109 if self.locks => self.on_range(Call::Munlock),
-            109..114 => self.truncate(),
+            109..113 => self.truncate(),
+            113 => self.seal_or_limit(),
             114..116 => self.remap_file_pages(),
             116..140 => Op::new(now, Call::Load, &[self.word()]),
             140..144 => {
@@ -271,10 +281,11 @@ impl Dice<'_> {
             4..6 => (1, old, fits(new)),
             // What is to be mapped once more is not to be replaced by it.
             6 if !(to..to.saturating_add(new)).contains(&at) => (3, 0, new),
-            // Several areas at once are moved by the latest kernels alone.
             7..10 if !self.locks => (7, PAGE, PAGE),
             10 if !self.locks => (5, old, old),
             11 => (self.one_of(&[2, 4, 6, 8, 9]), old, new),
+            12 if self.ground.moves_several && old < 1 << 47 => (3, old, old),
+            // Several areas at once are moved by the latest kernels alone.
             _ if old.div_ceil(PAGE) == new.div_ceil(PAGE) => (3, PAGE, PAGE),
             _ if old > 1 << 47 => (1, old, fits(new)),
             _ => (3, old, new),
@@ -308,6 +319,16 @@ impl Dice<'_> {
         let pages = self.random.random_range(0..OBJECT_PAGES + 4);
         let rest = self.one_of(&[0, 0, 0x80, 0x800, 0xff8]);
         Op::new(self.now, Call::Truncate, &[object, pages * PAGE + rest])
+    }
+
+    /// Seals that go with one another, or how much more may be mapped.
+    fn seal_or_limit(&mut self) -> Op {
+        if self.chance(2) {
+            let seals = self.one_of(&[1, 2, 2, 4, 4, 6, 8, 8, 16, 16, 32, 0, 64]);
+            return Op::new(self.now, Call::AddSeals, &[seals]);
+        }
+        let pages = self.one_of(&[0, 1, 4, 8, 16, 32]);
+        Op::new(self.now, Call::Limit, &[self.limits, pages * PAGE])
     }
 
     fn fork(&mut self, processes: u8) -> Op {

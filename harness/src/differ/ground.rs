@@ -30,6 +30,10 @@ pub struct Ground {
     pub advice: Vec<i32>,
     /// Whether a page that may only be executed cannot be loaded from.
     pub execute_only: bool,
+    /// Whether `mremap` moves several areas at once.
+    pub moves_several: bool,
+    /// Whether a process may give itself any advice by process_madvise(2).
+    pub advises_itself: bool,
     /// What is left out, and why.
     pub notes: Vec<String>,
 }
@@ -46,6 +50,7 @@ impl Ground {
         };
         ground.ask_for_advice(linux)?;
         ground.ask_for_execute_only(linux)?;
+        ground.ask_for_several(linux)?;
         if let Some(most) = ground.most_locked {
             let note = format!(
                 "at most {} KiB may be locked here: every program has that limit",
@@ -83,6 +88,29 @@ impl Ground {
         self.execute_only = matches!(answer(linux, vec![map, load])?, Outcome::Signal { .. });
         if self.execute_only {
             let note = "the host has protection keys, by which PROT_EXEC alone cannot be loaded from: left out";
+            self.notes.push(note.into());
+        }
+        Ok(())
+    }
+}
+
+impl Ground {
+    /// What only the latest kernels do with several areas or ranges at once.
+    fn ask_for_several(&mut self, linux: &mut dyn Voice) -> Result<(), Failed> {
+        let (at, to) = (address(WINDOW.start), address(WINDOW.start + 8));
+        let first = Op::new(0, Call::Mmap, &[at, PAGE, 3, 0x32, NO_OBJECT, 0]);
+        let second = Op::new(0, Call::Mmap, &[at + PAGE, PAGE, 1, 0x32, NO_OBJECT, 0]);
+        let remap = Op::new(0, Call::Mremap, &[at, 2 * PAGE, 2 * PAGE, 3, to]);
+        let moved = answer(linux, vec![first, second, remap])?;
+        self.moves_several = matches!(moved, Outcome::Done(_));
+        if !self.moves_several {
+            self.notes.push("the host moves one area at a time: moves are of one page".into());
+        }
+        let advise = Op::new(0, Call::ProcessMadvise, &[at, PAGE, at + PAGE, PAGE, 4]);
+        let advised = answer(linux, vec![first, second, advise])?;
+        self.advises_itself = matches!(advised, Outcome::Done(_));
+        if !self.advises_itself {
+            let note = "process_madvise takes few advices here: left out";
             self.notes.push(note.into());
         }
         Ok(())

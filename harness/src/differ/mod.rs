@@ -31,8 +31,9 @@ pub use generate::generate;
 pub use ground::Ground;
 pub use hunt::{Found, Hunt, Settings, Voices, hunt, one};
 pub use op::{
-    AREAS, BYTES, Call, DONTNEED, FETCHED, FILE, FREE, MEMORY, NO_OBJECT, NOP, OBJECT_PAGES, Op,
-    PAGE, RESIDENT, Role, SEEN, SEEN_BASE, SEEN_END, STORED, WINDOW, address, file_byte,
+    AREAS, BYTES, Call, DONTNEED, FETCHED, FILE, FREE, LIMIT_MAPPED, MEMORY, NO_OBJECT, NOP,
+    OBJECT_PAGES, Op, PAGE, RESIDENT, Role, SEEN, SEEN_BASE, SEEN_END, STORED, WINDOW, address,
+    file_byte,
 };
 pub use ours::{Ours, page_told};
 pub use program::{MOST_LOOKS, MOST_OPS, MOST_PROCESSES, Program};

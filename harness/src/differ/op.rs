@@ -39,6 +39,8 @@ pub const STORED: u64 = 64;
 pub const FETCHED: u64 = 128;
 /// `MADV_FREE`: when the pages go is left open. Both voices have them go at once, by [`DONTNEED`].
 pub const FREE: i32 = 8;
+/// [`Call::Limit`] of the bytes mapped (`RLIMIT_AS`); any other number is of data (`RLIMIT_DATA`).
+pub const LIMIT_MAPPED: u64 = 0;
 /// `MADV_DONTNEED`.
 pub const DONTNEED: i32 = 4;
 
@@ -77,6 +79,12 @@ pub enum Call {
     RemapFilePages,
     /// ftruncate(2).
     Truncate,
+    /// fcntl(2) with `F_ADD_SEALS`, for the memory with a name.
+    AddSeals,
+    /// setrlimit(2) of `RLIMIT_AS` or `RLIMIT_DATA`, to so many bytes more than there are.
+    Limit,
+    /// process_madvise(2) of two ranges, on oneself.
+    ProcessMadvise,
     /// A load of eight bytes.
     Load,
     /// A store of eight bytes.
@@ -118,7 +126,7 @@ use Role::{Address, Choice, Flags, Length, Object, Offset, Process, Prot, Value}
 
 impl Call {
     /// Every call, its name, and what its arguments are.
-    pub const ALL: [(Self, &'static str, &'static [Role]); 20] = [
+    pub const ALL: [(Self, &'static str, &'static [Role]); 23] = [
         (Self::Mmap, "mmap", &[Address, Length, Prot, Flags, Object, Offset]),
         (Self::Munmap, "munmap", &[Address, Length]),
         (Self::Mprotect, "mprotect", &[Address, Length, Prot]),
@@ -133,6 +141,9 @@ impl Call {
         (Self::Munlockall, "munlockall", &[]),
         (Self::RemapFilePages, "remap_file_pages", &[Address, Length, Prot, Value, Flags]),
         (Self::Truncate, "ftruncate", &[Object, Offset]),
+        (Self::AddSeals, "add_seals", &[Flags]),
+        (Self::Limit, "limit", &[Choice, Length]),
+        (Self::ProcessMadvise, "process_madvise", &[Address, Length, Address, Length, Choice]),
         (Self::Load, "load", &[Address]),
         (Self::Store, "store", &[Address, Value]),
         (Self::Fetch, "fetch", &[Address]),

@@ -9,8 +9,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rumpvm::radix::Slot;
 use rumpvm::{
-    Area, AreaFlags, Backing, CallError, CommitPolicy, FaultError, Hold, LockAllFlags, LockFlags,
-    MapFlags, Object, Overcommit, ProtFlags, RemapFlags, Signal, SyncFlags, Vm,
+    Advised, Area, AreaFlags, Backing, CallError, CommitPolicy, FaultError, Hold, LockAllFlags,
+    LockFlags, MapFlags, Object, Overcommit, ProtFlags, RemapFlags, Seals, Signal, SyncFlags, Vm,
 };
 use rumpvm_arch::{PAGE_SIZE, Prot, VirtAddr, X86_64};
 use rumpvm_hosted::{Hosted, MemoryFile};
@@ -18,8 +18,8 @@ use rumpvm_hosted::{Hosted, MemoryFile};
 use super::answer::{self, Answers, Look, Outcome, PageSeen, Present, Shown};
 use super::compare::told;
 use super::op::{
-    AREAS, BYTES, Call, DONTNEED, FILE, FREE, MEMORY, OBJECT_PAGES, Op, PAGE, RESIDENT, SEEN,
-    SEEN_BASE, SEEN_END, address, file_byte,
+    AREAS, BYTES, Call, DONTNEED, FILE, FREE, LIMIT_MAPPED, MEMORY, OBJECT_PAGES, Op, PAGE,
+    RESIDENT, SEEN, SEEN_BASE, SEEN_END, address, file_byte,
 };
 use super::program::Program;
 use super::puppet::Stage;
@@ -208,6 +208,26 @@ fn one(stage: &Stage<'_>, objects: &Objects, op: &Op) -> Outcome {
             Some(object) => of_call(vm.resize(object, b)),
             None => Outcome::Refused(9),
         },
+        Call::AddSeals => match objects.get(MEMORY) {
+            Some(object) => of_call(vm.add_seals(object, Seals::from_bits_retain(a as u32))),
+            None => Outcome::Refused(9),
+        },
+        Call::Limit => {
+            let mut limits = space.limits();
+            match a {
+                LIMIT_MAPPED => limits.address_space = space.mapped_bytes().saturating_add(b),
+                _ => limits.data = space.data_bytes().saturating_add(b),
+            }
+            space.set_limits(limits);
+            Outcome::Done(0)
+        }
+        Call::ProcessMadvise => {
+            let ranges = [(at, b), (VirtAddr(c), d)];
+            match space.process_madvise(vm, &ranges, e as i32, 0, Advised::Own) {
+                Ok(bytes) => Outcome::Done(bytes),
+                Err(error) => Outcome::Refused(error.errno()),
+            }
+        }
         Call::Load => of_access(stage.load_u64(who, at)),
         Call::Store => of_access(stage.store_u64(who, at, b).map(|()| 0)),
         Call::Fetch => match of_access(stage.load_u64(who, at)) {

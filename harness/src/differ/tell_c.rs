@@ -66,6 +66,11 @@ fn statement(op: &Op) -> String {
         ),
         Call::Mincore => called("mincore", format!("{a:#x}UL, {b:#x}UL, vector")),
         Call::Truncate => called("ftruncate", format!("{}, {b:#x}UL", object(a))),
+        Call::AddSeals => format!("call(\"add_seals\", SYS_fcntl, memory, F_ADD_SEALS, {a:#x});"),
+        Call::Limit => format!("limit({a}, {b:#x}UL);"),
+        Call::ProcessMadvise => {
+            format!("madvise_me({a:#x}UL, {b:#x}UL, {c:#x}UL, {d:#x}UL, {});", e as i32)
+        }
         Call::Load => format!("load({a:#x}UL);"),
         Call::Store => format!("store({a:#x}UL, {b:#x}UL);"),
         Call::Fetch => format!("fetch({a:#x}UL);"),

@@ -1,5 +1,6 @@
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -10,6 +11,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <ucontext.h>
 #include <unistd.h>
@@ -90,6 +92,26 @@ static inline long answered(const char *name, long value) {
 static inline void place(unsigned long length, long at) {
     if (at != -1 && ((unsigned long)at < FIRST || (unsigned long)at >= END))
         munmap((void *)at, length); /* a place of the kernel's choice */
+}
+
+static inline void limit(int which, unsigned long more) {
+    char line[256];
+    unsigned long kib = 0;
+    FILE *status = fopen("/proc/self/status", "r");
+    while (status && fgets(line, sizeof line, status))
+        if (sscanf(line, which ? "VmData: %lu" : "VmSize: %lu", &kib) == 1)
+            break;
+    if (status)
+        fclose(status);
+    struct rlimit both = {(kib << 10) + more, RLIM_INFINITY};
+    call("limit", SYS_prlimit64, 0, which ? RLIMIT_DATA : RLIMIT_AS, &both, 0);
+}
+
+static inline void madvise_me(unsigned long at, unsigned long length, unsigned long next, unsigned long more, int advice) {
+    struct iovec ranges[2] = {{(void *)at, length}, {(void *)next, more}};
+    int process = syscall(SYS_pidfd_open, getpid(), 0);
+    call("process_madvise", SYS_process_madvise, process, ranges, 2, advice, 0);
+    close(process);
 }
 
 static inline void load(unsigned long at) {

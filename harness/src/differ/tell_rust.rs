@@ -4,7 +4,7 @@
 
 use std::fmt::Write;
 
-use super::op::{BYTES, Call, DONTNEED, FILE, FREE, MEMORY, NO_OBJECT, Op, address};
+use super::op::{BYTES, Call, DONTNEED, FILE, FREE, LIMIT_MAPPED, MEMORY, NO_OBJECT, Op, address};
 use super::{Difference, Outcome, Program};
 
 /// The program as a test.
@@ -72,6 +72,7 @@ fn uses(program: &Program, object: u64) -> bool {
     program.ops.iter().any(|op| match op.call {
         Call::Mmap => op.arguments[4] == object && op.arguments[3] & 0x20 == 0,
         Call::Truncate => op.arguments[0] == object,
+        Call::AddSeals => object == MEMORY,
         _ => false,
     })
 }
@@ -80,13 +81,15 @@ fn imports(program: &Program, difference: &Difference) -> Vec<String> {
     let has = |call: Call| program.ops.iter().any(|op| op.call == call);
     let mut component = Vec::new();
     for (used, name) in [
+        (has(Call::ProcessMadvise), "Advised"),
         (has(Call::Mmap), "Backing"),
-        (program.locked.is_some(), "Limits"),
+        (program.locked.is_some() || has(Call::Limit), "Limits"),
         (has(Call::Mlockall), "LockAllFlags"),
         (has(Call::Mlock2), "LockFlags"),
         (has(Call::Mmap) || has(Call::RemapFilePages), "MapFlags"),
         (has(Call::Mprotect), "ProtFlags"),
         (has(Call::Mremap), "RemapFlags"),
+        (has(Call::AddSeals), "Seals"),
         (matches!(difference.outcome, Outcome::Signal { .. }), "Signal"),
         (has(Call::Msync), "SyncFlags"),
     ] {
@@ -161,6 +164,22 @@ fn statement(op: &Op) -> String {
         }
         Call::Mincore => format!("{space}.mincore(vm, {at}, {b:#x}, &mut [0; 4096])"),
         Call::Truncate => format!("vm.resize(&{}, {b:#x})", object(a)),
+        Call::AddSeals => {
+            format!("vm.add_seals(&memory, Seals::from_bits_retain({a:#x}))")
+        }
+        Call::Limit => {
+            let (limit, now) = match a {
+                LIMIT_MAPPED => ("address_space", "mapped_bytes"),
+                _ => ("data", "data_bytes"),
+            };
+            let more = format!("{space}.{now}() + {b:#x}");
+            let limits = format!("Limits {{ {limit}: {more}, ..{space}.limits() }}");
+            format!("{space}.set_limits({limits})")
+        }
+        Call::ProcessMadvise => {
+            let ranges = format!("[({at}, {b:#x}), (VirtAddr({c:#x}), {d:#x})]");
+            format!("{space}.process_madvise(vm, &{ranges}, {}, 0, Advised::Own)", e as i32)
+        }
         Call::Load => format!("stage.load_u64({who}, {at})"),
         Call::Store => format!("stage.store_u64({who}, {at}, {b:#x})"),
         Call::Fetch => {
@@ -204,7 +223,9 @@ fn check(op: &Op, difference: &Difference) -> String {
     let expected = match difference.outcome {
         Outcome::Elsewhere => return "assert!(answer.is_ok());".into(),
         Outcome::Done(at) if places => format!("Ok(VirtAddr({at:#x}))"),
-        Outcome::Done(value) if op.call == Call::Load => format!("Ok({value:#x})"),
+        Outcome::Done(value) if matches!(op.call, Call::Load | Call::ProcessMadvise) => {
+            format!("Ok({value:#x})")
+        }
         Outcome::Done(_) => "Ok(())".into(),
         Outcome::Refused(errno) => format!("Err({errno})"),
         Outcome::Signal { number: 11, code, at } => {

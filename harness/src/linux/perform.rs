@@ -6,7 +6,9 @@
 //! is near, and lengths that reach beyond are such that the kernel refuses them. The generator and the shrinker
 //! see to that; a program from a file is at its author's risk, which is that of a process of its own.
 
-use crate::differ::{Call, DONTNEED, FREE, NO_OBJECT, Op, Outcome, SEEN_BASE, SEEN_END};
+use crate::differ::{
+    Call, DONTNEED, FREE, LIMIT_MAPPED, MEMORY, NO_OBJECT, Op, Outcome, SEEN_BASE, SEEN_END,
+};
 
 use super::{kernel, probe};
 
@@ -34,6 +36,12 @@ pub(super) fn perform(op: &Op, files: [u64; 2]) -> Outcome {
         Call::Munlockall => call(libc::SYS_munlockall, [0; 6]),
         Call::RemapFilePages => call(libc::SYS_remap_file_pages, [a, b, c, d, e, 0]),
         Call::Truncate => call(libc::SYS_ftruncate, [file(a), b, 0, 0, 0, 0]),
+        Call::AddSeals => {
+            let add = libc::F_ADD_SEALS as u64;
+            call(libc::SYS_fcntl, [file(MEMORY), add, a, 0, 0, 0])
+        }
+        Call::Limit => limit(a, b),
+        Call::ProcessMadvise => process_madvise([a, b, c, d], e),
         Call::Load => probe::load(a),
         // SAFETY: the address is of the window, which Rust knows nothing of.
         Call::Store => unsafe { probe::store(a, b) },
@@ -62,6 +70,48 @@ fn placed(outcome: Outcome, length: u64) -> Outcome {
             Outcome::Elsewhere
         }
         other => other,
+    }
+}
+
+/// The limit is put so many bytes above what the process has now.
+fn limit(which: u64, more: u64) -> Outcome {
+    let mut text = [0; 4096];
+    let counted = kernel::open(c"/proc/self/status").and_then(|file| {
+        let read = kernel::read(file, &mut text, None);
+        kernel::close(file);
+        read
+    });
+    let length = match counted {
+        Ok(length) => length,
+        Err(errno) => return Outcome::Refused(errno),
+    };
+    let (which, name): (_, &[u8]) = match which {
+        LIMIT_MAPPED => (libc::RLIMIT_AS, b"VmSize:"),
+        _ => (libc::RLIMIT_DATA, b"VmData:"),
+    };
+    let mut lines = text[..length].split(|byte| *byte == b'\n');
+    let Some(line) = lines.find_map(|line| line.strip_prefix(name)) else {
+        return Outcome::Refused(libc::EIO);
+    };
+    let digits = line.iter().filter(|byte| byte.is_ascii_digit());
+    let kib = digits.fold(0, |sum: u64, digit| sum * 10 + u64::from(digit - b'0'));
+    let both = [(kib << 10).saturating_add(more), u64::MAX];
+    call(libc::SYS_prlimit64, [0, u64::from(which), both.as_ptr() as u64, 0, 0, 0])
+}
+
+fn process_madvise(ranges: [u64; 4], advice: u64) -> Outcome {
+    // SAFETY: the process gets a descriptor of itself, and closes it.
+    let process = unsafe { kernel::call(libc::SYS_getpid, [0; 6]) };
+    // SAFETY: as before.
+    let process = process.and_then(|pid| unsafe { kernel::short(libc::SYS_pidfd_open, pid, 0, 0) });
+    match process {
+        Ok(process) => {
+            let vector = ranges.as_ptr() as u64;
+            let outcome = call(libc::SYS_process_madvise, [process, vector, 2, advice, 0, 0]);
+            kernel::close(process);
+            outcome
+        }
+        Err(errno) => Outcome::Refused(errno),
     }
 }
 

@@ -138,6 +138,13 @@ impl<P: Platform> Map<P> {
         if old.start + old.length().min(new_length) > area.range.end {
             return Err(CallError::BadAddress);
         }
+        let more = new_length.saturating_sub(old.length());
+        if more > 0 {
+            if is_device {
+                return Err(CallError::BadAddress);
+            }
+            self.check_growth(store, state, &area, more)?;
+        }
         let takes_its_place =
             |new: &VirtRange| inside::<P>(old).is_err() || new.contains(old.start);
         let new = VirtRange::of_length(new_at, new_length).filter(|_| places);
@@ -151,11 +158,7 @@ impl<P: Platform> Map<P> {
             });
         }
         inside::<P>(old)?;
-        if new_length > old.length() {
-            if is_device {
-                return Err(CallError::BadAddress);
-            }
-            self.check_growth(store, state, &area, new_length - old.length())?;
+        if more > 0 {
             let grown = VirtRange::of_length(old.start, new_length).ok_or(CallError::Invalid)?;
             if !flags.contains(RemapFlags::FIXED) && self.can_grow(store, &area, old, grown) {
                 let gained = VirtRange::new(old.end, grown.end);
@@ -197,9 +200,7 @@ impl<P: Platform> Map<P> {
         if locked && state.locked.saturating_add(more) > limits.locked {
             return Err(CallError::Again);
         }
-        if state.mapped.saturating_add(more) > limits.address_space {
-            return Err(CallError::NoMemory);
-        }
+        check_limits(state, area, more)?;
         let mut probe = area.part(area.range);
         probe.range.end = VirtAddr(probe.range.start.0.saturating_add(more));
         check_memory(store, state, &probe)
@@ -227,9 +228,8 @@ impl<P: Platform> Map<P> {
             let hint = if flags.contains(RemapFlags::DONTUNMAP) { new_at } else { VirtAddr(0) };
             self.place(state, &pin, (hint, Room::Any), new_length)?
         };
-        let more = if flags.contains(RemapFlags::DONTUNMAP) { new_length } else { 0 };
-        if more > 0 && state.mapped.saturating_add(more) > state.limits.address_space {
-            return Err(CallError::NoMemory);
+        if flags.contains(RemapFlags::DONTUNMAP) {
+            check_limits(state, &area, new_length)?;
         }
         Ok((new, self.move_to(store, state, request, &area, new)?))
     }
@@ -334,6 +334,14 @@ impl<P: Platform> Map<P> {
         );
         self.amap.next(&store.mmu.phys, &pin, range, |_| true)
     }
+}
+
+/// Whether there may be so many bytes more of what `area` has.
+fn check_limits<P: Platform>(state: &State, area: &Area<P>, more: u64) -> Result<(), CallError> {
+    let limits = state.limits;
+    let mapped = state.mapped.saturating_add(more) > limits.address_space;
+    let data = area.is_data() && state.data.saturating_add(more) > limits.data;
+    if mapped || data { Err(CallError::NoMemory) } else { Ok(()) }
 }
 
 /// An area that goes on in `gained`, just behind `area`.

@@ -3,12 +3,13 @@
 
 use core::ops::ControlFlow;
 
-use rumpvm_arch::{PAGE_SIZE, VirtAddr, VirtRange};
+use rumpvm_arch::{PAGE_SIZE, Prot, VirtAddr, VirtRange};
 use rumpvm_platform::Platform;
 
 use super::mmap::Placed;
 use super::{Area, AreaFlags, Map, MapFlags, Store};
 use crate::error::CallError;
+use crate::object::Seals;
 
 impl<P: Platform> Map<P> {
     /// Maps `size` bytes of the object at `start` from its page `page` on, with the rights that are there;
@@ -42,9 +43,18 @@ impl<P: Platform> Map<P> {
         if last > i64::MAX as u64 / PAGE_SIZE {
             return Err(CallError::Overflow);
         }
+        // And seals that came meanwhile hold for it.
+        let sealed = Seals::WRITE | Seals::FUTURE_WRITE;
+        let mut max_prot = first.max_prot;
+        if first.object.as_ref().is_some_and(|object| object.sealed().intersects(sealed)) {
+            if first.prot.contains(Prot::WRITE) {
+                return Err(CallError::NotPermitted);
+            }
+            max_prot -= Prot::WRITE;
+        }
         let kept = AreaFlags::SHARED | AreaFlags::LOCKED;
         let flags_now = (first.flags & kept) | state.future;
-        let area = Area { range, flags: flags_now, offset: page * PAGE_SIZE, ..first };
+        let area = Area { range, max_prot, flags: flags_now, offset: page * PAGE_SIZE, ..first };
         let filled = area.is_filled();
         let at_once =
             !flags.contains(MapFlags::NONBLOCK) && !area.flags.contains(AreaFlags::LOCKED);

@@ -3,14 +3,14 @@
 use rumpvm_arch::PAGE_SIZE;
 use rumpvm_platform::Platform;
 
-use super::{Object, Pager};
+use super::{Object, Pager, Seals};
 use crate::error::CallError;
 use crate::pmap::Mmu;
 
 impl<P: Platform> Object<P> {
     /// Makes the pages `lo..hi` a hole: they go from memory and from every mapping, but not private copies
     /// of them, and are read as zeros from then on. The size stays. Sleeps. If the file fails, what was in
-    /// memory only is lost, as on Linux.
+    /// memory only is lost, as on Linux. Seals against stores forbid it, beyond the end as well.
     ///
     /// Each page goes in one step, so a store meanwhile is either lost or kept as a whole.
     pub(crate) fn punch(&self, mmu: &Mmu<P>, (lo, hi): (u64, u64)) -> Result<(), CallError> {
@@ -20,10 +20,13 @@ impl<P: Platform> Object<P> {
             Pager::File(file) if !file.can_punch() => return Err(CallError::Unsupported),
             Pager::File(_) | Pager::Memory(_) => {}
         }
+        let _resizing = self.resizing(mmu);
+        if self.sealed().intersects(Seals::WRITE | Seals::FUTURE_WRITE) {
+            return Err(CallError::NotPermitted);
+        }
         if lo >= hi {
             return Ok(());
         }
-        let _resizing = self.resizing(mmu);
         self.drop_pages(mmu, (lo, hi));
         if let Pager::File(file) = &self.pager {
             let start = lo * PAGE_SIZE;
