@@ -1,0 +1,41 @@
+//! The boot image: what runs on bare metal is chosen by the first word of its command line.
+//!
+//! | word | what runs |
+//! |---|---|
+//! | `cases` | every behaviour case, as kernel code; further words choose some by a part of their names |
+//!
+//! Flow:  boot loader -> `rumpvm-bare` -> [`run`] -> exit status.
+#![cfg_attr(target_os = "none", no_std, no_main)]
+
+extern crate alloc;
+
+mod cases;
+mod kernel;
+
+use rumpvm_bare::BootInfo;
+
+rumpvm_bare::main!(run);
+
+/// Exit status for a command line that says nothing known.
+const UNKNOWN: u8 = 2;
+
+/// Does what the command line says.
+fn run(boot: &'static BootInfo) -> u8 {
+    let mut words = boot.command_line().split_whitespace();
+    // A boot loader may put the image's own name first.
+    let first = words.by_ref().find(|word| !word.contains('/') && !word.contains('.'));
+    match first {
+        Some("cases") => cases::run(kernel::start(), words),
+        other => {
+            log::error!("nothing to do for {other:?}: say `cases`");
+            UNKNOWN
+        }
+    }
+}
+
+/// For other targets there is nothing to run; the sources are checked all the same.
+#[cfg(not(target_os = "none"))]
+fn main() {
+    eprintln!("rumpvm-image runs on bare metal: cargo xtask test boots it");
+    std::process::exit(1);
+}
