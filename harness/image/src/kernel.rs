@@ -1,26 +1,41 @@
 //! The component on the bare home: made once, connected to the machine, given its memory.
 //!
-//! Flow:  [`start`] -> `Vm` -> memory -> upcalls.
+//! Flow:  [`start`] -> heap -> `Vm` -> memory -> upcalls.
 //! Owns:  the component, for good.
 
 use rumpvm::Vm;
+use rumpvm::phys::PageKind;
 use rumpvm_arch::PhysAddr;
-use rumpvm_bare::{Bare, Upcalls};
+use rumpvm_bare::{Bare, Upcalls, heap};
 use spin::Once;
 
 /// The component.
 pub(crate) struct Kernel {
     /// Its calls.
     pub(crate) vm: Vm<Bare>,
+    /// The home may have more of its frames.
+    lends: bool,
+}
+
+/// Where the heap's memory comes from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum HeapSize {
+    /// From the component, as it is needed.
+    Grows,
+    /// All at once, so that who counts frames finds as many as before.
+    Fixed(usize),
 }
 
 static KERNEL: Once<Kernel> = Once::new();
 
 /// Makes it and gives it all memory.
-pub(crate) fn start() -> &'static Kernel {
+pub(crate) fn start(size: HeapSize) -> &'static Kernel {
+    if let HeapSize::Fixed(bytes) = size {
+        assert!(heap::reserve(bytes), "memory for a heap of {bytes} bytes");
+    }
     let kernel = KERNEL.call_once(|| {
         let vm = Vm::new(Bare).expect("memory for the component's first records");
-        Kernel { vm }
+        Kernel { vm, lends: size == HeapSize::Grows }
     });
     rumpvm_bare::memory::take_all(|start, end| {
         // A range of a page or two has no room for its own records.
@@ -47,12 +62,14 @@ impl Upcalls for Kernel {
     }
 
     fn frames(&self, order: u32) -> Option<PhysAddr> {
+        if !self.lends {
+            return None;
+        }
         let phys = &self.vm.mmu.phys;
         let run = phys.alloc_run(order).ok()?;
-        let rest: Option<()> = phys.rest_of_run(&run, order).map(|fresh| {
-            phys.give(fresh, rumpvm::phys::PageKind::Wired);
-        }).last();
-        let _ = rest;
-        Some(phys.give(run, rumpvm::phys::PageKind::Wired).start())
+        for fresh in phys.rest_of_run(&run, order) {
+            phys.give(fresh, PageKind::Wired);
+        }
+        Some(phys.give(run, PageKind::Wired).start())
     }
 }

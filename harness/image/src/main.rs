@@ -25,7 +25,7 @@ fn run(boot: &'static BootInfo) -> u8 {
     // A boot loader may put the image's own name first.
     let first = words.by_ref().find(|word| !word.contains('/') && !word.contains('.'));
     match first {
-        Some("cases") => cases::run(kernel::start(), words),
+        Some("cases") => cases::run(words),
         other => {
             log::error!("nothing to do for {other:?}: say `cases`");
             UNKNOWN

@@ -49,6 +49,11 @@ pub fn usage() -> (usize, usize) {
     (heap.stats_total_bytes(), heap.stats_alloc_actual())
 }
 
+/// Lets it grow by `bytes` ahead of need; whether there was memory.
+pub fn reserve(bytes: usize) -> bool {
+    Layout::from_size_align(bytes, 1).is_ok_and(|layout| HEAP.grow(layout))
+}
+
 impl KernelHeap {
     fn add(&self, start: PhysAddr, bytes: usize) {
         let start = direct(start) as usize;
