@@ -370,9 +370,9 @@ fn an_access_lands_or_lies_beyond_the_end_while_an_object_changes_its_size() {
             });
         }
         for round in 0..ROUNDS / 1000 {
-            user.vm().resize(&memory, round * 7 % PAGES * PAGE_SIZE + round % 6 * 8);
+            user.vm().resize(&memory, round * 7 % PAGES * PAGE_SIZE + round % 6 * 8).unwrap();
             user.yield_now();
-            user.vm().resize(&memory, PAGES * PAGE_SIZE);
+            user.vm().resize(&memory, PAGES * PAGE_SIZE).unwrap();
         }
         done.store(true, Ordering::Relaxed);
         user.vm().close(&memory).unwrap();

@@ -41,6 +41,10 @@ pub trait File: Send + Sync {
     /// Writes all of `from` at byte `offset`. The component never writes beyond [`File::length`].
     fn write(&self, offset: u64, from: &[u8]) -> Result<(), IoError>;
 
+    /// Cuts the file off at `bytes`, or extends it with zeros. On an error its length is what it was. Called
+    /// while nobody else changes the length of the file's object, and with no page beyond `bytes` in transit.
+    fn set_length(&self, bytes: u64) -> Result<(), IoError>;
+
     /// Makes what has been written durable.
     fn sync(&self) -> Result<(), IoError>;
 }
@@ -61,6 +65,10 @@ impl<T: File + ?Sized> File for Arc<T> {
 
     fn write(&self, offset: u64, from: &[u8]) -> Result<(), IoError> {
         (**self).write(offset, from)
+    }
+
+    fn set_length(&self, bytes: u64) -> Result<(), IoError> {
+        (**self).set_length(bytes)
     }
 
     fn sync(&self) -> Result<(), IoError> {

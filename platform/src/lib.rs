@@ -12,6 +12,7 @@
 extern crate alloc;
 
 mod cpuset;
+mod failing;
 mod file;
 mod lock;
 mod lock_stats;
@@ -19,6 +20,7 @@ mod memory;
 mod thread;
 
 pub use cpuset::{CpuId, CpuSet, MAX_CPUS};
+pub use failing::{FailingFile, Failures};
 pub use file::{File, FileId, IoError};
 pub use lock::{LockClass, LockKind, LockStep, LockUse, Violation, Witness};
 pub use lock_stats::{LockCounts, LockStats, LockWatch};
@@ -30,13 +32,15 @@ use core::sync::atomic::AtomicU32;
 
 use rumpvm_arch::{Format, Frame, PhysAddr, VirtRange};
 
-/// What can run out, and can therefore be made to fail in a test.
+/// What can run out or fail, and can therefore be made to in a test.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Scarce {
     /// A physical frame.
     Frame,
     /// A small record on the heap.
     Heap,
+    /// A read, a write or a sync of a file. Files ask, not the component.
+    Io,
 }
 
 /// What locks, atomics and waits need of a home.
@@ -145,7 +149,7 @@ pub trait Seam: Sized + Send + Sync + 'static {
         let _ = (step, lock);
     }
 
-    /// Whether to pretend that `what` has run out.
+    /// Whether to pretend that `what` has run out, or failed.
     #[inline(always)]
     fn fails(what: Scarce, site: Site) -> bool {
         let _ = (what, site);

@@ -51,10 +51,10 @@ impl<P: Platform> Amap<P> {
         self.slots.leaf_mut(phys, pin, page)
     }
 
-    /// The same pages for a child: neither side may store to them any more without a copy. The space's
-    /// generation must move on before any page table is shared (A1).
-    pub fn fork(&self, phys: &Phys<P>) -> Self {
-        Self { slots: self.slots.share(phys) }
+    /// The same pages for a child, which has none yet: neither side may store to them any more without a
+    /// copy. The space's generation must move on before any page table is shared (A1).
+    pub fn fork(&self, phys: &Phys<P>, child: &Self) {
+        self.slots.share(phys, &child.slots);
     }
 
     /// Sets aside what clearing `range` may need, so that it cannot fail. No fork may come between.
@@ -69,6 +69,18 @@ impl<P: Platform> Amap<P> {
     /// Gives up the pages of `range`, of which none may be mapped any more.
     pub fn clear(&self, phys: &Phys<P>, range: VirtRange, spares: &mut Spares<'_, P>) {
         self.slots.clear(phys, (range.start.page(), range.end.page()), spares);
+    }
+
+    /// Takes the pages of `range` out, in all amaps that share their nodes, and gives each to `f` with the slot's
+    /// reference. For pages that no fault can map any more, in any space that shares them: those of an object
+    /// that has been cut off before them. Needs no memory.
+    pub(crate) fn take_everywhere(
+        &self,
+        phys: &Phys<P>,
+        range: VirtRange,
+        f: impl FnMut(rumpvm_arch::Frame),
+    ) {
+        self.slots.take_everywhere(phys, (range.start.page(), range.end.page()), f);
     }
 
     /// Takes the page of virtual page `page` out, with the slot's reference. The path must be ours alone,

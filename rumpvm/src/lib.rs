@@ -21,7 +21,7 @@ mod vm;
 pub use check::Broken;
 pub use error::{CallError, FaultError, NoMemory, Signal};
 pub use map::{
-    Area, AreaFlags, Backing, Limits, MapFlags, Overcommit, RemapFlags, Store, SyncFlags,
+    Area, AreaFlags, Backing, Limits, MapFlags, Overcommit, ProtFlags, RemapFlags, Store, SyncFlags,
 };
 pub use object::Object;
 pub use phys::AddMemoryError;

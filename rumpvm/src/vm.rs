@@ -119,11 +119,6 @@ impl<P: Platform> Vm<P> {
         Ok(self.objects.device(first, frames)?)
     }
 
-    /// Changes the size of `object`; what lies beyond the new end is lost. Sleeps.
-    pub fn resize(&self, object: &Object<P>, bytes: u64) {
-        object.resize(&self.mmu, bytes);
-    }
-
     /// The caller uses `object` no more. If nothing else does, a file is written; a failure to do that
     /// keeps the pages for the next open. Sleeps.
     pub fn close(&self, object: &Hold<Object<P>, P>) -> Result<(), CallError> {

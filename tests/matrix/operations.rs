@@ -1,6 +1,6 @@
 //! What is done to a range.
 
-use rumpvm::{MapFlags, RemapFlags, SyncFlags};
+use rumpvm::{MapFlags, ProtFlags, RemapFlags, SyncFlags};
 use rumpvm_arch::{Format, PAGE_SIZE, Prot, VirtAddr};
 
 use super::alignments::{AWAY, LEAF, OBJECT_BYTES, START, Span};
@@ -132,6 +132,20 @@ fn advice<F: Format>(to: &mut Table<F>) {
     for bits in 0..8 {
         let prot = Prot::from_bits_truncate(bits);
         to.add(format!("mprotect {prot:?}"), move |on, span| on.protect(span, prot));
+    }
+    for (name, bits) in [
+        ("a stack", ProtFlags::GROWSDOWN.bits() | 1),
+        ("a stack, for stores", ProtFlags::GROWSDOWN.bits() | 3),
+        ("a stack that grows up", ProtFlags::GROWSUP.bits() | 1),
+        ("a stack that grows both ways", (ProtFlags::GROWSDOWN | ProtFlags::GROWSUP).bits()),
+        ("SEM", 11),
+        ("an unknown bit", 1 << 31 | 1),
+    ] {
+        let flags = ProtFlags::from_bits_retain(bits);
+        to.add(format!("mprotect, {name}"), move |on, span| on.protect(span, flags));
+    }
+    for key in [-1, 0, 7] {
+        to.add(format!("mprotect with key {key}"), move |on, span| on.protect_with_key(span, key));
     }
     to.add("mprotect, and back", |on, span| {
         on.protect(span, Prot::empty())?;

@@ -7,7 +7,8 @@ use std::fmt::Debug;
 use std::sync::{Arc, LazyLock};
 
 use rumpvm::{
-    Backing, CallError, Hold, Limits, MapFlags, Object, Process, RemapFlags, Space, SyncFlags, Vm,
+    Backing, CallError, Hold, Limits, MapFlags, Object, Process, ProtFlags, RemapFlags, Space,
+    SyncFlags, Vm,
 };
 use rumpvm_arch::{Format, PAGE_SIZE, Prot, VirtAddr};
 use rumpvm_harness::machine::Machine;
@@ -113,9 +114,22 @@ impl<'m, F: Format> Pair<'m, F> {
         agree("munmap", seen, self.model().0.munmap(at, length))
     }
 
-    pub(crate) fn protect(&mut self, Span { at, length }: Span, prot: Prot) -> Verdict {
-        let seen = self.space().mprotect(self.vm(), at, length, prot);
-        agree("mprotect", seen, self.model().0.mprotect(at, length, prot))
+    pub(crate) fn protect(
+        &mut self,
+        Span { at, length }: Span,
+        flags: impl Into<ProtFlags>,
+    ) -> Verdict {
+        let flags = flags.into();
+        let seen = self.space().mprotect(self.vm(), at, length, flags);
+        let (memory, objects) = self.model();
+        agree("mprotect", seen, memory.mprotect(objects, at, length, flags))
+    }
+
+    pub(crate) fn protect_with_key(&mut self, Span { at, length }: Span, key: i32) -> Verdict {
+        let flags = ProtFlags::READ;
+        let seen = self.space().pkey_mprotect(self.vm(), at, length, flags, key);
+        let (memory, objects) = self.model();
+        agree("pkey_mprotect", seen, memory.pkey_mprotect(objects, at, length, flags, key))
     }
 
     pub(crate) fn advise(&mut self, Span { at, length }: Span, advice: i32) -> Verdict {
@@ -205,11 +219,11 @@ impl<'m, F: Format> Pair<'m, F> {
     }
 
     pub(crate) fn resize(&mut self, which: usize, size: u64) {
-        self.vm().resize(&self.shared[which], size);
-        if which == FILE {
-            self.file.resize(size as usize);
-        }
+        self.vm().resize(&self.shared[which], size).expect("a file that can be resized");
         self.objects[which].resize(size as usize);
+        for process in &mut self.processes {
+            process.memory.cut_off(which, size as usize);
+        }
     }
 
     /// The child is the last process; who acts stays the same.

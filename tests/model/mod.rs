@@ -93,6 +93,11 @@ impl Page {
         self.flags.contains(AreaFlags::LOCKED)
     }
 
+    /// Whether it is to be in memory as long as it is there.
+    fn is_filled(&self) -> bool {
+        self.is_locked() && !self.flags.contains(AreaFlags::ONFAULT)
+    }
+
     /// What a page so much further in the same area is before it is touched.
     fn further(&self, pages: usize) -> Self {
         let object = self.object.map(|(object, index)| (object, index + pages));
@@ -162,6 +167,15 @@ impl Memory {
         child
     }
 
+    /// An object has become as short as `size`: private copies of what lies beyond it are lost.
+    pub fn cut_off(&mut self, object: usize, size: usize) {
+        for page in self.pages.values_mut() {
+            if page.object.is_some_and(|(of, index)| of == object && index * PAGE >= size) {
+                (page.private, page.loaded) = (None, false);
+            }
+        }
+    }
+
     /// The areas, in order.
     pub fn areas(&self) -> Vec<Run<'_>> {
         let mut areas: Vec<Run<'_>> = vec![];
@@ -187,6 +201,15 @@ impl Memory {
             _ => false,
         };
         (at + 1..).take_while(next).last().unwrap_or(at) + 1
+    }
+
+    /// The first page of the area of page `at`.
+    fn area_start(&self, at: u64) -> u64 {
+        let before = |page: &u64| match (self.pages.get(page), self.pages.get(&(page + 1))) {
+            (Some(page), Some(next)) => page.continues_in(next),
+            _ => false,
+        };
+        (0..at).rev().take_while(before).last().unwrap_or(at)
     }
 
     /// Bytes in locked areas.

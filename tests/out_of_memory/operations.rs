@@ -8,6 +8,8 @@ pub(super) const MOVE_TO: RemapFlags = RemapFlags::MAYMOVE.union(RemapFlags::FIX
 
 pub(super) const MOVE_LEAVING: RemapFlags = RemapFlags::MAYMOVE.union(RemapFlags::DONTUNMAP);
 
+const SHARED_AT_ONCE: MapFlags = MapFlags::SHARED.union(MapFlags::POPULATE);
+
 pub(super) fn nothing(_: &Stage<'_>) -> Outcome {
     Ok(())
 }
@@ -35,6 +37,12 @@ pub(super) fn fill_lists(stage: &Stage<'_>) -> Outcome {
         stage.keep(stage.vm.shared_memory(PAGE))?;
     }
     Ok(())
+}
+
+/// `result`, where Linux has `told` for a file that cannot be read.
+fn failed_as(told: CallError, result: Result<(), CallError>) -> Outcome {
+    const EIO: IoError = IoError(5);
+    result.map_err(|error| if error == told { CallError::Io(EIO) } else { error }.into())
 }
 
 pub(super) const fn op(
@@ -179,7 +187,42 @@ pub(super) const OPERATIONS: &[Operation] = &[
     },
     op("open a file", Whole, |on| on.keep(on.vm.open_file(MemoryFile::zeroed(9)))),
     op("shared memory", Whole, |on| on.keep(on.vm.shared_memory(3 * PAGE))),
-    op("msync", Whole, |on| Ok(on.space.msync(on.vm, SHARED_FILE, 4 * PAGE, SyncFlags::SYNC)?)),
+    Operation {
+        name: "msync",
+        refused: Whole,
+        prepare: |on| on.store(SHARED_FILE + 3 * PAGE),
+        act: |on| Ok(on.space.msync(on.vm, SHARED_FILE, 4 * PAGE, SyncFlags::SYNC)?),
+    },
+    op("madvise reads a file", Whole, |on| on.advise(SHARED_FILE, 4, WILLNEED)),
+    op("madvise brings a file in", Whole, |on| {
+        let brought = on.space.madvise(on.vm, SHARED_FILE, 4 * PAGE, POPULATE_READ);
+        failed_as(CallError::BadAddress, brought)
+    }),
+    op("mmap of a file at once", Whole, |on| {
+        on.map_file(AWAY, SHARED_AT_ONCE, &on.object_at(SHARED_FILE), 0)
+    }),
+    // Locked it is, but not every page is there.
+    op("mlock of a file", Partly, |on| {
+        failed_as(CallError::Unmapped, on.space.mlock(on.vm, SHARED_FILE, 4 * PAGE))
+    }),
+    op("truncation of a file", Whole, |on| {
+        Ok(on.vm.resize(&on.object_at(SHARED_FILE), 5 * PAGE + 100)?)
+    }),
+    // From here on the last user of the file goes, unless a child has it too.
+    op("munmap of a file", Whole, |on| on.unmap(PRIVATE_FILE, 10)),
+    op("mmap over a file", Whole, |on| on.map(PRIVATE_FILE, 10, MapFlags::PRIVATE)),
+    // What was mapped is not any more, and the file is closed.
+    op("close of a file", Partly, |on| {
+        let file = on.open()?;
+        let unmapped = on.unmap(PRIVATE_FILE, 10);
+        let closed = on.vm.close(&file);
+        unmapped?;
+        Ok(closed?)
+    }),
+    op("exit", Whole, |on| {
+        on.end();
+        Ok(())
+    }),
 ];
 
 /// Operations that make one more of a record when every list of the machine is full.

@@ -8,6 +8,8 @@ pub(super) struct Stage<'v> {
     pub(super) vm: &'v Vm<Hosted>,
     pub(super) process: Held<Process<Hosted>>,
     pub(super) space: Held<Space<Hosted>>,
+    /// What the file mappings map.
+    pub(super) file: Arc<MemoryFile>,
     /// Objects that an operation opened; closed in the end.
     pub(super) opened: std::cell::RefCell<Vec<Held<Object<Hosted>>>>,
 }
@@ -26,7 +28,8 @@ pub(super) struct ProcessSeen {
     pub(super) heap: VirtAddr,
 }
 
-/// What all programs of the machine can see, and how many objects and spaces there are.
+/// What all programs of the machine can see, and how many spaces and objects in use there are. A file that
+/// could not be written is not in use any more, but stays.
 #[derive(PartialEq, Eq)]
 pub(super) struct Picture {
     pub(super) processes: Vec<ProcessSeen>,
@@ -39,6 +42,7 @@ impl Picture {
         let (mut held, mut objects, mut spaces) = (vec![], vec![], 0);
         vm.for_each_process(|process| held.push(process.clone()));
         vm.objects.for_each(|object| objects.push((object.size(), object.users())));
+        objects.retain(|(_, users)| *users > 0);
         vm.for_each_space(|_| spaces += 1);
         let processes = held.iter().map(|process| ProcessSeen::take(vm, process)).collect();
         Self { processes, objects, spaces }
@@ -104,7 +108,9 @@ impl<'v> Stage<'v> {
     pub(super) fn new(vm: &'v Vm<Hosted>) -> Self {
         let process = vm.first_process().expect("memory for a process");
         let space = process.space().expect("a space, as it runs");
-        let stage = Self { vm, process, space, opened: std::cell::RefCell::default() };
+        let contents: Vec<u8> = (0..8 * PAGE).map(|byte| (byte / PAGE) as u8 + 0x80).collect();
+        let file = Arc::new(MemoryFile::new(contents));
+        let stage = Self { vm, process, space, file, opened: std::cell::RefCell::default() };
         stage.fill().expect("memory for the mappings");
         stage
     }
@@ -116,8 +122,7 @@ impl<'v> Stage<'v> {
         self.map(STACK, 2, MapFlags::PRIVATE | MapFlags::GROWSDOWN)?;
         space.set_brk_base(HEAP);
         assert_eq!(space.brk(self.vm, HEAP + PAGE), HEAP + PAGE);
-        let contents: Vec<u8> = (0..8 * PAGE).map(|byte| (byte / PAGE) as u8 + 0x80).collect();
-        let file = self.vm.open_file(MemoryFile::new(contents))?;
+        let file = self.open()?;
         self.map_file(PRIVATE_FILE, MapFlags::PRIVATE, &file, 0)?;
         self.map_file(SHARED_FILE, MapFlags::SHARED, &file, 4 * PAGE)?;
         self.vm.close(&file)?;
@@ -155,6 +160,11 @@ impl<'v> Stage<'v> {
         (0..9).try_for_each(|number| {
             self.remap(SHARED, (0, 1), MOVE_TO, AWAY + (2 * number + 1) * LEAF)
         })
+    }
+
+    /// Opens the file once more.
+    pub(super) fn open(&self) -> Result<Held<Object<Hosted>>, CallError> {
+        self.vm.open_file(StageFile::new(Arc::clone(&self.file)))
     }
 
     pub(super) fn object_at(&self, at: VirtAddr) -> Held<Object<Hosted>> {
@@ -205,6 +215,17 @@ impl<'v> Stage<'v> {
         Ok(())
     }
 
+    /// Every process that runs exits.
+    pub(super) fn end(&self) {
+        let mut all = vec![];
+        self.vm.for_each_process(|process| all.push(process.clone()));
+        for process in all {
+            if process.state() == State::Running {
+                process.exit(self.vm, 0);
+            }
+        }
+    }
+
     /// Runs the process's pages through the TLB of this CPU, so that missing flushes show.
     pub(super) fn warm(&self) {
         self.vm.activate(&self.space);
@@ -225,13 +246,7 @@ impl Drop for Stage<'_> {
         if std::thread::panicking() {
             return;
         }
-        let mut all = vec![];
-        self.vm.for_each_process(|process| all.push(process.clone()));
-        for process in all {
-            if process.state() == State::Running {
-                process.exit(self.vm, 0);
-            }
-        }
+        self.end();
         for object in self.opened.take() {
             self.vm.close(&object).expect("a file that can be written");
         }

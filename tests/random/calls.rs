@@ -1,7 +1,7 @@
 //! The calls of a random program: each with random arguments, compared with what the model answers.
 
 use rand::RngExt;
-use rumpvm::{Backing, CallError, FaultError, MapFlags, RemapFlags, SyncFlags, WaitFor};
+use rumpvm::{Backing, CallError, FaultError, MapFlags, ProtFlags, RemapFlags, SyncFlags, WaitFor};
 use rumpvm_arch::{Format, PAGE_SIZE, Prot, VirtAddr};
 
 use super::{BASE, FILE, MEMORY, OBJECT_PAGES, PAGE, Running, WINDOW, World, address};
@@ -16,6 +16,8 @@ impl<F: Format> World<F> {
         flags |= if shared { MapFlags::SHARED } else { MapFlags::PRIVATE };
         flags.set(MapFlags::ANONYMOUS, which > MEMORY);
         flags.set(MapFlags::POPULATE, populate);
+        flags.set(MapFlags::GROWSDOWN, !shared && which > MEMORY && self.chance(4));
+        flags.set(MapFlags::LOCKED, self.chance(16));
         self.log(format!("map {at} +{length} {prot:?} {flags:?}, {which} from {from}"));
         let offset = (from * PAGE) as u64;
         let (backing, source) = match self.shared.get(which) {
@@ -59,10 +61,14 @@ impl<F: Format> World<F> {
 
     pub(super) fn protect(&mut self) {
         let ((at, length), prot) = (self.range(), self.prot());
-        self.log(format!("protect {at} +{length} {prot:?}"));
+        let mut flags = ProtFlags::from(prot);
+        flags.set(ProtFlags::GROWSDOWN, self.chance(8));
+        flags.set(ProtFlags::SEM, self.chance(8));
+        self.log(format!("protect {at} +{length} {flags:?}"));
         let (at, bytes) = (address(at), length as u64 * PAGE_SIZE);
-        let protected = self.space().mprotect(self.vm(), at, bytes, prot);
-        assert_eq!(protected, self.model().0.mprotect(at, bytes, prot));
+        let protected = self.space().mprotect(self.vm(), at, bytes, flags);
+        let (memory, objects) = self.model();
+        assert_eq!(protected, memory.mprotect(objects, at, bytes, flags));
     }
 
     pub(super) fn advise(&mut self) {
@@ -124,11 +130,11 @@ impl<F: Format> World<F> {
         let which = self.random.random_range(FILE..=MEMORY);
         let size = self.random.random_range(0..=2 * OBJECT_PAGES) * PAGE / 2;
         self.log(format!("resize object {which} to {size}"));
-        self.vm().resize(&self.shared[which], size as u64);
-        if which == FILE {
-            self.file.resize(size);
-        }
+        assert_eq!(self.vm().resize(&self.shared[which], size as u64), Ok(()));
         self.objects[which].resize(size);
+        for process in &mut self.processes {
+            process.memory.cut_off(which, size);
+        }
     }
 
     pub(super) fn fork(&mut self) {

@@ -17,7 +17,21 @@ cases! {
     a_device_ends_where_it_ends,
 }
 
-/// Calls `work` with two frames in a row that serve as a device.
+/// Two frames in a row that serve as a device, and come back when the case ends, well or not.
+struct Frames<'v, P: Platform> {
+    vm: &'v Vm<P>,
+    first: Frame,
+}
+
+impl<P: Platform> Drop for Frames<'_, P> {
+    fn drop(&mut self) {
+        let phys = &self.vm.mmu.phys;
+        phys.free(phys.take(self.first));
+        phys.free(phys.take(Frame(self.first.0 + 1)));
+    }
+}
+
+/// Calls `work` with a device of two frames.
 fn with_device<P: Platform>(vm: &Vm<P>, work: impl FnOnce(Frame)) {
     let phys = &vm.mmu.phys;
     let run = phys.alloc_run(1).unwrap();
@@ -26,10 +40,8 @@ fn with_device<P: Platform>(vm: &Vm<P>, work: impl FnOnce(Frame)) {
         phys.zero(&second);
         phys.give(second, PageKind::Wired);
     }
-    let first = phys.give(run, PageKind::Wired);
-    work(first);
-    phys.free(phys.take(first));
-    phys.free(phys.take(Frame(first.0 + 1)));
+    let frames = Frames { vm, first: phys.give(run, PageKind::Wired) };
+    work(frames.first);
 }
 
 fn stores_reach_the_devices_frames_and_loads_see_them<P: Platform>(vm: &Vm<P>) {

@@ -1,13 +1,14 @@
-//! A file in memory, for cases: contents, counts, and failures on demand.
+//! A file in memory, for cases: contents, counts, and failures, on the case's demand and on the home's.
 //!
 //! Cases run one after another on one CPU, but a file must be `Sync`; a spin lock of the component will
 //! do, since nothing here waits.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::panic::Location;
 
 use rumpvm::sync::Spin;
-use rumpvm_platform::{File, FileId, IoError, LockClass, LockKind, Seam};
+use rumpvm_platform::{File, FileId, IoError, LockClass, LockKind, Scarce, Seam};
 
 /// What a failure of a [`RamFile`] says: `EIO`.
 pub(crate) const EIO: IoError = IoError(5);
@@ -88,7 +89,7 @@ impl<S: Seam> File for RamFile<S> {
     fn read(&self, offset: u64, into: &mut [u8]) -> Result<usize, IoError> {
         let mut state = self.state.lock();
         state.reads += 1;
-        if state.fail_reads {
+        if state.fail_reads || S::fails(Scarce::Io, Location::caller()) {
             return Err(EIO);
         }
         let rest = state.bytes.get(offset as usize..).unwrap_or_default();
@@ -100,7 +101,7 @@ impl<S: Seam> File for RamFile<S> {
     fn write(&self, offset: u64, from: &[u8]) -> Result<(), IoError> {
         let mut state = self.state.lock();
         state.writes += 1;
-        if state.fail_writes {
+        if state.fail_writes || S::fails(Scarce::Io, Location::caller()) {
             return Err(EIO);
         }
         let place =
@@ -109,8 +110,17 @@ impl<S: Seam> File for RamFile<S> {
         Ok(())
     }
 
+    fn set_length(&self, bytes: u64) -> Result<(), IoError> {
+        let mut state = self.state.lock();
+        if state.fail_writes {
+            return Err(EIO);
+        }
+        state.bytes.resize(bytes as usize, 0);
+        Ok(())
+    }
+
     fn sync(&self) -> Result<(), IoError> {
         self.state.lock().syncs += 1;
-        Ok(())
+        if S::fails(Scarce::Io, Location::caller()) { Err(EIO) } else { Ok(()) }
     }
 }

@@ -17,6 +17,7 @@ mod program;
 mod anon;
 mod brk;
 mod copy;
+mod cut_off;
 mod device;
 mod file_failures;
 mod file_private;
@@ -72,7 +73,7 @@ use cases;
 
 /// Every case.
 pub fn all<P: Platform>() -> impl Iterator<Item = Case<P>> {
-    let tables: [Vec<Case<P>>; 26] = [
+    let tables: [Vec<Case<P>>; 27] = [
         frames::table(),
         pmap::table(),
         reverse::table(),
@@ -83,6 +84,7 @@ pub fn all<P: Platform>() -> impl Iterator<Item = Case<P>> {
         file_shared::table(),
         file_failures::table(),
         memory::table(),
+        cut_off::table(),
         device::table(),
         mmap::table(),
         placement::table(),

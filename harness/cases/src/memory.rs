@@ -65,7 +65,7 @@ fn shrinking_takes_pages_from_every_mapping_and_growing_gives_zeros<P: Platform>
         program.map_object(BASE, 600, SHARED, &memory, 0);
         program.number(BASE, 600);
     }
-    vm.resize(&memory, 2 * PAGE);
+    vm.resize(&memory, 2 * PAGE).unwrap();
     for at in [BASE + 2 * PAGE, BASE + 599 * PAGE] {
         let beyond = FaultError::BeyondEnd { at };
         assert_eq!((one.load(at), two.store(at, 1)), (Err(beyond), Err(beyond)));
@@ -73,7 +73,7 @@ fn shrinking_takes_pages_from_every_mapping_and_growing_gives_zeros<P: Platform>
     assert_eq!((one.resident_pages(vm), memory.resident_pages(&vm.mmu)), (2, 2));
     assert_eq!(vm.check(), Ok(()));
 
-    vm.resize(&memory, 600 * PAGE);
+    vm.resize(&memory, 600 * PAGE).unwrap();
     assert_eq!((one.numbers(BASE, 3), two.get(BASE + 599 * PAGE)), (alloc::vec![1, 2, 0], 0));
     vm.close(&memory).unwrap();
 }
@@ -83,9 +83,9 @@ fn shrinking_inside_a_page_zeroes_its_rest<P: Platform>(vm: &Vm<P>) {
     let program = Program::new(vm);
     program.map_object(BASE, 1, SHARED, &memory, 0);
     program.copy_out(vm, BASE, &[7; 100]).unwrap();
-    vm.resize(&memory, 10);
+    vm.resize(&memory, 10).unwrap();
     assert_eq!((program.get(BASE + 9), program.get(BASE + 10)), (7, 0));
-    vm.resize(&memory, PAGE);
+    vm.resize(&memory, PAGE).unwrap();
     assert_eq!((program.get(BASE + 9), program.get(BASE + 10)), (7, 0));
     vm.close(&memory).unwrap();
 }
@@ -108,7 +108,7 @@ fn shrinking_an_object_that_has_private_copies_keeps_everything_sound<P: Platfor
     let program = Program::new(vm);
     program.map_object(BASE, 2, MapFlags::PRIVATE, &memory, 0);
     program.set(BASE + PAGE, 9);
-    vm.resize(&memory, 0);
+    vm.resize(&memory, 0).unwrap();
     assert_eq!(program.load(BASE), Err(FaultError::BeyondEnd { at: BASE }));
 
     assert_eq!(vm.check(), Ok(()));

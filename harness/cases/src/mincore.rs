@@ -78,7 +78,7 @@ fn shared_memory_is_in_memory_until_it_is_cut_off<P: Platform>(vm: &Vm<P>) {
     let memory = vm.shared_memory(3 * PAGE).unwrap();
     program.map_object(BASE, 3, MapFlags::SHARED, &memory, 0);
     program.number(BASE, 3);
-    vm.resize(&memory, PAGE);
+    vm.resize(&memory, PAGE).unwrap();
     assert_eq!(resident(&program, 3), [1, 0, 0]);
     vm.close(&memory).unwrap();
 }

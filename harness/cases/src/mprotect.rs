@@ -1,14 +1,20 @@
 //! mprotect(2): rights of what is mapped.
 
-use rumpvm::{CallError, Vm};
+use alloc::vec::Vec;
+
+use rumpvm::{CallError, MapFlags, ProtFlags, Vm};
 use rumpvm_arch::{Format, Prot, VirtAddr};
 use rumpvm_platform::Platform;
 
-use crate::program::{BASE, no_load, no_store};
-use crate::{PAGE, Program, cases};
+use crate::program::{ANON, BASE, no_load, no_store};
+use crate::{PAGE, Program, RamFile, cases};
 
 cases! {
     malformed_requests_get_the_error_numbers_of_linux,
+    unknown_bits_are_refused_but_not_for_nothing,
+    a_stack_is_protected_from_its_start,
+    locked_memory_that_becomes_writable_is_brought_in,
+    there_is_no_protection_key,
     memory_without_rights_keeps_its_contents,
     rights_that_were_taken_come_back,
     the_middle_of_an_area_can_differ_and_become_the_same_again,
@@ -36,6 +42,69 @@ fn malformed_requests_get_the_error_numbers_of_linux<P: Platform>(vm: &Vm<P>) {
     }
     assert_eq!(program.mprotect(vm, BASE, 0, Prot::READ), Ok(()));
     assert_eq!(program.table()[0].1, Prot::RW);
+}
+
+fn unknown_bits_are_refused_but_not_for_nothing<P: Platform>(vm: &Vm<P>) {
+    let program = Program::new(vm);
+    program.map_at(BASE, 2);
+    let protect = |at, length, bits| {
+        let flags = ProtFlags::from_bits_retain(bits);
+        program.mprotect(vm, at, length, flags).map_err(CallError::errno)
+    };
+    for bits in [0x10, 1 << 31 | 1, 1 << 32 | 1, 1 << 63, 0x0200_0001, 0x0300_0001, 0x0100_0001] {
+        assert_eq!(protect(BASE, PAGE, bits), Err(22), "{bits:#x}");
+    }
+    assert_eq!(protect(BASE, u64::MAX, 0x10), Err(12));
+    assert_eq!(protect(BASE, 0, 0x10), Ok(()));
+    assert_eq!(protect(BASE, 0, 0x0300_0001), Err(22));
+    assert_eq!(protect(BASE, PAGE, 0xb), Ok(()), "SEM means nothing");
+    assert_eq!(program.table().len(), 1);
+}
+
+fn a_stack_is_protected_from_its_start<P: Platform>(vm: &Vm<P>) {
+    let program = Program::new(vm);
+    let at = BASE + 512 * PAGE;
+    program.try_map(at, 4, ANON | MapFlags::GROWSDOWN | MapFlags::FIXED).unwrap();
+    let protect =
+        |at, pages, rights| program.mprotect(vm, at, pages * PAGE, ProtFlags::GROWSDOWN | rights);
+    let rights = || program.table().iter().map(|(_, prot, _)| *prot).collect::<Vec<_>>();
+    assert_eq!(protect(at + 2 * PAGE, 1, ProtFlags::READ), Ok(()));
+    assert_eq!(program.pages(), [(512, 515), (515, 516)]);
+    assert_eq!(rights(), [Prot::READ, Prot::RW]);
+    // A range that begins below it will do as well, one that ends there will not.
+    assert_eq!(protect(at - 3 * PAGE, 4, ProtFlags::READ | ProtFlags::WRITE), Ok(()));
+    assert_eq!(rights(), [Prot::RW, Prot::READ, Prot::RW]);
+    assert_eq!(protect(at - 3 * PAGE, 3, ProtFlags::READ), Err(CallError::Unmapped));
+    assert_eq!(protect(at + 2 * PAGE, 8, ProtFlags::READ), Err(CallError::Unmapped));
+    assert_eq!(rights(), [Prot::RW, Prot::READ], "up to the end it was done");
+    assert_eq!(program.pages(), [(512, 513), (513, 516)]);
+}
+
+fn locked_memory_that_becomes_writable_is_brought_in<P: Platform>(vm: &Vm<P>) {
+    let program = Program::new(vm);
+    let object = vm.open_file(RamFile::<P>::numbered(1, 4)).unwrap();
+    program.map_object(BASE, 4, MapFlags::PRIVATE, &object, 0);
+    program.map_object(BASE + 8 * PAGE, 4, MapFlags::SHARED, &object, 0);
+    program.protect(BASE, 4, Prot::READ);
+    program.mlock(vm, BASE, 2 * PAGE).unwrap();
+    program.protect(BASE, 4, Prot::RW);
+    (0..4).for_each(|page| program.set(BASE + (8 + page) * PAGE, 77));
+    assert_eq!(program.numbers(BASE, 4), [1, 2, 77, 77]);
+    vm.close(&object).unwrap();
+}
+
+fn there_is_no_protection_key<P: Platform>(vm: &Vm<P>) {
+    let program = Program::new(vm);
+    program.map_at(BASE, 1);
+    assert_eq!(program.pkey_alloc(0, 0), Err(CallError::Invalid));
+    assert_eq!(program.pkey_free(0), Err(CallError::Invalid));
+    let protect = |length, key| program.pkey_mprotect(vm, BASE, length, Prot::READ, key);
+    assert_eq!(protect(PAGE, 0), Err(CallError::Invalid));
+    assert_eq!(protect(u64::MAX, 0), Err(CallError::Unmapped));
+    assert_eq!(protect(0, 99), Ok(()));
+    assert_eq!(program.table()[0].1, Prot::RW);
+    assert_eq!(protect(PAGE, -1), Ok(()));
+    assert_eq!(program.table()[0].1, Prot::READ);
 }
 
 fn memory_without_rights_keeps_its_contents<P: Platform>(vm: &Vm<P>) {

@@ -33,9 +33,11 @@ pub(crate) struct Bench<'v, P: Platform> {
 impl<'v, P: Platform> Bench<'v, P> {
     pub(crate) fn new(vm: &'v Vm<P>, frames: usize) -> Self {
         let phys = &vm.mmu.phys;
-        let frames =
-            (0..frames).map(|_| phys.give(phys.alloc().unwrap(), PageKind::Anon)).collect();
-        Self { vm, pmap: Pmap::try_new(&vm.mmu).unwrap(), frames }
+        let mut bench = Self { vm, pmap: Pmap::try_new(&vm.mmu).unwrap(), frames: vec![] };
+        for _ in 0..frames {
+            bench.frames.push(phys.give(phys.alloc().unwrap(), PageKind::Anon));
+        }
+        bench
     }
 
     /// Does `work` with a cursor over `pages` pages at `at`, and pays what it owes.

@@ -199,7 +199,7 @@ fn a_page_revoked_from_its_object_goes_from_a_shared_table_too<P: Platform>(vm: 
     let child = parent.fork();
     assert_eq!(child.resident_pages(vm), 4);
 
-    vm.resize(&memory, 2 * PAGE);
+    vm.resize(&memory, 2 * PAGE).unwrap();
 
     let gone = BASE + 2 * PAGE;
     let expected = Err(rumpvm::FaultError::BeyondEnd { at: gone });

@@ -90,6 +90,16 @@ impl File for Disk {
         Ok(())
     }
 
+    fn set_length(&self, bytes: u64) -> Result<(), IoError> {
+        let machine = Pc::here();
+        machine.pause_for_io();
+        if machine.takes(Chance::Io) {
+            return Err(FAILED);
+        }
+        self.contents().bytes.resize(bytes as usize, 0);
+        Ok(())
+    }
+
     fn sync(&self) -> Result<(), IoError> {
         Ok(())
     }

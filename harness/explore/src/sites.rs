@@ -11,11 +11,11 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use rumpvm_hosted::explored::{Explorer, Mutation, Settings};
+use rumpvm_hosted::explored::{Explorer, Flaw, Mutation, Settings};
 
-use crate::hunt::{Bag, Limits, hunt, turns};
+use crate::hunt::{Bag, turns};
 use crate::strategy::PORTFOLIO;
-use crate::{Found, Memory, Scenario, settings};
+use crate::{Depth, Found, Memory, Options, Scenario, explore, settings};
 
 /// Clean runs of each scenario in each memory order. Places that fewer than one run in a hundred gets to would
 /// seldom be hit by a hunt either.
@@ -77,21 +77,36 @@ fn places_of(scenario: &Scenario) -> Result<BTreeMap<Mutation, u64>> {
     Ok(places)
 }
 
-/// Hunts with the flaw put in, for about so many schedules of the scenarios that meet it.
+/// Looks for a failure with the flaw put in, in about so many schedules of the scenarios that meet it, shared out
+/// among those that share most.
 pub fn try_flaw(place: &Place, schedules: u64) -> Result<Bag> {
     let flawed = |scenario: &Scenario| {
         let settings = Settings { mutation: Some(place.mutation), ..scenario.settings };
         Scenario { settings, ..*scenario }
     };
     let scenarios: Vec<Scenario> = place.scenarios.iter().map(flawed).collect();
-    let limits = Limits { schedules, time: LONGEST, seed: 0 };
-    let glances = glance(&scenarios)?;
-    if glances.found.is_some() {
-        return Ok(glances);
+    let mut bag = glance(&scenarios)?;
+    // A fence does nothing in sequential memory; any other flaw needs no store to be late.
+    let fence = place.mutation.flaw == Flaw::DropFence;
+    let memory = if fence { Memory::Tso } else { Memory::Sequential };
+    let hunted = &scenarios[..scenarios.len().min(HUNTED)];
+    let start = Instant::now();
+    for (number, scenario) in hunted.iter().enumerate() {
+        if bag.found.is_some() || start.elapsed() >= LONGEST {
+            break;
+        }
+        let options = Options {
+            depth: Depth::Schedules(schedules / hunted.len() as u64),
+            seed: number as u64,
+            strategy: None,
+            memory: vec![memory],
+            cpus: None,
+        };
+        let seen = explore(scenario, &options, |_| start.elapsed() < LONGEST)?;
+        bag.schedules += seen.schedules;
+        bag.found = seen.found.map(|found| (scenario.name, found));
     }
-    let mut bag = hunt(&scenarios[..scenarios.len().min(HUNTED)], limits)?;
-    bag.schedules += glances.schedules;
-    bag.time += glances.time;
+    bag.time += start.elapsed();
     Ok(bag)
 }
 
@@ -120,8 +135,6 @@ fn glance(scenarios: &[Scenario]) -> Result<Bag> {
 
 #[cfg(test)]
 mod tests {
-    use rumpvm_hosted::explored::Flaw;
-
     use super::*;
     use crate::scenarios;
 

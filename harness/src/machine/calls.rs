@@ -3,7 +3,7 @@
 //! Flow:  call -> one turn's worth of accesses counted -> the space's method of the same name.
 //! Owns:  nothing.
 
-use rumpvm::{Backing, CallError, FaultError, MapFlags, RemapFlags, SyncFlags};
+use rumpvm::{Backing, CallError, FaultError, MapFlags, ProtFlags, RemapFlags, SyncFlags};
 use rumpvm_arch::{Format, Prot, VirtAddr};
 use rumpvm_hosted::Hosted;
 
@@ -37,7 +37,14 @@ calls! {
     /// munmap(2).
     munmap(at: VirtAddr, length: u64) -> Result<(), CallError>;
     /// mprotect(2).
-    mprotect(at: VirtAddr, length: u64, prot: Prot) -> Result<(), CallError>;
+    mprotect(at: VirtAddr, length: u64, prot: impl Into<ProtFlags>) -> Result<(), CallError>;
+    /// pkey_mprotect(2).
+    pkey_mprotect(
+        at: VirtAddr,
+        length: u64,
+        prot: impl Into<ProtFlags>,
+        key: i32
+    ) -> Result<(), CallError>;
     /// mremap(2).
     mremap(
         old: VirtAddr,
@@ -69,5 +76,15 @@ impl<F: Format> User<F> {
     pub fn map_anonymous(&self, length: u64) -> Result<VirtAddr, CallError> {
         let flags = MapFlags::PRIVATE | MapFlags::ANONYMOUS;
         self.mmap(VirtAddr(0), length, Prot::RW, flags, Backing::Anonymous, 0)
+    }
+
+    /// pkey_alloc(2).
+    pub fn pkey_alloc(&self, flags: u64, rights: u64) -> Result<i32, CallError> {
+        self.space().pkey_alloc(flags, rights)
+    }
+
+    /// pkey_free(2).
+    pub fn pkey_free(&self, key: i32) -> Result<(), CallError> {
+        self.space().pkey_free(key)
     }
 }

@@ -7,7 +7,7 @@
 //! M2. After a call rumpvm has mapped what Linux has, even if their results differ, as far as the
 //!     results show it; one disagreement does not bring others after it.
 
-use rumpvm::{CallError, RemapFlags, Space, SyncFlags, Vm};
+use rumpvm::{CallError, ProtFlags, RemapFlags, Space, SyncFlags, Vm};
 use rumpvm_arch::{PAGE_SIZE, Prot, VirtAddr, VirtRange};
 use rumpvm_hosted::Hosted;
 
@@ -39,9 +39,6 @@ pub(super) struct NotOffered {
     /// The call, as it should be counted.
     pub(super) what: String,
 }
-
-/// Bits that mprotect can mean: the rights, and `PROT_SEM`, which means nothing on x86.
-const KNOWN_PROT: u64 = 0xf;
 
 pub(super) fn errno(error: CallError) -> Errno {
     Errno(error.errno())
@@ -79,13 +76,10 @@ impl Site<'_> {
                 }
                 zero(space.munmap(vm, span.at, span.length))
             }
-            Call::Mprotect { prot, .. } if prot & !KNOWN_PROT != 0 => {
-                return Err(NotOffered { what: "mprotect of a whole stack".to_owned() });
-            }
             Call::Mprotect { span, prot } => {
-                let prot = rights(*prot);
+                let prot = ProtFlags::from_bits_retain(*prot);
                 if let Returned::Value(_) = linux {
-                    self.became_usable(*span, prot);
+                    self.became_usable(*span, prot.rights());
                 }
                 self.on_image(*span, linux, || zero(space.mprotect(vm, span.at, span.length, prot)))
             }

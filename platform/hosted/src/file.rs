@@ -66,6 +66,10 @@ impl File for HostFile {
         self.file.write_all_at(from, offset).map_err(|error| code(&error))
     }
 
+    fn set_length(&self, bytes: u64) -> Result<(), IoError> {
+        self.file.set_len(bytes).map_err(|error| code(&error))
+    }
+
     fn sync(&self) -> Result<(), IoError> {
         self.file.sync_data().map_err(|error| code(&error))
     }

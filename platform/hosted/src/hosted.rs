@@ -15,7 +15,7 @@ use std::thread::{self, JoinHandle};
 
 use rumpvm_arch::{Format, Frame, PhysAddr, VirtRange, X86_64};
 use rumpvm_platform::{
-    CpuId, CpuSet, LockStats, LockStep, LockUse, MAX_CPUS, Platform, Scarce, Seam, Site,
+    CpuId, CpuSet, Failures, LockStats, LockStep, LockUse, MAX_CPUS, Platform, Scarce, Seam, Site,
     ThreadLocal,
 };
 
@@ -163,14 +163,9 @@ impl<F: Format> Hosted<F> {
         self.machine.outcome.has_stopped()
     }
 
-    /// Makes the `nth` next allocation of `what` fail; zero calls it off.
-    pub fn fail_nth(&self, what: Scarce, nth: u64) {
-        self.machine.scarcity.fail_nth(what, nth);
-    }
-
-    /// Whether the failure that [`Hosted::fail_nth`] ordered is still to come.
-    pub fn is_failure_pending(&self, what: Scarce) -> bool {
-        self.machine.scarcity.is_pending(what)
+    /// What is to fail on this machine.
+    pub fn failures(&self) -> &Failures {
+        &self.machine.failures
     }
 
     /// What was counted of each class of locks; nothing without the feature `lock-counters`.
@@ -296,7 +291,7 @@ impl<F: Format> Seam for Hosted<F> {
 
     #[inline]
     fn fails(what: Scarce, _site: Site) -> bool {
-        is_on_cpu() && here(|here| here.machine.scarcity.fails(what))
+        is_on_cpu() && here(|here| here.machine.failures.fails(what))
     }
 }
 

@@ -27,7 +27,6 @@ mod hosted;
 mod machine;
 mod memory_file;
 mod outcome;
-mod scarcity;
 mod scheduler;
 mod sleepers;
 #[cfg(test)]

@@ -8,12 +8,11 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
-use rumpvm_platform::{CpuId, LockStats};
+use rumpvm_platform::{CpuId, Failures, LockStats};
 
 use crate::cpu::{Attention, Birth, Census, Cpu};
 use crate::hardware::Hardware;
 use crate::outcome::{Group, Outcome, Payload};
-use crate::scarcity::Scarcity;
 use crate::sleepers::Sleepers;
 
 /// What a CPU calls in the component, for want of interrupts.
@@ -33,7 +32,7 @@ pub(crate) struct Machine {
     pub(crate) census: Census,
     pub(crate) sleepers: Sleepers,
     pub(crate) outcome: Outcome,
-    pub(crate) scarcity: Scarcity,
+    pub(crate) failures: Failures,
     /// Fed only with the feature `lock-counters`.
     pub(crate) lock_stats: LockStats,
     /// Threads so far.
@@ -50,7 +49,7 @@ impl Machine {
             census: Census::new(cpus),
             sleepers: Sleepers::default(),
             outcome: Outcome::default(),
-            scarcity: Scarcity::default(),
+            failures: Failures::default(),
             lock_stats: LockStats::default(),
             threads: AtomicU64::new(0),
             upcalls: OnceLock::new(),

@@ -26,6 +26,7 @@ struct Contents {
     bytes: Vec<u8>,
     reads: Fate,
     writes: Fate,
+    resizes: Fate,
     synced: u64,
 }
 
@@ -81,6 +82,11 @@ impl MemoryFile {
         lock(&self.contents).writes.fail_nth(nth);
     }
 
+    /// Makes the `nth` change of the length by the component from now fail, once.
+    pub fn fail_nth_resize(&self, nth: u64) {
+        lock(&self.contents).resizes.fail_nth(nth);
+    }
+
     /// Reads so far, failed ones included.
     pub fn reads(&self) -> u64 {
         lock(&self.contents).reads.done
@@ -125,6 +131,13 @@ impl File for MemoryFile {
             contents.bytes.resize(end, 0);
         }
         contents.bytes[start..end].copy_from_slice(from);
+        Ok(())
+    }
+
+    fn set_length(&self, bytes: u64) -> Result<(), IoError> {
+        let mut contents = lock(&self.contents);
+        contents.resizes.step()?;
+        contents.bytes.resize(bytes as usize, 0);
         Ok(())
     }
 

@@ -62,6 +62,8 @@ struct Findings {
     frames: BTreeMap<u32, Seen>,
     tables: BTreeMap<u32, Seen>,
     nodes: BTreeMap<u32, Seen>,
+    /// Private areas that the objects know of.
+    listed_areas: u64,
 }
 
 impl Findings {
@@ -72,8 +74,12 @@ impl Findings {
 
 /// Checks everything.
 pub(crate) fn check<P: Platform>(vm: &Processes<P>) -> Result<(), Broken> {
-    let mut found =
-        Findings { frames: BTreeMap::new(), tables: BTreeMap::new(), nodes: BTreeMap::new() };
+    let mut found = Findings {
+        frames: BTreeMap::new(),
+        tables: BTreeMap::new(),
+        nodes: BTreeMap::new(),
+        listed_areas: 0,
+    };
     ensure!(!vm.mmu.phys.epoch.is_pinned(), "a CPU is inside the component");
     trees::check(vm, &mut found)?;
     spaces::check(vm, &mut found)?;

@@ -1,5 +1,6 @@
 //! Spaces: areas, and every page-table entry against what map, amap and object say.
 
+use alloc::collections::BTreeMap;
 use alloc::format;
 use core::ops::ControlFlow;
 
@@ -24,6 +25,10 @@ pub(super) fn check<P: Platform>(vm: &Processes<P>, found: &mut Findings) -> Res
         }
     });
     broken?;
+    let mut private = 0;
+    vm.for_each_space(|space| private += private_areas(vm, space).values().sum::<u64>());
+    let listed = found.listed_areas;
+    ensure!(private == listed, "{private} private areas of objects, which know of {listed}");
     for (frame, seen) in &found.tables {
         let page = vm.mmu.phys.page(Frame(*frame));
         let refs = page.refs.load(Ordering::Relaxed);
@@ -40,6 +45,7 @@ fn one<P: Platform>(
     ensure!(space.users() > 0, "it is listed without a user");
     ensure!(!space.is_locked(), "its map is locked");
     areas(vm, space)?;
+    mappers(vm, space)?;
     private_pages(vm, space)?;
     let root = space.pmap().root();
     found.tables.entry(root.0).or_default().named += 1;
@@ -84,7 +90,34 @@ fn area_is_sound<P: Platform>(area: &Area<P>, floor: VirtAddr) -> Result<(), Bro
     Ok(())
 }
 
-/// A private page lies in a private area.
+/// Private areas of each object, by the object's number.
+fn private_areas<P: Platform>(vm: &Processes<P>, space: &Space<P>) -> BTreeMap<u64, u64> {
+    let mut areas = BTreeMap::new();
+    let _: ControlFlow<()> = space.areas(vm, |area| {
+        if let Some(object) = area.object.as_ref().filter(|_| !area.is_shared()) {
+            *areas.entry(object.id()).or_default() += 1;
+        }
+        ControlFlow::Continue(())
+    });
+    areas
+}
+
+/// Every object knows how many private areas of it this space has.
+fn mappers<P: Platform>(vm: &Processes<P>, space: &Space<P>) -> Result<(), Broken> {
+    let areas = private_areas(vm, space);
+    let mut wrong = None;
+    vm.objects.for_each(|object| {
+        let there = areas.get(&object.id()).copied().unwrap_or(0);
+        let known = object.mappers().areas(space.id());
+        if there != known {
+            wrong = Some((object.id(), there, known));
+        }
+    });
+    ensure!(wrong.is_none(), "object, private areas, known to it: {wrong:?}");
+    Ok(())
+}
+
+/// A private page lies in a private area, and not beyond the end of what that maps.
 fn private_pages<P: Platform>(vm: &Processes<P>, space: &Space<P>) -> Result<(), Broken> {
     let pin = vm.mmu.phys.epoch.pin();
     let everything = rumpvm_arch::VirtRange::new(VirtAddr(0), VirtAddr(u64::MAX));
@@ -92,7 +125,11 @@ fn private_pages<P: Platform>(vm: &Processes<P>, space: &Space<P>) -> Result<(),
     space.amap().for_each(&vm.mmu.phys, &pin, everything, |page, frame| {
         let at = VirtAddr::of_page(page);
         let area = space.areas.get(&pin, at.0);
-        let fits = area.is_some_and(|area| !area.is_shared())
+        let inside = |area: &Area<P>| match &area.object {
+            Some(object) => area.object_index(page) < object.page_count(),
+            None => true,
+        };
+        let fits = area.is_some_and(|area| !area.is_shared() && inside(area))
             && vm.mmu.phys.page(frame).kind() == PageKind::Anon;
         if !fits {
             stray = Some((at, frame));

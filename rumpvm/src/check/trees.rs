@@ -15,14 +15,16 @@ use crate::sync::Ordering;
 pub(super) fn check<P: Platform>(vm: &Processes<P>, found: &mut Findings) -> Result<(), Broken> {
     let mut live = BTreeMap::new();
     vm.for_each_space(|space| follow(vm, space.amap().slots(), found, &mut live));
-    let mut lost = None;
+    let (mut lost, mut mapped_privately) = (None, 0);
     vm.objects.for_each(|object| {
         follow(vm, object.pages(), found, &mut live);
+        mapped_privately += object.mappers().total();
         if object.users() == 0 && !object.has_dirty(&vm.mmu) {
             lost = Some(object.id());
         }
     });
     ensure!(lost.is_none(), "object {lost:?} has no user and nothing left to write");
+    found.listed_areas = mapped_privately;
     for (frame, seen) in &found.nodes {
         let page = vm.mmu.phys.page(Frame(*frame));
         let (refs, counted) =

@@ -3,7 +3,7 @@
 //! Only what the locks held already keep still: pages of the same leaf, in the same leaf table and area.
 //! Nothing is made, read or waited for, and failing is no error.
 
-use rumpvm_arch::{Frame, PAGE_SIZE, Prot, VirtAddr, VirtRange};
+use rumpvm_arch::{Frame, Prot, VirtAddr, VirtRange};
 use rumpvm_platform::Platform;
 
 use super::Attempt;
@@ -16,13 +16,18 @@ use crate::sync::Ordering;
 const WINDOW: u64 = 64 << 10;
 
 impl<P: Platform> Attempt<'_, P> {
-    /// The neighbours of the fault that lie in the window, the area and the table.
+    /// The neighbours of the fault that lie in the window, the area and the table, and inside the object.
     fn window(&self, table: &Table<'_, P>) -> VirtRange {
         if self.area.flags.contains(crate::map::AreaFlags::RANDOM) {
             return VirtRange::new(self.at, self.at);
         }
         let start = VirtAddr(self.at.0 & !(WINDOW - 1));
-        VirtRange::new(start, start + WINDOW).clip(self.area.range).clip(table.range())
+        let window =
+            VirtRange::new(start, start + WINDOW).clip(self.area.range).clip(table.range());
+        let Some(object) = &self.area.object else { return window };
+        let pages = object.page_count().saturating_sub(self.area.object_index(window.start.page()));
+        let end = VirtAddr::of_page(window.start.page().saturating_add(pages));
+        VirtRange::new(window.start, window.end.min(end))
     }
 
     /// Maps the neighbours that are not mapped yet and for which `pick` names a frame and rights.
@@ -58,10 +63,9 @@ impl<P: Platform> Attempt<'_, P> {
     ) {
         let phys = &self.store.mmu.phys;
         let (first, last) = leaf.range();
-        let size = self.area.object.as_ref().map_or(0, |object| object.size());
         self.map_around(table, debt, |page| {
             let index = self.area.object_index(page);
-            if !(first..last).contains(&index) || index * PAGE_SIZE >= size {
+            if !(first..last).contains(&index) {
                 return None;
             }
             let Slot::Page(frame) = leaf.get(index) else { return None };

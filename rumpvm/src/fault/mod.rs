@@ -40,8 +40,8 @@ enum Step<P: Platform> {
     Busy(Frame),
     /// A page has to be read first.
     PageIn(Hold<Object<P>, P>, u64),
-    /// The object ends before the page, as far as is known here.
-    BeyondEnd(Hold<Object<P>, P>),
+    /// The object ends before this page, as far as is known here.
+    BeyondEnd(Hold<Object<P>, P>, u64),
     /// The area is a stack that has to grow first.
     Grow,
 }
@@ -116,10 +116,9 @@ pub(crate) fn fault<P: Platform>(
                 }
             }
             // The object may have ended with the area that it was found in.
-            Step::BeyondEnd(_) if !map.generation.still(generation) => continue,
-            // A file may have grown by other means than a mapping.
-            Step::BeyondEnd(object) if object.has_grown(&store.mmu) => continue,
-            Step::BeyondEnd(_) => FaultError::BeyondEnd { at },
+            Step::BeyondEnd(..) if !map.generation.still(generation) => continue,
+            Step::BeyondEnd(object, index) if object.reaches(&store.mmu, index) => continue,
+            Step::BeyondEnd(..) => FaultError::BeyondEnd { at },
             Step::Grow => match map.grow_stack(store, at) {
                 Ok(()) => {
                     counters.count(Event::FaultStack);
@@ -184,6 +183,13 @@ fn attempt<P: Platform>(
     };
     if !area.prot.allows(access, P::Format::HAS_NX) {
         return Step::Failed(FaultError::Denied { at, wanted: access.needs() });
+    }
+    if let Some(object) = &area.object {
+        let index = area.object_index(at.page());
+        // Private copies too, before they are looked at: one may be on its way out (Z2 of `object::size`).
+        if index >= object.page_count() {
+            return Step::BeyondEnd(object.clone(), index);
+        }
     }
     let attempt = Attempt { store, map, pin, area, at, access, generation };
     let step = if area.is_shared() {

@@ -124,7 +124,7 @@ impl<P: Platform> Attempt<'_, P> {
             }
             Resident::Busy(frame) => Err(Step::Busy(frame)),
             Resident::Absent => Err(Step::PageIn(object.clone(), index)),
-            Resident::BeyondEnd => Err(Step::BeyondEnd(object.clone())),
+            Resident::BeyondEnd => Err(Step::BeyondEnd(object.clone(), index)),
         })
     }
 
@@ -141,7 +141,7 @@ impl<P: Platform> Attempt<'_, P> {
                     Resident::Page(frame, leaf) => Some((frame, leaf)),
                     Resident::Busy(frame) => return Ok(Step::Busy(frame)),
                     Resident::Absent => return Ok(Step::PageIn(object.clone(), index)),
-                    Resident::BeyondEnd => return Ok(Step::BeyondEnd(object.clone())),
+                    Resident::BeyondEnd => return Ok(Step::BeyondEnd(object.clone(), index)),
                 }
             }
             _ => None,

@@ -21,7 +21,7 @@ impl<P: Platform> Attempt<'_, P> {
             Resident::Page(frame, leaf) => (frame, leaf),
             Resident::Busy(frame) => return Ok(Step::Busy(frame)),
             Resident::Absent => return Ok(Step::PageIn(object.clone(), index)),
-            Resident::BeyondEnd => return Ok(Step::BeyondEnd(object.clone())),
+            Resident::BeyondEnd => return Ok(Step::BeyondEnd(object.clone(), index)),
         };
         let store = self.access == rumpvm_arch::Access::Write;
         let mut table = self.map.pmap.leaf(mmu, self.pin, self.at, store)?;

@@ -36,7 +36,16 @@ bitflags! {
         const MERGEABLE = 1 << 10;
         /// The heap that brk(2) moves.
         const HEAP = 1 << 11;
+        /// With `LOCKED`: its pages are not faulted in at once, but stay once they are.
+        const ONFAULT = 1 << 12;
+        /// A child gets it empty.
+        const WIPEONFORK = 1 << 13;
     }
+}
+
+impl AreaFlags {
+    /// How memory can be locked.
+    pub(crate) const LOCK: Self = Self::LOCKED.union(Self::ONFAULT);
 }
 
 /// A range of addresses that means one thing.
@@ -59,6 +68,11 @@ impl<P: Platform> Area<P> {
     /// Whether stores go to the object.
     pub fn is_shared(&self) -> bool {
         self.flags.contains(AreaFlags::SHARED)
+    }
+
+    /// Whether its pages are to be in memory as long as it is there.
+    pub(crate) fn is_filled(&self) -> bool {
+        self.flags & AreaFlags::LOCK == AreaFlags::LOCKED
     }
 
     /// Index in the object of virtual page `page`.

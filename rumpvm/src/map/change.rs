@@ -7,6 +7,7 @@ use rumpvm_arch::{VirtAddr, VirtRange};
 use rumpvm_platform::Platform;
 
 use super::{Area, AreaFlags, Map, State, Store};
+use crate::NoMemory;
 use crate::error::CallError;
 use crate::object::Object;
 use crate::sync::{Edit, Hold, try_push};
@@ -17,10 +18,17 @@ pub(super) struct Change<'m, P: Platform> {
     edit: Option<Edit<'m, Area<P>, P>>,
     limit: u64,
     counts: Counts<'m>,
-    /// Objects that areas of the change use, each counted already.
-    came: Vec<Hold<Object<P>, P>>,
-    /// Objects whose areas go.
-    gone: Vec<Hold<Object<P>, P>>,
+    /// What areas of the change use, each counted already.
+    came: Vec<Use<P>>,
+    /// What areas used that go.
+    gone: Vec<Use<P>>,
+}
+
+/// An area's use of its object.
+pub(super) struct Use<P: Platform> {
+    object: Hold<Object<P>, P>,
+    /// The map, if the area is private.
+    mapper: Option<u64>,
 }
 
 struct Counts<'m> {
@@ -33,13 +41,41 @@ struct Counts<'m> {
 /// Objects that lost a user. Settle it when no page of theirs is mapped by what went, without the map's
 /// lock: the last user of a file writes it.
 #[must_use = "objects keep a user too many until this is settled"]
-pub(super) struct Gone<P: Platform>(Vec<Hold<Object<P>, P>>);
+pub(super) struct Gone<P: Platform>(Vec<Use<P>>);
 
-/// One user of `object` leaves. A file that could not be written keeps its pages, and the log says so:
-/// unmapping has no way to report it, as in POSIX.
-pub(super) fn settle_one<P: Platform>(store: &Store<P>, object: &Hold<Object<P>, P>) {
-    if let Err(error) = store.objects.release(&store.mmu, object) {
-        log::warn!("object {} stays in memory: {error:?}", object.id());
+impl<P: Platform> Use<P> {
+    /// What `area` of the map of that number uses, if it has an object. Not counted yet.
+    pub(super) fn of(map: u64, area: &Area<P>) -> Option<Self> {
+        let mapper = (!area.is_shared()).then_some(map);
+        area.object.as_ref().map(|object| Self { object: object.clone(), mapper })
+    }
+
+    /// Counts it. On error nothing has changed.
+    fn count(&self) -> Result<(), NoMemory> {
+        if let Some(map) = self.mapper {
+            self.object.mappers().add(map)?;
+        }
+        self.object.add_user();
+        Ok(())
+    }
+
+    /// Takes it back: somebody else is a user too.
+    fn undo(&self) {
+        if let Some(map) = self.mapper {
+            self.object.mappers().remove(map);
+        }
+        self.object.undo_user();
+    }
+
+    /// Ends it. A file that could not be written keeps its pages, and the log says so: unmapping has no way to
+    /// report it, as in POSIX.
+    pub(super) fn settle(&self, store: &Store<P>) {
+        if let Some(map) = self.mapper {
+            self.object.mappers().remove(map);
+        }
+        if let Err(error) = store.objects.release(&store.mmu, &self.object) {
+            log::warn!("object {} stays in memory: {error:?}", self.object.id());
+        }
     }
 }
 
@@ -51,8 +87,8 @@ impl<P: Platform> Gone<P> {
 
     /// Lets the users go.
     pub(super) fn settle(self, store: &Store<P>) {
-        for object in &self.0 {
-            settle_one(store, object);
+        for used in &self.0 {
+            used.settle(store);
         }
     }
 }
@@ -78,6 +114,7 @@ impl<P: Platform> Change<'_, P> {
     /// neighbours. `new` is in order and inside `range`.
     pub(super) fn replace(&mut self, range: VirtRange, new: Vec<Area<P>>) -> Result<(), CallError> {
         let Some(edit) = self.edit.as_mut() else { return Err(CallError::Invalid) };
+        let map = self.map.pmap.id();
         let (mut lo, mut hi) = (range.start, range.end);
         let mut parts: Vec<Area<P>> = Vec::new();
         let mut right = None;
@@ -85,9 +122,10 @@ impl<P: Platform> Change<'_, P> {
         // One page further on each side, to see the neighbours that touch.
         let (first, last) = (range.start.0.saturating_sub(1), range.end.0.saturating_add(1));
         let _: ControlFlow<()> = edit.visit(first, last, |old| {
-            result = visit_old(old, range, &mut parts, &mut right, (&mut lo, &mut hi), |object| {
-                try_push::<_, P>(&mut self.gone, object)
-            });
+            result = Use::of(map, old)
+                .map_or(Ok(()), |used| try_push::<_, P>(&mut self.gone, used))
+                .map_err(CallError::from)
+                .and_then(|()| visit_old(old, range, &mut parts, &mut right, (&mut lo, &mut hi)));
             count(old, &mut self.counts, false);
             if result.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });
@@ -97,9 +135,10 @@ impl<P: Platform> Change<'_, P> {
         }
         for area in &parts {
             count(area, &mut self.counts, true);
-            if let Some(object) = &area.object {
-                try_push::<_, P>(&mut self.came, object.clone())?;
-                object.add_user();
+            if let Some(used) = Use::of(map, area) {
+                crate::sync::try_reserve::<_, P>(&mut self.came, 1)?;
+                used.count()?;
+                self.came.push(used);
             }
         }
         edit.splice(lo.0, hi.0, parts)?;
@@ -134,9 +173,9 @@ impl<P: Platform> Change<'_, P> {
 
 impl<P: Platform> Drop for Change<'_, P> {
     fn drop(&mut self) {
-        for object in &self.came {
+        for used in &self.came {
             // The area that it was taken from is still there and is a user too.
-            object.undo_user();
+            used.undo();
         }
     }
 }
@@ -148,13 +187,9 @@ fn visit_old<P: Platform>(
     parts: &mut Vec<Area<P>>,
     right: &mut Option<Area<P>>,
     (lo, hi): (&mut VirtAddr, &mut VirtAddr),
-    gone: impl FnOnce(Hold<Object<P>, P>) -> Result<(), crate::NoMemory>,
 ) -> Result<(), CallError> {
     *lo = (*lo).min(old.range.start);
     *hi = (*hi).max(old.range.end);
-    if let Some(object) = &old.object {
-        gone(object.clone())?;
-    }
     if old.range.start < range.start {
         let left = VirtRange::new(old.range.start, old.range.end.min(range.start));
         try_push::<_, P>(parts, old.part(left))?;

@@ -6,7 +6,7 @@ use core::ops::ControlFlow;
 use rumpvm_arch::{VirtAddr, VirtRange};
 use rumpvm_platform::Platform;
 
-use super::change::settle_one;
+use super::change::{Gone, Use};
 use super::{AreaFlags, Map, Store};
 use crate::NoMemory;
 use crate::pmap::{Debt, Inherit};
@@ -15,48 +15,37 @@ use crate::stats::Event;
 use crate::sync::try_push;
 
 impl<P: Platform> Map<P> {
-    /// A copy of this map for a child: private memory is copied when either side stores to it, shared
-    /// memory is shared, locks on memory are not inherited. Costs a few stores for each 2 MiB.
+    /// Makes `child`, which is empty and has no user that could call or fault yet, a copy of this map: private
+    /// memory is copied when either side stores to it, shared memory is shared, locks on memory are not
+    /// inherited. Costs a few stores for each 2 MiB. On error the child may have something mapped, and is to be
+    /// taken down.
     ///
-    /// Takes the map's lock and stops faults of the space for the time. Does not sleep otherwise.
-    pub(crate) fn fork(&self, store: &Store<P>) -> Result<Self, NoMemory> {
-        let mut child = Self::try_new(&store.mmu)?;
-        match self.fork_into(store, &mut child) {
-            Ok(()) => {
-                store.mmu.phys.counters.count(Event::Fork);
-                Ok(child)
-            }
-            Err(error) => {
-                child.destroy(store);
-                Err(error)
-            }
-        }
-    }
-
-    fn fork_into(&self, store: &Store<P>, child: &mut Self) -> Result<(), NoMemory> {
+    /// Takes the map's lock and the child's, and stops faults of the space for the time. Does not sleep
+    /// otherwise.
+    pub(crate) fn fork(&self, store: &Store<P>, child: &Self) -> Result<(), NoMemory> {
         let phys = &store.mmu.phys;
         let state = self.state.lock();
+        // Held to the end: whoever finds the child through an object that shrinks finds all of it.
+        let mut childs = child.state.lock();
         let (areas, left_out) = self.inherited(store)?;
         // Before anything is shared: clearing what the child does not get must not fail.
         let mut spares = Vec::new();
         for _ in &left_out {
             try_push::<_, P>(&mut spares, Spares::worst_case(phys)?)?;
         }
-        {
-            let mut childs = child.state.lock();
-            childs.heap = state.heap;
-            childs.limits.areas = u64::MAX;
-            let mut change = child.change(&mut childs);
-            let everything = VirtRange::new(VirtAddr(0), VirtAddr(u64::MAX - 1));
-            change.replace(everything, areas).map_err(|_| NoMemory)?;
-            change.commit(store).settle(store);
-            // After the areas: what the parent has the child may have, whatever the limit is now.
-            childs.limits = state.limits;
-        }
+        childs.heap = state.heap;
+        childs.limits.areas = u64::MAX;
+        let mut change = child.change(&mut childs);
+        let everything = VirtRange::new(VirtAddr(0), VirtAddr(u64::MAX - 1));
+        change.replace(everything, areas).map_err(|_| NoMemory)?;
+        // Nothing was there.
+        let _: Gone<P> = change.commit(store);
+        // After the areas: what the parent has the child may have, whatever the limit is now.
+        childs.limits = state.limits;
         // No fault of the parent decides from here on; those that have decided hold a leaf table's lock,
         // which sharing takes.
         let frozen = self.generation.freeze();
-        child.amap = self.amap.fork(phys);
+        self.amap.fork(phys, &child.amap);
         let pin = phys.epoch.pin();
         let mut debt = Debt::new();
         let inherit = |range: VirtRange| {
@@ -70,7 +59,9 @@ impl<P: Platform> Map<P> {
         for (hole, mut spares) in left_out.into_iter().zip(spares) {
             child.amap.clear(phys, hole, &mut spares);
         }
-        shared
+        shared?;
+        phys.counters.count(Event::Fork);
+        Ok(())
     }
 
     /// The areas of a child, and the ranges that it does not get.
@@ -102,19 +93,23 @@ impl<P: Platform> Map<P> {
     /// Takes everything out: tables, pages, and the map's part in its objects. Nobody may use the map any
     /// more, on no CPU. Cannot fail: nothing is allocated. Sleeps where a file loses its last user.
     pub(crate) fn destroy(&self, store: &Store<P>) {
+        // Whoever shrinks an object finds the map as it was, or ended.
+        let mut state = self.state.lock();
+        state.ended = true;
         self.pmap.destroy(&store.mmu);
         let everything = VirtRange::new(VirtAddr(0), VirtAddr(u64::MAX));
         // The range covers the root as a whole, so no node is cut and no frame is needed.
         self.amap.clear(&store.mmu.phys, everything, &mut Spares::none(&store.mmu.phys));
+        drop(state);
         let mut from = 0;
         loop {
             let pin = store.mmu.phys.epoch.pin();
             let Some(area) = self.areas.at_or_after(&pin, from) else { break };
             from = area.range.end.0;
-            let object = area.object.clone();
+            let used = Use::of(self.pmap.id(), area);
             drop(pin);
-            if let Some(object) = object {
-                settle_one(store, &object);
+            if let Some(used) = used {
+                used.settle(store);
             }
         }
     }

@@ -16,6 +16,7 @@
 mod area;
 mod brk;
 mod change;
+mod cut_off;
 mod fork;
 mod generation;
 mod limits;
@@ -27,6 +28,7 @@ mod mprotect;
 mod mremap;
 mod msync;
 mod munmap;
+mod pkeys;
 mod place;
 mod stack;
 
@@ -38,6 +40,7 @@ use rumpvm_platform::Platform;
 pub use area::{Area, AreaFlags};
 pub use limits::{Limits, Overcommit};
 pub use mmap::{Backing, MapFlags};
+pub use mprotect::ProtFlags;
 pub use mremap::RemapFlags;
 pub use msync::SyncFlags;
 
@@ -77,6 +80,8 @@ struct State {
     mapped: u64,
     /// Bytes in locked areas.
     locked: u64,
+    /// It has been taken down.
+    ended: bool,
 }
 
 impl<P: Platform> Map<P> {
@@ -85,7 +90,8 @@ impl<P: Platform> Map<P> {
         let pmap = Pmap::try_new(mmu)?;
         let (areas, writer) = Tree::new();
         let heap = VirtRange::default();
-        let state = State { writer, heap, limits: Limits::default(), mapped: 0, locked: 0 };
+        let state =
+            State { writer, heap, limits: Limits::default(), mapped: 0, locked: 0, ended: false };
         Ok(Self {
             pmap,
             amap: Amap::new(),

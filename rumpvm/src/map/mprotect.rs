@@ -1,37 +1,107 @@
 //! mprotect(2): change rights.
 
+use alloc::vec::Vec;
+use core::ops::ControlFlow;
+
+use bitflags::bitflags;
+
 use rumpvm_arch::{Prot, VirtAddr, VirtRange};
 use rumpvm_platform::Platform;
 
 use super::area::Area;
-use super::{Map, State, Store, whole_pages};
+use super::{AreaFlags, Map, State, Store, whole_pages};
+use crate::NoMemory;
 use crate::error::CallError;
 use crate::pmap::Debt;
 use crate::sync::try_push;
-use alloc::vec::Vec;
-use core::ops::ControlFlow;
+
+bitflags! {
+    /// What mprotect(2) is asked for, with Linux's values. Whatever number a program passes goes in by
+    /// `from_bits_retain`; bits without a name are refused.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+    pub struct ProtFlags: u64 {
+        /// Loads.
+        const READ = 1;
+        /// Stores.
+        const WRITE = 2;
+        /// Instruction fetches.
+        const EXEC = 4;
+        /// Memory for atomic operations; means nothing on x86.
+        const SEM = 8;
+        /// From the start of the stack that the range touches.
+        const GROWSDOWN = 0x0100_0000;
+        /// To the end of the upwards growing stack that the range begins in, of which there are none.
+        const GROWSUP = 0x0200_0000;
+    }
+}
+
+impl From<Prot> for ProtFlags {
+    fn from(prot: Prot) -> Self {
+        Self::from_bits_truncate(u64::from(prot.bits()))
+    }
+}
+
+impl ProtFlags {
+    /// The rights in it.
+    pub fn rights(self) -> Prot {
+        Prot::from_bits_truncate(self.bits() as u8)
+    }
+}
+
+/// What came of it, and the locked memory that can be stored to since then: it is to be brought in, so that
+/// no store has to wait. Both, because a part may have been done.
+pub(crate) struct Protected {
+    pub(crate) fill: Vec<VirtRange>,
+    pub(crate) answer: Result<(), CallError>,
+}
 
 impl<P: Platform> Map<P> {
     /// Gives `length` bytes from `at` the rights `prot`. Up to the first hole it is done even if there is
     /// one, and then the answer is [`CallError::Unmapped`]; as on Linux.
     ///
     /// Takes the map's lock. Does not sleep otherwise.
-    pub fn mprotect(
+    pub(crate) fn mprotect(
         &self,
         store: &Store<P>,
         at: VirtAddr,
         length: u64,
-        prot: Prot,
+        prot: ProtFlags,
+    ) -> Protected {
+        let mut fill = Vec::new();
+        let answer = self.protect(store, (at, length), prot, &mut fill);
+        Protected { fill, answer }
+    }
+
+    fn protect(
+        &self,
+        store: &Store<P>,
+        (at, length): (VirtAddr, u64),
+        flags: ProtFlags,
+        fill: &mut Vec<VirtRange>,
     ) -> Result<(), CallError> {
+        // In this order, as on Linux: nothing to do is no error, whatever else is wrong.
+        let grows = flags & (ProtFlags::GROWSDOWN | ProtFlags::GROWSUP);
+        if grows == ProtFlags::GROWSDOWN | ProtFlags::GROWSUP {
+            return Err(CallError::Invalid);
+        }
         let range = whole_pages(at, length)?;
         if range.is_empty() {
             return Ok(());
         }
+        if flags.bits() & !ProtFlags::all().bits() != 0 {
+            return Err(CallError::Invalid);
+        }
+        let prot = flags.rights();
         let mut state = self.state.lock();
+        let range = self.grown(store, range, grows)?;
         let prefix = self.mapped_prefix(&store.mmu.phys.epoch.pin(), range);
         let (allowed, denied) = self.allowed_prefix(store, prefix, prot);
         if !allowed.is_empty() {
-            let gone = self.rewrite(store, &mut state, allowed, |area| area.prot = prot)?;
+            if prot.contains(Prot::WRITE) {
+                self.locked_to_store(store, allowed, fill)?;
+            }
+            let rewritten = self.rewrite(store, &mut state, allowed, |area| area.prot = prot);
+            let gone = rewritten.inspect_err(|_| fill.clear())?;
             let mut debt = Debt::new();
             let pin = store.mmu.phys.epoch.pin();
             self.pmap.cursor(&store.mmu, &pin, allowed).protect(prot, &mut debt);
@@ -44,6 +114,56 @@ impl<P: Platform> Map<P> {
             (true, _) => Err(CallError::Denied),
             (false, true) => Ok(()),
             (false, false) => Err(CallError::Unmapped),
+        }
+    }
+
+    /// `range`, or with `GROWSDOWN` what lies between the start of the first area in it and its end. That
+    /// area may begin below the range or above its start; it must be one that grows.
+    fn grown(
+        &self,
+        store: &Store<P>,
+        range: VirtRange,
+        grows: ProtFlags,
+    ) -> Result<VirtRange, CallError> {
+        if grows.is_empty() {
+            return Ok(range);
+        }
+        let pin = store.mmu.phys.epoch.pin();
+        let first = self.areas.at_or_after(&pin, range.start.0);
+        let area = first.filter(|area| area.range.start < range.end).ok_or(CallError::Unmapped)?;
+        if grows == ProtFlags::GROWSUP {
+            let begins = area.range.contains(range.start);
+            return Err(if begins { CallError::Invalid } else { CallError::Unmapped });
+        }
+        if !area.flags.contains(AreaFlags::GROWSDOWN) {
+            return Err(CallError::Invalid);
+        }
+        Ok(VirtRange::new(area.range.start, range.end))
+    }
+
+    /// Adds to `fill` what in `range` is private, locked, and cannot be stored to yet.
+    fn locked_to_store(
+        &self,
+        store: &Store<P>,
+        range: VirtRange,
+        fill: &mut Vec<VirtRange>,
+    ) -> Result<(), NoMemory> {
+        let pin = store.mmu.phys.epoch.pin();
+        let walked = self.areas.visit(&pin, range.start.0, range.end.0, |area| {
+            if !area.is_filled() || area.is_shared() || area.prot.contains(Prot::WRITE) {
+                return ControlFlow::Continue(());
+            }
+            match try_push::<_, P>(fill, area.range.clip(range)) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(error) => ControlFlow::Break(error),
+            }
+        });
+        match walked {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(error) => {
+                fill.clear();
+                Err(error)
+            }
         }
     }
 

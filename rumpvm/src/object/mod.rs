@@ -2,7 +2,7 @@
 //!
 //! Flow:  fault -> `resident` -> page, or "ask the pager" -> `page_in` -> fault again.
 //! Locks: a leaf of the page tree; above it the object's `resizing` sleep lock, and the registry's.
-//! Sleep: in `page_in`, `write_back`, `resize` and at the end of the last user; never with a leaf locked.
+//! Sleep: in `page_in`, `write_back`, a change of the size, and at the end of the last user; never with a leaf locked.
 //! Owns:  its pages. A page is kept while any user is left, mapped or not.
 //!
 //! O1. A page in the tree is inside the object's size, or busy on its way out.
@@ -10,9 +10,11 @@
 //! O3. Users (mappings and handles) keep the pages, holds keep the record. When the last user leaves,
 //!     dirty pages are written; if that fails they are kept, with the object, for the next who opens it.
 
+mod mappers;
 mod memory;
 mod pager;
 mod registry;
+mod size;
 
 use alloc::boxed::Box;
 
@@ -26,8 +28,8 @@ use crate::NoMemory;
 use crate::phys::PageKind;
 use crate::pmap::Mmu;
 use crate::radix::{Leaf, Radix, Slot, put_page};
-use crate::sync::lockmgr::{Exclusive, Patience, Recursion};
 use crate::sync::{Atomic, Hold, Ordering, Pin, SleepLock, class, fence};
+use mappers::Mappers;
 
 /// Where an object's pages come from.
 pub(crate) enum Pager {
@@ -55,6 +57,8 @@ pub struct Object<P: Platform> {
     state: Atomic<u32, P>,
     /// Held alone while the size changes; the file may sleep under it.
     resizing: SleepLock<P>,
+    /// Maps with private areas of it.
+    mappers: Mappers<P>,
 }
 
 const LIVE: u32 = 0;
@@ -83,6 +87,7 @@ impl<P: Platform> Object<P> {
             users: Atomic::new(1),
             state: Atomic::new(LIVE),
             resizing: SleepLock::new(&class::RESIZING),
+            mappers: Mappers::new(),
         })
     }
 
@@ -137,8 +142,14 @@ impl<P: Platform> Object<P> {
         self.users.fetch_sub(1, Ordering::AcqRel);
     }
 
+    /// Who maps it privately.
+    pub(crate) fn mappers(&self) -> &Mappers<P> {
+        &self.mappers
+    }
+
     /// Pages of it, rounded up.
-    fn page_count(&self) -> u64 {
+    #[inline]
+    pub(crate) fn page_count(&self) -> u64 {
         self.size().div_ceil(PAGE_SIZE)
     }
 
@@ -228,29 +239,5 @@ impl<P: Platform> Object<P> {
             false
         });
         next
-    }
-
-    /// Looks at the file's length again, which may have grown by other means than mappings; whether the
-    /// object is longer now. May block as a file does.
-    pub(crate) fn has_grown(&self, mmu: &Mmu<P>) -> bool {
-        let Pager::File(file) = &self.pager else { return false };
-        let _resizing = self.resizing(mmu);
-        let length = file.length();
-        // Without users it is on its way out, and stays as short as it was made (`end`).
-        let grown = self.users() > 0 && length > self.size();
-        if grown {
-            self.size.store(length, Ordering::Release);
-        }
-        grown
-    }
-
-    /// The right to change the size.
-    #[track_caller]
-    fn resizing(&self, mmu: &Mmu<P>) -> Exclusive<'_, P> {
-        match self.resizing.exclusive(Patience::Wait, Recursion::Refuse) {
-            Ok(resizing) => resizing,
-            // A file that changes the size of its own object while it is asked for its length.
-            Err(error) => mmu.phys.broken(format_args!("the size of object {}: {error}", self.id)),
-        }
     }
 }

@@ -1,4 +1,4 @@
-//! Moving pages between an object and its file, and changing its size.
+//! Moving pages between an object and its file, and throwing them away.
 //!
 //! Whoever moves a page has it exclusively busy, and holds nothing else while the file works. A page is
 //! cleaned in its mappings before it is written, so a store during the write makes it dirty again.
@@ -10,9 +10,8 @@ use super::{Object, Pager};
 use crate::NoMemory;
 use crate::phys::Busy;
 use crate::pmap::{Debt, Mmu};
-use crate::radix::{Slot, Spares, put_page};
+use crate::radix::{Slot, put_page};
 use crate::stats::Event;
-use crate::sync::{Ordering, fence};
 
 /// Why an object could not bring or keep a page.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -112,6 +111,10 @@ impl<P: Platform> Object<P> {
             }
             let start = index * PAGE_SIZE;
             let length = self.size().saturating_sub(start).min(PAGE_SIZE) as usize;
+            if length == 0 {
+                // The object ends before it by now, and it is about to go.
+                continue;
+            }
             let written =
                 mmu.phys.fill_busy(frame, &busy, |bytes| file.write(start, &bytes[..length]));
             match written {
@@ -126,7 +129,7 @@ impl<P: Platform> Object<P> {
     }
 
     /// The page at `index`, made busy; sleeps while somebody else is. None if there is no page.
-    fn busy<'p>(&self, mmu: &'p Mmu<P>, index: u64) -> Option<(Frame, Busy<'p, P>)> {
+    pub(super) fn busy<'p>(&self, mmu: &'p Mmu<P>, index: u64) -> Option<(Frame, Busy<'p, P>)> {
         loop {
             let pin = mmu.phys.epoch.pin();
             let leaf = self.pages.leaf(&mmu.phys, &pin, index)?;
@@ -141,30 +144,10 @@ impl<P: Platform> Object<P> {
         }
     }
 
-    /// Changes the size to `bytes`. Pages beyond it vanish from every space, and what they held is lost, as
-    /// ftruncate(2) says; the rest of the last page is zeroed. To be called before the file itself is
-    /// truncated: once it returns, nothing beyond the end is written any more. Sleeps.
-    pub fn resize(&self, mmu: &Mmu<P>, bytes: u64) {
-        let _resizing = self.resizing(mmu);
-        let before = self.size();
-        self.size.store(bytes, Ordering::SeqCst);
-        if bytes >= before {
-            return;
-        }
-        fence::<P>();
-        let first_gone = bytes.div_ceil(PAGE_SIZE);
-        self.drop_pages(mmu, first_gone);
-        if !bytes.is_multiple_of(PAGE_SIZE)
-            && let Some((frame, _busy)) = self.busy(mmu, bytes / PAGE_SIZE)
-        {
-            mmu.phys.zero_tail(frame, bytes % PAGE_SIZE);
-        }
-    }
-
-    /// Unmaps and frees every page from `first` on, whatever it holds. Sleeps.
-    pub(super) fn drop_pages(&self, mmu: &Mmu<P>, first: u64) {
-        let mut from = first;
-        while let Some(index) = self.next_page(mmu, (from, u64::MAX)) {
+    /// Unmaps and frees every page in `lo..hi`, whatever it holds; private copies stay. Sleeps.
+    pub(super) fn drop_pages(&self, mmu: &Mmu<P>, (lo, hi): (u64, u64)) {
+        let mut from = lo;
+        while let Some(index) = self.next_page(mmu, (from, hi)) {
             if let Some((frame, busy)) = self.busy(mmu, index) {
                 let pin = mmu.phys.epoch.pin();
                 // Out of the tree first: after that no fault can map it again.
@@ -190,16 +173,5 @@ impl<P: Platform> Object<P> {
             !dirty
         });
         dirty
-    }
-
-    /// Ends an object without users: from now on it has no pages, and gets none from a fault that looked
-    /// it up before.
-    pub(super) fn end(&self, mmu: &Mmu<P>) {
-        let resizing = self.resizing(mmu);
-        self.size.store(0, Ordering::SeqCst);
-        fence::<P>();
-        drop(resizing);
-        self.drop_pages(mmu, 0);
-        self.pages.clear(&mmu.phys, (0, u64::MAX), &mut Spares::none(&mmu.phys));
     }
 }

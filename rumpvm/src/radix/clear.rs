@@ -34,8 +34,8 @@ impl<P: Platform> Radix<P> {
         }
     }
 
-    /// Gives up the empty nodes on the way to `index`: for whoever made them, and put nothing there. The path must
-    /// be this tree's alone.
+    /// Gives up the empty nodes on the way to `index`: for whoever made them, and put nothing there. Those that
+    /// others share stay.
     pub fn trim(&self, phys: &Phys<P>, index: u64) {
         let _path = self.path.lock(self.locks.path);
         self.prune(phys, index);
@@ -48,6 +48,36 @@ impl<P: Platform> Radix<P> {
         let Slot::Page(frame) = leaf.get(index) else { return None };
         leaf.set(index, Slot::Empty);
         Some(frame)
+    }
+
+    /// Takes the pages of `lo..hi` out of their leaves where these are, shared or not, and gives each to `f` with
+    /// the reference that its slot had. To all who share a leaf these indices mean the same, and they may not
+    /// be filled meanwhile. Allocates nothing.
+    pub fn take_everywhere(&self, phys: &Phys<P>, (lo, hi): (u64, u64), mut f: impl FnMut(Frame)) {
+        let mut last = None;
+        loop {
+            let pin = phys.epoch.pin();
+            let mut next = None;
+            // From the start: a fault may have copied a leaf just before it lost a page.
+            self.for_each(phys, &pin, (last.unwrap_or(lo), hi), |index, _| {
+                next = Some(index);
+                false
+            });
+            let taken = next.and_then(|index| self.take(phys, &pin, index));
+            drop(pin);
+            if let Some(frame) = taken {
+                f(frame);
+            }
+            let left = last
+                .filter(|last| next.is_none_or(|next| next / SLOTS as u64 != last / SLOTS as u64));
+            if let Some(left) = left {
+                self.trim(phys, left);
+            }
+            if next.is_none() {
+                return;
+            }
+            last = next;
+        }
     }
 
     /// Frames that [`Radix::clear`] may need for `lo..hi`: one for each shared node that an end of the

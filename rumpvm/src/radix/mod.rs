@@ -11,7 +11,8 @@
 //! Owns:  its nodes, and one reference to each page that a slot names.
 //!
 //! R1. A node or page is counted once for each slot (or root) that names it.
-//! R2. A node with more than one reference does not change, and neither does anything below it.
+//! R2. A node with more than one reference does not change, and neither does anything below it; but for slots
+//!     that are emptied for all who share them (`take_everywhere`).
 //! R3. `live` of a node is the number of its slots that are not empty. An empty node, which a fault can
 //!     leave behind that failed, is harmless and goes with the next clearing of its range.
 //! R4. An unlinked node is stray before its lock is given up, and retired, so readers under a pin may
@@ -110,15 +111,16 @@ impl<P: Platform> Radix<P> {
         }
     }
 
-    /// The same tree once more: both then copy what they change. The other CPUs' faults that began before
-    /// must be told (`Map::generation`), because they may have found the path to be theirs alone.
-    pub fn share(&self, phys: &Phys<P>) -> Self {
+    /// Makes `other`, which is empty and nobody else changes, the same tree once more: both then copy what they
+    /// change. The other CPUs' faults that began before must be told (`Map::generation`), because they may have
+    /// found the path to be theirs alone.
+    pub fn share(&self, phys: &Phys<P>, other: &Self) {
         let _path = self.path.lock(self.locks.path);
         let word = self.root.load(Ordering::Acquire);
         if let Some(root) = Link::root(word) {
             phys.page(root.frame).refs.fetch_add(1, Ordering::AcqRel);
         }
-        Self { root: Atomic::new(word), path: RawSpin::new(), locks: self.locks }
+        other.root.store(word, Ordering::Release);
     }
 
     /// Whether every node on the way to `index` has one reference only. For checks.

@@ -12,12 +12,12 @@ use rumpvm_platform::Platform;
 use super::Space;
 use crate::NoMemory;
 use crate::map::Store;
-use crate::sync::{Hold, Left, Mutex, PerCpu, Spin, class, try_push};
+use crate::sync::{Hold, Left, Mutex, PerCpu, Spin, class, try_reserve};
 
 /// All spaces of a machine.
 pub struct Spaces<P: Platform> {
     store: Store<P>,
-    /// Spaces that have users.
+    /// Spaces that have users, by number.
     list: Mutex<Vec<Hold<Space<P>, P>>, P>,
     /// The space that each CPU translates through.
     current: PerCpu<Current<P>, P>,
@@ -87,14 +87,29 @@ impl<P: Platform> Spaces<P> {
 
     /// A copy of `space` with one user, as fork(2) makes it.
     pub fn fork_space(&self, space: &Space<P>) -> Result<Hold<Space<P>, P>, NoMemory> {
-        self.with_memory(|| space.fork(&self.store)).and_then(|space| self.enlist(space))
+        self.with_memory(|| {
+            // Known before it has anything: an object that shrinks must not miss it.
+            let child = Space::try_new(&self.store).and_then(|child| self.enlist(child))?;
+            match space.fork(&self.store, &child) {
+                Ok(()) => Ok(child),
+                Err(error) => {
+                    self.leave_space(&child);
+                    Err(error)
+                }
+            }
+        })
     }
 
     fn enlist(&self, space: Hold<Space<P>, P>) -> Result<Hold<Space<P>, P>, NoMemory> {
-        let listed = try_push::<_, P>(&mut self.list.lock(), space.clone());
-        match listed {
-            Ok(()) => Ok(space),
+        let mut list = self.list.lock();
+        match try_reserve::<_, P>(&mut list, 1) {
+            Ok(()) => {
+                let at = list.partition_point(|other| other.id() < space.id());
+                list.insert(at, space.clone());
+                Ok(space)
+            }
             Err(error) => {
+                drop(list);
                 self.tear_down(&space);
                 Err(error)
             }
@@ -131,6 +146,13 @@ impl<P: Platform> Spaces<P> {
         // A CPU that ran a thread of it last may still be translating through it.
         self.mmu.evict(space.pmap());
         space.destroy(&self.store);
+    }
+
+    /// The space of that number, unless it has ended.
+    pub(super) fn find_space(&self, id: u64) -> Option<Hold<Space<P>, P>> {
+        let list = self.list.lock();
+        let at = list.binary_search_by_key(&id, |space| space.id()).ok()?;
+        Some(list[at].clone())
     }
 
     /// Calls `f` with every space that has users.

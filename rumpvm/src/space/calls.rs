@@ -9,8 +9,10 @@ use rumpvm_platform::Platform;
 use super::Space;
 use crate::error::{CallError, FaultError};
 use crate::fault;
-use crate::map::{Backing, MapFlags, RemapFlags, Store, whole_pages};
+use crate::map::{Backing, MapFlags, ProtFlags, RemapFlags, Store, whole_pages};
 
+/// No right, and nothing else that mprotect(2) knows.
+const NO_SUCH_BIT: u64 = 1 << 63;
 /// `MADV_POPULATE_READ`.
 const POPULATE_READ: i32 = 22;
 /// `MADV_POPULATE_WRITE`.
@@ -35,6 +37,40 @@ impl<P: Platform> Space<P> {
         let placed = self.map.mmap(store, hint, length, prot, flags, backing, offset)?;
         self.populate(store, placed.populate);
         Ok(placed.range.start)
+    }
+
+    /// Gives `length` bytes from `at` the rights `prot`; see mprotect(2). Up to the first hole, or the first
+    /// area that may not have them, it is done even if there is one, and then the answer is
+    /// [`CallError::Unmapped`] or [`CallError::Denied`]. Private memory that is locked and can be stored to
+    /// from now on is brought in; a page that cannot be is no error. As on Linux.
+    ///
+    /// Takes the map's lock; sleeps for pages without it.
+    pub fn mprotect(
+        &self,
+        store: &Store<P>,
+        at: VirtAddr,
+        length: u64,
+        prot: impl Into<ProtFlags>,
+    ) -> Result<(), CallError> {
+        let done = self.map.mprotect(store, at, length, prot.into());
+        done.fill.into_iter().for_each(|range| self.populate(store, range));
+        done.answer
+    }
+
+    /// pkey_mprotect(2): mprotect for the key -1. There are no others, which is said only where there is
+    /// something to do, as on Linux.
+    pub fn pkey_mprotect(
+        &self,
+        store: &Store<P>,
+        at: VirtAddr,
+        length: u64,
+        prot: impl Into<ProtFlags>,
+        key: i32,
+    ) -> Result<(), CallError> {
+        // A key that nobody has is refused just where an unknown bit is.
+        let unknown = ProtFlags::from_bits_retain(if key == -1 { 0 } else { NO_SUCH_BIT });
+        let prot = prot.into().union(unknown);
+        self.mprotect(store, at, length, prot)
     }
 
     /// Makes the `old_length` bytes mapped at `old` be `new_length` bytes, here or, if `flags` allow it,

@@ -6,6 +6,7 @@
 
 mod all;
 mod calls;
+mod resize;
 
 use core::ops::Deref;
 
@@ -32,11 +33,9 @@ impl<P: Platform> Space<P> {
         Ok(vacant.fill(Self { map, users: Uses::one() }))
     }
 
-    /// A copy of this space, with one user; see `Map::fork`.
-    pub(crate) fn fork(&self, store: &Store<P>) -> Result<Hold<Self, P>, NoMemory> {
-        let vacant = Vacant::try_new()?;
-        let map = self.map.fork(store)?;
-        Ok(vacant.fill(Self { map, users: Uses::one() }))
+    /// Makes `child` a copy of this space; see `Map::fork`.
+    pub(crate) fn fork(&self, store: &Store<P>, child: &Self) -> Result<(), NoMemory> {
+        self.map.fork(store, &child.map)
     }
 
     /// Number that names this space in its machine.

@@ -46,14 +46,16 @@ classes! {
     PROCESSES: Token, "processes";
     /// Space of a process, for a few instructions.
     PROCESS_SPACE: Sleep, "process space";
+    /// Size of one object. First, because whoever shrinks an object goes through the spaces that map it.
+    RESIZING: Sleep, "object size";
     /// Which spaces there are.
     SPACES: Sleep, "space list";
     /// Changes of one map. A fork holds the parent's and the child's, which nobody else knows yet.
     MAP: Sleep nests, "map";
-    /// Size of one object, while it shrinks.
-    RESIZING: Sleep, "object size";
     /// Which objects there are.
     REGISTRY: Sleep, "object registry";
+    /// Which maps have private areas of one object.
+    MAPPERS: Sleep, "object mappers";
     /// Data behind a token, while somebody looks at it: as a spin lock, because nothing may sleep meanwhile.
     TOKEN_DATA: Spin, "token data";
     /// Memory is being added.

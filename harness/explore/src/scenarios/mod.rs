@@ -10,6 +10,7 @@ mod per_cpu;
 mod prefault;
 mod primitives;
 mod records;
+mod resize;
 mod sleep_locks;
 mod spin_locks;
 mod table_count;
@@ -32,6 +33,7 @@ pub fn all() -> Vec<Scenario> {
         write_out::table(),
         cache::table(),
         device::table(),
+        resize::table(),
         records::table(),
         per_cpu::table(),
         wait::table(),

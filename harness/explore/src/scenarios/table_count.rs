@@ -68,7 +68,7 @@ fn count_against_revoke(stage: &Stage) {
     stage.actor(1, "revoke", move || {
         let seen = other.load(NEAR);
         assert_eq!(seen, Ok(1));
-        kernel.resize(&object, 0);
+        kernel.resize(&object, 0).expect("memory needs no disk");
         let gone = other.load(NEAR);
         assert!(matches!(gone, Err(FaultError::BeyondEnd { .. })), "{gone:?}");
         kernel.close(&object).expect("it is mapped");

@@ -157,8 +157,7 @@ fn write_out_against_truncation(stage: &Stage) {
         user.sync(NEAR, 2).expect("a disk");
     });
     stage.actor(1, "shrink", move || {
-        kernel.resize(&object, PAGE_SIZE / 2);
-        disk.truncate(1);
+        kernel.resize(&object, PAGE_SIZE / 2).expect("a disk");
         assert_eq!(twin.load(NEAR), Ok(10));
         let gone = twin.load(NEAR + PAGE_SIZE);
         assert!(matches!(gone, Err(FaultError::BeyondEnd { .. })), "{gone:?}");

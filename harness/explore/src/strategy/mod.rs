@@ -8,6 +8,7 @@
 //! | [`Random`] | a walk; how often it switches is drawn for each run |
 //! | [`Pct`] | priorities, and `depth - 1` moments at which the first falls behind all (Burckhardt et al., ASPLOS 2010) |
 //! | [`Pos`] | a priority for each step, drawn anew for those that conflict with the one taken (Yuan et al., CAV 2018) |
+//! | [`Starve`] | another one, but something is put off for as long as anything else can go: flushes, stores, a thread, words |
 //! | [`Exhaustive`] | every schedule with so many preemptions (Musuvathi and Qadeer, PLDI 2007), but for those that differ in nothing |
 //! | [`Replay`] | the one schedule that is given |
 
@@ -17,6 +18,7 @@ mod pct;
 mod pos;
 mod random;
 mod replay;
+mod starve;
 
 pub use exhaustive::Exhaustive;
 pub use mischief::Mischief;
@@ -24,6 +26,7 @@ pub use pct::Pct;
 pub use pos::Pos;
 pub use random::Random;
 pub use replay::Replay;
+pub use starve::Starve;
 
 use rumpvm_hosted::explored::Chooser;
 
@@ -36,18 +39,22 @@ pub enum Strategy {
     Pct(u32),
     /// See [`Pos`].
     Pos,
+    /// See [`Starve`].
+    Starve,
 }
 
 /// Those that take turns.
-pub const PORTFOLIO: [Strategy; 8] = [
+pub const PORTFOLIO: [Strategy; 10] = [
     Strategy::Pos,
     Strategy::Pct(3),
     Strategy::Random,
+    Strategy::Starve,
     Strategy::Pct(4),
     Strategy::Pos,
     Strategy::Random,
     Strategy::Pct(2),
     Strategy::Pct(5),
+    Strategy::Starve,
 ];
 
 impl Strategy {
@@ -57,12 +64,13 @@ impl Strategy {
             Self::Random => "random".into(),
             Self::Pct(depth) => format!("pct{depth}"),
             Self::Pos => "pos".into(),
+            Self::Starve => "starve".into(),
         }
     }
 
     /// The strategy of that name.
     pub fn named(name: &str) -> Option<Self> {
-        let all = [Self::Random, Self::Pos].into_iter().chain((2..=9).map(Self::Pct));
+        let all = [Self::Random, Self::Pos, Self::Starve].into_iter().chain((2..=9).map(Self::Pct));
         all.into_iter().find(|one| one.name() == name)
     }
 
@@ -72,6 +80,7 @@ impl Strategy {
             Self::Random => Box::new(Random::new(seed)),
             Self::Pct(depth) => Box::new(Pct::new(seed, depth, length)),
             Self::Pos => Box::new(Pos::new(seed)),
+            Self::Starve => Box::new(Starve::new(seed, length)),
         }
     }
 }

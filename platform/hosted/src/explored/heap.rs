@@ -28,6 +28,8 @@ thread_local! {
     static NEXT: Cell<usize> = const { Cell::new(0) };
     static INSIDE: Cell<bool> = const { Cell::new(false) };
     static LIVE: Cell<i64> = const { Cell::new(0) };
+    /// Allocations of this thread outside any run, less those that it freed; counted in debug builds.
+    static OUTSIDE: Cell<i64> = const { Cell::new(0) };
     /// Called before memory of the run is freed.
     static ON_FREE: Cell<Option<fn()>> = const { Cell::new(None) };
 }
@@ -77,6 +79,19 @@ pub(super) fn enter(inside: bool) -> bool {
     INSIDE.replace(inside)
 }
 
+#[inline]
+fn count_outside(more: i64) {
+    if cfg!(debug_assertions) {
+        OUTSIDE.set(OUTSIDE.get() + more);
+    }
+}
+
+/// Allocations that this thread of the host made outside any run, less those that it freed; zero in a release
+/// build. All that a machine with one CPU allocates and frees is its CPU's thread's.
+pub fn records_here() -> i64 {
+    OUTSIDE.get()
+}
+
 /// Offset of `address` in this thread's region.
 #[inline]
 pub(super) fn offset(address: usize) -> Option<usize> {
@@ -90,6 +105,7 @@ pub(super) fn offset(address: usize) -> Option<usize> {
 unsafe impl GlobalAlloc for RunHeap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if !INSIDE.get() {
+            count_outside(1);
             // SAFETY: the caller's promises are the same.
             return unsafe { System.alloc(layout) };
         }
@@ -105,6 +121,7 @@ unsafe impl GlobalAlloc for RunHeap {
 
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
         if offset(at.addr()).is_none() {
+            count_outside(-1);
             // SAFETY: it is in no region of this thread, so the system gave it out.
             return unsafe { System.dealloc(at, layout) };
         }

@@ -384,7 +384,13 @@ impl<F: Format> Seam for Explored<F> {
             LockStep::Taken | LockStep::Failed | LockStep::Freed => {
                 with(|state| state.lock_ends(step, lock));
             }
-            LockStep::Free => with(|state| state.unlock_begins(lock)),
+            LockStep::Free => {
+                // What a lock guards is one step for others, unless the lock does not keep them out.
+                if with(|state| state.is_flawed(lock.site) && !state.arrive_between(lock.address)) {
+                    park();
+                }
+                with(|state| state.unlock_begins(lock));
+            }
         }
         stop_if_failed();
     }
@@ -393,6 +399,7 @@ impl<F: Format> Seam for Explored<F> {
         let chance = match what {
             Scarce::Frame => Chance::NoFrame,
             Scarce::Heap => Chance::NoHeap,
+            Scarce::Io => Chance::Io,
         };
         is_inside() && with(|state| state.takes(chance))
     }

@@ -395,10 +395,10 @@ fn a_frame_freed_after_the_other_cpu_has_flushed_is_never_reached_by_it() {
 #[test]
 fn an_ordered_shortage_hits_the_nth_allocation() {
     let (pc, _power) = pc(1);
-    pc.fail_nth(Scarce::Frame, 2);
+    pc.failures().fail_nth(Scarce::Frame, 2);
     let fails = pc.run(None, || [(); 3].map(|()| Pc::fails(Scarce::Frame, Location::caller())));
     assert_eq!(fails, [false, true, false]);
-    assert!(!pc.is_failure_pending(Scarce::Frame));
+    assert!(!pc.failures().is_pending(Scarce::Frame));
 }
 
 #[test]

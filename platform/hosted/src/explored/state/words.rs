@@ -19,6 +19,12 @@ impl State {
         self.settings.mutation.is_some_and(|put_in| put_in.flaw == flaw && put_in.hits(site))
     }
 
+    /// Whether this run has a flaw at `site`.
+    #[inline]
+    pub(in crate::explored) fn is_flawed(&self, site: Site) -> bool {
+        self.settings.mutation.is_some_and(|put_in| put_in.hits(site))
+    }
+
     /// Notes that `flaw` could be put in at `site`, in a step on the word `key` if it is one on a word.
     #[inline]
     pub(in crate::explored) fn survey(&mut self, flaw: Flaw, site: Site, key: Option<u64>) {

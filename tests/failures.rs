@@ -1,0 +1,170 @@
+//! Every case of `rumpvm-cases`, with each of its allocations, reads and writes failing in turn.
+//!
+//! A case is written for a machine on which nothing fails, so one of its expectations may end it; it has to say
+//! then that something was refused. Nothing else may be wrong, then or later: what the case left is ended, and
+//! the machine is sound and empty, down to the last record on the heap.
+//!
+//! Flow:  case x format x [`Failing`] x n -> the case, ended or not ([`story`]) -> [`ending`] -> `check`,
+//!        TLBs, frames, records; memory that is zero on first touch (invariants 4, 6, 11, 12 of DESIGN).
+
+#[path = "failures/ending.rs"]
+mod ending;
+#[path = "failures/story.rs"]
+mod story;
+
+use rumpvm::Vm;
+use rumpvm_arch::{Format, I386, Pae, X86_64, X86_64La57};
+use rumpvm_cases::{Case, all};
+use rumpvm_harness::machine::Machine;
+use rumpvm_hosted::Hosted;
+use rumpvm_hosted::explored::records_here;
+use rumpvm_platform::Scarce;
+
+/// What a case is promised.
+const MEMORY: u64 = 16 << 20;
+
+/// More steps than any case makes that could fail.
+const MANY: u64 = 20_000;
+
+/// Beyond so many a case does the same over and over, and n goes on in steps of a tenth of itself.
+const ONE_BY_ONE: u64 = 100;
+
+/// The same where the case has been tried so already, in another format or with the failure by itself.
+const ONCE_MORE: u64 = 10;
+
+/// Cases of one format are run by so many threads of the host.
+const CREWS: usize = 2;
+
+/// These hold frames in their hands, and what they hold when they end early is nobody's to end.
+const BY_HAND: &str = "frames";
+
+/// What fails, and how often.
+#[derive(Clone, Copy, Debug)]
+enum Failing {
+    /// The n-th one.
+    Once(Scarce),
+    /// All from the n-th on.
+    Lasting(Scarce),
+}
+
+impl Failing {
+    fn what(self) -> Scarce {
+        match self {
+            Self::Once(what) | Self::Lasting(what) => what,
+        }
+    }
+
+    fn order<F: Format>(self, vm: &Vm<Hosted<F>>, nth: u64) {
+        match self {
+            Self::Once(what) => vm.platform().failures().fail_nth(what, nth),
+            Self::Lasting(what) => vm.platform().failures().fail_from(what, nth),
+        }
+    }
+}
+
+/// Runs `case` with the `nth` failure, and ends what it leaves; says whether it met the failure.
+fn attempt<F: Format>(
+    vm: &Vm<Hosted<F>>,
+    case: &Case<Hosted<F>>,
+    failing: Failing,
+    nth: u64,
+) -> bool {
+    let what = format!("{}, {}: {}, {failing:?} {nth}", F::NAME, case.subject, case.name);
+    failing.order(vm, nth);
+    let ended = story::of(|| (case.run)(vm));
+    let met = !vm.platform().failures().is_pending(failing.what());
+    vm.platform().failures().fail_nth(failing.what(), 0);
+    if let Some(ended) = ended {
+        if let Failing::Once(_) = failing {
+            ended.assert_told(case, &what);
+        }
+        assert!(met, "{what}: nothing failed, and it ended: {ended}");
+    }
+    if case.subject != BY_HAND {
+        ending::end(vm, &what);
+        ending::check(vm, &what);
+    }
+    met
+}
+
+/// Every n.
+fn numbers(one_by_one: u64) -> impl Iterator<Item = u64> {
+    let next = move |n: &u64| Some(n + if *n < one_by_one { 1 } else { n / 10 });
+    std::iter::successors(Some(1), next).take_while(|n| *n < MANY)
+}
+
+/// Every n, each on a machine of its own, whose lists have yet to grow.
+fn on_fresh_machines<F: Format>(case: &Case<Hosted<F>>, failing: Failing) -> u64 {
+    let all = numbers(ONE_BY_ONE).take_while(|&nth| {
+        let machine = Machine::builder().memory(MEMORY).cpus(1).format::<F>().build();
+        let case = Case { ..*case };
+        machine.on_cpu(move |vm| attempt(vm, &case, failing, nth))
+    });
+    all.count() as u64
+}
+
+/// One n after the other on one machine, which ends up each time with as many records as before.
+fn on_one_machine<F: Format>(case: &Case<Hosted<F>>, failing: Failing) -> u64 {
+    let machine = Machine::builder().memory(MEMORY).cpus(1).format::<F>().build();
+    let case = Case { ..*case };
+    machine.on_cpu(move |vm| {
+        // Twice: some lists grow when they are emptied.
+        (0..2).for_each(|_| assert!(!attempt(vm, &case, failing, MANY)));
+        let all = numbers(ONCE_MORE).take_while(|&nth| {
+            let before = records_here();
+            let met = attempt(vm, &case, failing, nth);
+            let left = records_here() - before;
+            let by_hand = case.subject == BY_HAND;
+            assert!(left == 0 || by_hand, "{}, {failing:?} {nth}: {left} records", case.name);
+            met
+        });
+        all.count() as u64
+    })
+}
+
+/// Every case with each way of failing.
+fn every_case<F: Format>(failings: &[Failing], run: fn(&Case<Hosted<F>>, Failing) -> u64) {
+    let crew = |number: usize| {
+        let cases = all::<Hosted<F>>().skip(number).step_by(CREWS);
+        cases
+            .map(|case| failings.iter().map(|&failing| run(&case, failing)).sum::<u64>())
+            .sum::<u64>()
+    };
+    let met: u64 = std::thread::scope(|scope| {
+        let crews: Vec<_> = (0..CREWS).map(|number| scope.spawn(move || crew(number))).collect();
+        crews.into_iter().map(|crew| crew.join().expect("the story above")).sum()
+    });
+    println!("{}: {met} failures were met", F::NAME);
+    assert!(met > 1000, "only {met} failures were met");
+}
+
+const ONCE: [Failing; 3] =
+    [Failing::Once(Scarce::Frame), Failing::Once(Scarce::Heap), Failing::Once(Scarce::Io)];
+
+const LASTING: [Failing; 3] =
+    [Failing::Lasting(Scarce::Frame), Failing::Lasting(Scarce::Heap), Failing::Lasting(Scarce::Io)];
+
+#[test]
+fn every_case_survives_each_failure_on_a_fresh_machine() {
+    every_case::<X86_64>(&ONCE, on_fresh_machines);
+}
+
+#[test]
+fn every_case_survives_that_all_fails_from_some_moment_on() {
+    every_case::<X86_64>(&LASTING, on_one_machine);
+}
+
+#[test]
+fn every_case_survives_each_failure_in_five_level_tables() {
+    every_case::<X86_64La57>(&ONCE, on_one_machine);
+}
+
+#[test]
+fn every_case_survives_each_failure_in_classic_32_bit_tables() {
+    every_case::<I386>(&ONCE, on_one_machine);
+}
+
+#[test]
+fn every_case_survives_each_failure_in_pae_tables() {
+    every_case::<Pae>(&ONCE, on_one_machine);
+}
