@@ -3,6 +3,7 @@
 //! | word | what runs |
 //! |---|---|
 //! | `cases` | every behaviour case, as kernel code; further words choose some by a part of their names |
+//! | `ring3` | programs of a few instructions, and what the kernel must make of them |
 //!
 //! Flow:  boot loader -> `rumpvm-bare` -> [`run`] -> exit status.
 #![cfg_attr(target_os = "none", no_std, no_main)]
@@ -11,6 +12,7 @@ extern crate alloc;
 
 mod cases;
 mod kernel;
+mod probe;
 
 use rumpvm_bare::BootInfo;
 
@@ -26,8 +28,9 @@ fn run(boot: &'static BootInfo) -> u8 {
     let first = words.by_ref().find(|word| !word.contains('/') && !word.contains('.'));
     match first {
         Some("cases") => cases::run(words),
+        Some("ring3") => probe::run(),
         other => {
-            log::error!("nothing to do for {other:?}: say `cases`");
+            log::error!("nothing to do for {other:?}: say `cases` or `ring3`");
             UNKNOWN
         }
     }

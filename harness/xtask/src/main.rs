@@ -5,6 +5,7 @@
 
 mod bare;
 mod bench;
+mod boot;
 mod check;
 mod debian;
 mod explore;
@@ -35,6 +36,9 @@ enum Chore {
     Test,
     /// The component for bare metal, one stage of `test`; sets up the compiler if it is missing.
     Bare,
+    /// The boot image on each kind of emulated machine, one stage of `test`; sets up the compiler and QEMU if they are
+    /// missing.
+    Boot,
     /// What a lock costs, in instructions; fails where it is more than it may be. Sets up valgrind if it is missing.
     Bench {
         /// What to measure.
@@ -56,6 +60,7 @@ fn main() -> ExitCode {
         Chore::Check => check::run(),
         Chore::Test => test::run(),
         Chore::Bare => bare::run(),
+        Chore::Boot => boot::run(),
         Chore::Bench { what: bench::What::Locks } => bench::locks(),
         Chore::Explore(arguments) => explore::run(&arguments),
         Chore::Layers => layers::run(),

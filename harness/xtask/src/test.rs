@@ -1,14 +1,14 @@
 //! `cargo xtask test`: everything that can fail on a machine without special hardware.
 //!
-//! Six stages: the tests of every crate; the small primitives under loom; the component for bare metal; what
-//! locks cost; every scenario of the explorer; and the command line as a user would type it, in release mode,
-//! each run ending with `check`. What boots in an emulator comes after bare metal, whose objects it needs.
+//! Seven stages: the tests of every crate; the small primitives under loom; the component and the boot image for bare
+//! metal; that image in an emulator; what locks cost; every scenario of the explorer; and the command line as a
+//! user would type it, in release mode, each run ending with `check`.
 
 use std::process::Command;
 
 use anyhow::Result;
 
-use crate::{bare, bench, explore, step, workspace};
+use crate::{bench, boot, explore, step, workspace};
 
 /// The runs of the command line. Each exits with 0 only if `check` passed at its end. Seeds are fixed, so
 /// that what fails here fails again at the next desk.
@@ -26,7 +26,7 @@ pub(crate) fn run() -> Result<()> {
     let root = workspace::root();
     step::run("tests", &mut step::cargo(&root, "test --workspace"))?;
     primitives()?;
-    bare::run()?;
+    boot::run()?;
     bench::locks()?;
     step::run("release build", &mut step::cargo(&root, "build --release -p rumpvm-harness"))?;
     explore::short()?;

@@ -38,7 +38,9 @@ pub(crate) fn start(acpi: &Acpi) {
     let (counter_hz, timer_hz) = match (features.nanosecond_timer, acpi.timer_port) {
         (true, _) => (features.tsc_hz.unwrap_or_else(|| by_timer(SECOND)), SECOND),
         (false, Some(port)) => by_acpi(port),
-        (false, None) => panic!("this machine has no clock that rumpvm knows to measure its timers by"),
+        (false, None) => {
+            panic!("this machine has no clock that rumpvm knows to measure its timers by")
+        }
     };
     let scale = u128::from(SECOND) << 32;
     SCALE.store((scale / u128::from(counter_hz.max(1))) as u64, Ordering::Relaxed);

@@ -33,8 +33,7 @@ struct KernelHeap {
 }
 
 #[cfg_attr(target_os = "none", global_allocator)]
-static HEAP: KernelHeap =
-    KernelHeap { heap: Lock::new(Heap::empty()), left: AtomicUsize::new(0) };
+static HEAP: KernelHeap = KernelHeap { heap: Lock::new(Heap::empty()), left: AtomicUsize::new(0) };
 
 /// Gives it its first memory.
 pub(crate) fn start(boot: &BootInfo) {

@@ -163,4 +163,10 @@ impl Bare {
         let _masked = lock::Masked::now();
         drop(thread::current().resume.replace(Some(hook)));
     }
+
+    /// Takes that back.
+    pub fn clear_on_resume() {
+        let _masked = lock::Masked::now();
+        drop(thread::current().resume.take());
+    }
 }

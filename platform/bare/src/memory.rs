@@ -38,8 +38,7 @@ static FREE: Lock<Free> = Lock::new(Free { ranges: Ranges::new((0, 0)), closed: 
 pub(crate) fn start(boot: &BootInfo, image: &Image) {
     FREE.lock().ranges = free_ranges(boot, image.extent());
     paging::start(boot, image);
-    let total: u64 = FREE.lock().ranges.as_slice().iter().map(|(start, end)| end - start).sum();
-    assert!(total > 0, "the boot loader names no memory: {boot:?}");
+    assert!(left() > 0, "the boot loader names no memory: {boot:?}");
 }
 
 /// RAM above the first megabyte but for the image and the modules, in whole pages.
@@ -100,6 +99,11 @@ pub(crate) fn zeroed_frame() -> Option<PhysAddr> {
     Some(frame)
 }
 
+/// Bytes that are left to give away.
+pub fn left() -> u64 {
+    FREE.lock().ranges.as_slice().iter().map(|(start, end)| end - start).sum()
+}
+
 /// Whether the component has the memory.
 pub(crate) fn is_taken() -> bool {
     FREE.lock().closed
@@ -126,7 +130,11 @@ pub(crate) fn low_heap(boot: &BootInfo) -> Option<(u64, u64)> {
     for module in boot.modules() {
         low = without(&low, (module.start, module.end));
     }
-    low.as_slice().iter().copied().filter(|(start, end)| start < end).max_by_key(|(start, end)| end - start)
+    low.as_slice()
+        .iter()
+        .copied()
+        .filter(|(start, end)| start < end)
+        .max_by_key(|(start, end)| end - start)
 }
 
 /// Reads physical memory that the boot tables map, while they are loaded; elsewhere finds zeros.

@@ -198,7 +198,10 @@ pub(crate) fn map_registers(at: PhysAddr, bytes: u64) -> Option<NonNull<u8>> {
     let (first, offset) = (at.0 / PAGE_SIZE * PAGE_SIZE, at.0 % PAGE_SIZE);
     let place = *next;
     let pages = (offset + bytes).div_ceil(PAGE_SIZE);
-    assert!(place + pages * PAGE_SIZE <= DEVICES + ROOT_ENTRY, "devices have more registers than fit");
+    assert!(
+        place + pages * PAGE_SIZE <= DEVICES + ROOT_ENTRY,
+        "devices have more registers than fit"
+    );
     for page in 0..pages {
         let step = page * PAGE_SIZE;
         map(kernel_root(), place + step, first + step, PAGE_SIZE, Use::Registers)?;

@@ -173,7 +173,9 @@ impl Program {
             drop(masked);
             return match PageFault::decode(at, error as u32) {
                 Some(fault) => Trap::PageFault(fault),
-                None => panic!("{}: {}", traps::what(&self.state.record.frame), "a table is broken"),
+                None => {
+                    panic!("{}: {}", traps::what(&self.state.record.frame), "a table is broken")
+                }
             };
         }
         Trap::Fault { vector, error }

@@ -29,9 +29,8 @@ struct List(*const Thread);
 // SAFETY: the threads in it are asleep, hence alive, and their links belong to whoever has the list's lock.
 unsafe impl Send for List {}
 
-static SHARDS_OF_WORDS: [Shard; SHARDS] = [const {
-    Shard { count: AtomicUsize::new(0), last: Lock::new(List(ptr::null())) }
-}; SHARDS];
+static SHARDS_OF_WORDS: [Shard; SHARDS] =
+    [const { Shard { count: AtomicUsize::new(0), last: Lock::new(List(ptr::null())) } }; SHARDS];
 
 fn shard(word: usize) -> &'static Shard {
     // Words are at least 4 bytes apart, and often 64.

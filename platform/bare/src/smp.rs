@@ -34,7 +34,8 @@ mod start {
         let to = direct(PhysAddr(START_PAGE)) as *mut u8;
         // SAFETY: the page is RAM on every PC, mapped, and used by nobody else (`memory`); the code is ours.
         unsafe {
-            let length = (&raw const processor_start_end).offset_from_unsigned(&raw const processor_start);
+            let length =
+                (&raw const processor_start_end).offset_from_unsigned(&raw const processor_start);
             ptr::copy_nonoverlapping(&raw const processor_start, to, length);
         }
     }
@@ -76,7 +77,11 @@ pub(crate) fn start_others() {
         let end = clock::now() + PATIENCE;
         while !cpu.started.load(Ordering::Acquire) {
             if clock::now() > end {
-                log::warn!("CPU {} (number {} of the controllers) does not start", cpu.id().0, cpu.apic());
+                log::warn!(
+                    "CPU {} (number {} of the controllers) does not start",
+                    cpu.id().0,
+                    cpu.apic()
+                );
                 cpu::forget_from(cpu.id());
                 return;
             }

@@ -61,7 +61,8 @@ pub(crate) fn detect() -> &'static Features {
             assert!(there, "this processor lacks {name}, which rumpvm needs");
         }
         let extended = cpuid.get_extended_feature_info();
-        let more = |what: fn(&x86::cpuid::ExtendedFeatures) -> bool| extended.as_ref().is_some_and(what);
+        let more =
+            |what: fn(&x86::cpuid::ExtendedFeatures) -> bool| extended.as_ref().is_some_and(what);
         let identity = cpuid.get_extended_processor_and_feature_identifiers();
         let amd = |what: fn(&x86::cpuid::ExtendedProcessorFeatureIdentifiers) -> bool| {
             identity.as_ref().is_some_and(what)
