@@ -35,7 +35,7 @@ fn run_one(kernel: &Kernel, case: &Case<Bare>) {
     (case.run)(vm);
     // Tables and nodes wait for the last reader; nobody reads now.
     vm.mmu.squeeze();
-    if let Err(broken) = vm.check() {
+    if let Err(broken) = kernel.check() {
         panic!("after case {}: {}: {broken}", case.subject, case.name);
     }
     let made = vm.statistics();

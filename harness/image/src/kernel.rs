@@ -3,8 +3,8 @@
 //! Flow:  [`start`] -> heap -> `Vm` -> memory -> upcalls.
 //! Owns:  the component, for good.
 
-use rumpvm::Vm;
 use rumpvm::phys::PageKind;
+use rumpvm::{Broken, Vm};
 use rumpvm_arch::PhysAddr;
 use rumpvm_bare::{Bare, Upcalls, heap};
 use spin::Once;
@@ -31,7 +31,7 @@ static KERNEL: Once<Kernel> = Once::new();
 /// Makes it and gives it all memory.
 pub(crate) fn start(size: HeapSize) -> &'static Kernel {
     if let HeapSize::Fixed(bytes) = size {
-        assert!(heap::reserve(bytes), "memory for a heap of {bytes} bytes");
+        assert!(heap::make_room(bytes), "memory for a heap of {bytes} bytes");
     }
     let kernel = KERNEL.call_once(|| {
         let vm = Vm::new(Bare).expect("memory for the component's first records");
@@ -48,6 +48,17 @@ pub(crate) fn start(size: HeapSize) -> &'static Kernel {
     let (pages, cpus) = (statistics.frames_total, rumpvm_platform::Platform::cpu_count(&Bare));
     log::info!("{} KiB of memory, {cpus} CPUs", pages * 4);
     kernel
+}
+
+impl Kernel {
+    /// Checks every invariant, as [`Vm::check`], which notes where each frame was found: the heap must not take any for
+    /// that meanwhile.
+    pub(crate) fn check(&self) -> Result<(), Broken> {
+        /// Of a map of frame numbers, half empty at worst.
+        const NOTE: usize = 40;
+        heap::make_room(self.vm.statistics().frames_total as usize * NOTE);
+        self.vm.check()
+    }
 }
 
 impl Upcalls for Kernel {

@@ -48,9 +48,10 @@ pub fn usage() -> (usize, usize) {
     (heap.stats_total_bytes(), heap.stats_alloc_actual())
 }
 
-/// Lets it grow by `bytes` ahead of need; whether there was memory.
-pub fn reserve(bytes: usize) -> bool {
-    Layout::from_size_align(bytes, 1).is_ok_and(|layout| HEAP.grow(layout))
+/// Lets it grow until `bytes` are left, for who must not make it grow; whether there was memory.
+pub fn make_room(bytes: usize) -> bool {
+    let has_room = HEAP.left.load(Ordering::Relaxed) >= bytes + LOW_WATER;
+    has_room || Layout::from_size_align(bytes + LOW_WATER, 1).is_ok_and(|layout| HEAP.grow(layout))
 }
 
 impl KernelHeap {

@@ -36,7 +36,7 @@ pub(crate) fn run() -> u8 {
     for (name, promise) in PROMISES {
         log::info!("ring 3: {name}");
         promise(kernel);
-        if let Err(broken) = kernel.vm.check() {
+        if let Err(broken) = kernel.check() {
             panic!("after \"{name}\": {broken}");
         }
     }
