@@ -115,7 +115,7 @@ impl Process {
                     }
                 }
                 Trap::PageFault(fault) => {
-                    if let Err(refused) = vm.fault(&self.space, fault.at, fault.access) {
+                    if let Err(refused) = kernel.fault(&self.space, fault.at, fault.access) {
                         break Ending::Refused(refused);
                     }
                 }
