@@ -11,17 +11,27 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::{bare, debian};
+use crate::{bare, debian, disc};
+
+/// Where the image comes from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Medium {
+    /// QEMU puts it into memory: PVH.
+    Kernel,
+    /// GRUB reads it from a disc: Multiboot.
+    Disc,
+}
 
 /// One machine, and what runs on it.
 struct Run {
+    medium: Medium,
     /// Machine type, with its properties.
     machine: &'static str,
     /// CPU: what it can do.
     cpu: &'static str,
     /// How many there are.
     cpus: u32,
-    /// How much memory.
+    /// How much memory. It may be more than the host has: what the image does not touch is never there.
     memory: &'static str,
     /// The image's command line.
     words: &'static str,
@@ -29,19 +39,27 @@ struct Run {
     status: i32,
 }
 
-const fn run_of(machine: &'static str, cpu: &'static str, cpus: u32, memory: &'static str) -> Run {
-    Run { machine, cpu, cpus, memory, words: "cases", status: 0 }
+const fn on(machine: &'static str, cpu: &'static str, cpus: u32, memory: &'static str) -> Run {
+    Run { medium: Medium::Kernel, machine, cpu, cpus, memory, words: "cases", status: 0 }
 }
 
-/// `max` can do all that QEMU can; `qemu64` is of 2003 and has neither x2APIC, large pages of 1 GiB, SMEP nor SMAP.
-const RUNS: [Run; 7] = [
-    run_of("pc", "max", 1, "128M"),
-    run_of("pc", "max", 2, "128M"),
-    run_of("q35", "max", 4, "256M"),
-    run_of("pc", "qemu64", 2, "16M"),
-    Run { words: "cases anon", ..run_of("microvm", "max", 2, "64M") },
-    Run { words: "cases anon", ..run_of("microvm,pic=off,pit=off,rtc=off", "qemu64", 1, "64M") },
-    Run { words: "nothing", status: 2, ..run_of("pc", "max", 2, "32M") },
+/// Without the chips of 1981.
+const SMALLEST: &str = "microvm,pic=off,pit=off,rtc=off";
+
+/// `max` can do all that QEMU can; `qemu64` is of 2003 and has neither x2APIC, pages of 1 GiB, SMEP nor SMAP.
+const RUNS: [Run; 12] = [
+    on("pc", "max", 1, "64M"),
+    on("pc", "max", 2, "64M"),
+    on("q35", "max", 4, "128M"),
+    on("pc", "qemu64", 1, "16M"),
+    Run { words: "ring3", ..on("pc", "max", 1, "64M") },
+    Run { words: "ring3", ..on("q35", "max", 4, "64M") },
+    Run { words: "ring3", ..on("pc", "qemu64", 2, "64M") },
+    Run { words: "ring3", ..on("microvm", "max", 2, "64M") },
+    Run { words: "ring3", ..on(SMALLEST, "qemu64", 1, "64M") },
+    Run { words: "ring3", ..on("q35", "max", 2, "64G") },
+    Run { words: "ring3", medium: Medium::Disc, ..on("pc", "max", 2, "64M") },
+    Run { words: "nothing", status: 2, ..on("pc", "max", 2, "32M") },
 ];
 
 /// A busy machine without hardware's help takes one minute for all cases.
@@ -52,25 +70,28 @@ pub(crate) fn run() -> Result<()> {
     let image = bare::build()?;
     debian::need(&["qemu-system-x86"])?;
     for run in &RUNS {
-        boot(&image, run)?;
+        match run.medium {
+            Medium::Kernel => boot(&image, run)?,
+            Medium::Disc => boot(&disc::make(&image, run.words)?, run)?,
+        }
     }
     Ok(())
 }
 
 fn boot(image: &Path, run: &Run) -> Result<()> {
-    let title = format!(
-        "boot {} -cpu {} -smp {} -m {}: {}",
-        run.machine, run.cpu, run.cpus, run.memory, run.words
-    );
+    let Run { machine, cpu, cpus, memory, words, .. } = run;
+    let from = if run.medium == Medium::Disc { " from a disc" } else { "" };
+    let title = format!("boot {machine} -cpu {cpu} -smp {cpus} -m {memory}{from}: {words}");
     println!("xtask: {title}");
     let started = Instant::now();
-    let (status, said) = watch(&mut command(image, run))?;
+    let mut command = command(image, run);
+    let (status, said) = watch(&mut command)?;
     if status != Some(exit_status(run.status)) {
         let how = match status {
             Some(status) => format!("ended with {status}"),
             None => format!("did not end within {} s", LIMIT.as_secs()),
         };
-        bail!("{said}\n{title}: QEMU {how}; as a command: {}", words(image, run));
+        bail!("{said}\n{title}: QEMU {how}; as a command: {}", spell(&command));
     }
     let last = said.lines().last().unwrap_or_default();
     println!("xtask: {title}: done in {:.1} s: {last}", started.elapsed().as_secs_f64());
@@ -84,16 +105,21 @@ fn exit_status(status: i32) -> i32 {
 
 fn command(image: &Path, run: &Run) -> Command {
     let mut command = Command::new("qemu-system-x86_64");
-    command.args(["-machine", run.machine, "-cpu", run.cpu, "-m", run.memory]);
+    let memory = format!("memory-backend-ram,id=ram,size={},reserve=off", run.memory);
+    command.args(["-machine", &format!("{},memory-backend=ram", run.machine)]);
+    command.args(["-object", &memory, "-m", run.memory, "-cpu", run.cpu]);
     command.args(["-smp", &run.cpus.to_string()]);
-    command.arg("-kernel").arg(image).args(["-append", run.words]);
+    match run.medium {
+        Medium::Kernel => command.arg("-kernel").arg(image).args(["-append", run.words]),
+        Medium::Disc => command.arg("-cdrom").arg(image),
+    };
     command.args(["-nodefaults", "-no-reboot", "-display", "none", "-serial", "stdio"]);
     command.args(["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]);
     command
 }
 
-fn words(image: &Path, run: &Run) -> String {
-    let command = command(image, run);
+/// The command as one types it.
+fn spell(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     words.map(|word| format!("'{}'", word.to_string_lossy())).collect::<Vec<_>>().join(" ")
 }

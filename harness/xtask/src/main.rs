@@ -8,6 +8,7 @@ mod bench;
 mod boot;
 mod check;
 mod debian;
+mod disc;
 mod explore;
 mod layers;
 mod mutants;
