@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `cases` | every behaviour case, as kernel code; further words choose some by a part of their names |
 //! | `ring3` | programs of a few instructions, and what the kernel must make of them |
+//! | `panic`, `overflow` | bugs, to see whether the machine tells of them and ends |
 //!
 //! Flow:  boot loader -> `rumpvm-bare` -> [`run`] -> exit status.
 #![cfg_attr(target_os = "none", no_std, no_main)]
@@ -13,6 +14,7 @@ extern crate alloc;
 mod cases;
 mod kernel;
 mod probe;
+mod trouble;
 
 use rumpvm_bare::BootInfo;
 
@@ -29,6 +31,8 @@ fn run(boot: &'static BootInfo) -> u8 {
     match first {
         Some("cases") => cases::run(words),
         Some("ring3") => probe::run(),
+        Some("panic") => trouble::panic(),
+        Some("overflow") => trouble::overflow(),
         other => {
             log::error!("nothing to do for {other:?}: say `cases` or `ring3`");
             UNKNOWN
@@ -39,6 +43,5 @@ fn run(boot: &'static BootInfo) -> u8 {
 /// For other targets there is nothing to run; the sources are checked all the same.
 #[cfg(not(target_os = "none"))]
 fn main() {
-    eprintln!("rumpvm-image runs on bare metal: cargo xtask test boots it");
-    std::process::exit(1);
+    panic!("rumpvm-image runs on bare metal: `cargo xtask boot` boots it");
 }

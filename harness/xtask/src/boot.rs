@@ -47,7 +47,7 @@ const fn on(machine: &'static str, cpu: &'static str, cpus: u32, memory: &'stati
 const SMALLEST: &str = "microvm,pic=off,pit=off,rtc=off";
 
 /// `max` can do all that QEMU can; `qemu64` is of 2003 and has neither x2APIC, pages of 1 GiB, SMEP nor SMAP.
-const RUNS: [Run; 12] = [
+const RUNS: [Run; 14] = [
     on("pc", "max", 1, "64M"),
     on("pc", "max", 2, "64M"),
     on("q35", "max", 4, "128M"),
@@ -59,6 +59,8 @@ const RUNS: [Run; 12] = [
     Run { words: "ring3", ..on(SMALLEST, "qemu64", 1, "64M") },
     Run { words: "ring3", ..on("q35", "max", 2, "64G") },
     Run { words: "ring3", medium: Medium::Disc, ..on("pc", "max", 2, "64M") },
+    Run { words: "panic", status: 101, ..on("pc", "max", 2, "32M") },
+    Run { words: "overflow", status: 101, ..on("q35", "qemu64", 2, "32M") },
     Run { words: "nothing", status: 2, ..on("pc", "max", 2, "32M") },
 ];
 

@@ -18,8 +18,11 @@ use crate::kernel::{self, HeapSize, Kernel};
 use code::Code;
 use process::{Ending, Job, Process};
 
-/// Every promise, by name.
-const PROMISES: [(&str, fn(&'static Kernel)); 8] = [
+/// A promise: its name, and what panics if it does not hold.
+type Promise = (&'static str, fn(&'static Kernel));
+
+/// Every promise.
+const PROMISES: [Promise; 8] = [
     ("a page is there when a program touches it", pages),
     ("programs that take turns keep their registers", registers),
     ("a page that is unmapped is gone on every CPU", unmapped_everywhere),

@@ -152,29 +152,36 @@ impl Drop for Process {
 
 /// A thread that will end, and what it will have found.
 pub(super) struct Job {
-    shared: Arc<(Atomic<u32, Bare>, spin::Mutex<Option<Ending>>)>,
+    outcome: Arc<Outcome>,
+}
+
+struct Outcome {
+    /// 1 once there is an ending.
+    known: Atomic<u32, Bare>,
+    ending: spin::Mutex<Option<Ending>>,
 }
 
 impl Job {
     /// Has a thread on `cpu` do `work`.
     pub(super) fn start(cpu: CpuId, work: impl FnOnce() -> Ending + Send + 'static) -> Self {
-        let shared = Arc::new((Atomic::new(0), spin::Mutex::new(None)));
-        let theirs = Arc::clone(&shared);
+        let outcome = Outcome { known: Atomic::new(0), ending: spin::Mutex::new(None) };
+        let outcome = Arc::new(outcome);
+        let theirs = Arc::clone(&outcome);
         let body = move || {
             let ending = work();
-            *theirs.1.lock() = Some(ending);
-            theirs.0.store(1, Ordering::Release);
-            theirs.0.wake_sleepers();
+            *theirs.ending.lock() = Some(ending);
+            theirs.known.store(1, Ordering::Release);
+            theirs.known.wake_sleepers();
         };
         Bare::spawn(Some(cpu), body).expect("memory for a thread");
-        Self { shared }
+        Self { outcome }
     }
 
     /// Sleeps until it has ended.
     pub(super) fn end(self) -> Ending {
-        while self.shared.0.load(Ordering::Acquire) == 0 {
-            self.shared.0.sleep_while(0);
+        while self.outcome.known.load(Ordering::Acquire) == 0 {
+            self.outcome.known.sleep_while(0);
         }
-        self.shared.1.lock().take().expect("a thread that ended has a result")
+        self.outcome.ending.lock().take().expect("a thread that ended has a result")
     }
 }
