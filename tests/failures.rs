@@ -62,13 +62,21 @@ impl Failing {
     }
 }
 
-/// Runs `case` with the `nth` failure, and ends what it leaves; says whether it met the failure.
+/// How an attempt went.
+struct Attempt {
+    /// The failure came.
+    met: bool,
+    /// Nothing is left on the machine.
+    ended: bool,
+}
+
+/// Runs `case` with the `nth` failure, and ends what it leaves.
 fn attempt<F: Format>(
     vm: &Vm<Hosted<F>>,
     case: &Case<Hosted<F>>,
     failing: Failing,
     nth: u64,
-) -> bool {
+) -> Attempt {
     let what = format!("{}, {}: {}, {failing:?} {nth}", F::NAME, case.subject, case.name);
     failing.order(vm, nth);
     let ended = story::of(|| (case.run)(vm));
@@ -80,11 +88,11 @@ fn attempt<F: Format>(
         }
         assert!(met, "{what}: nothing failed, and it ended: {ended}");
     }
-    if case.subject != BY_HAND {
-        ending::end(vm, &what);
+    let ended = case.subject != BY_HAND && ending::end(vm, &what);
+    if ended {
         ending::check(vm, &what);
     }
-    met
+    Attempt { met, ended }
 }
 
 /// Every n.
@@ -98,28 +106,48 @@ fn on_fresh_machines<F: Format>(case: &Case<Hosted<F>>, failing: Failing) -> u64
     let all = numbers(ONE_BY_ONE).take_while(|&nth| {
         let machine = Machine::builder().memory(MEMORY).cpus(1).format::<F>().build();
         let case = Case { ..*case };
-        machine.on_cpu(move |vm| attempt(vm, &case, failing, nth))
+        machine.on_cpu(move |vm| attempt(vm, &case, failing, nth).met)
     });
     all.count() as u64
 }
 
 /// One n after the other on one machine, which ends up each time with as many records as before.
 fn on_one_machine<F: Format>(case: &Case<Hosted<F>>, failing: Failing) -> u64 {
-    let machine = Machine::builder().memory(MEMORY).cpus(1).format::<F>().build();
-    let case = Case { ..*case };
-    machine.on_cpu(move |vm| {
-        // Twice: some lists grow when they are emptied.
-        (0..2).for_each(|_| assert!(!attempt(vm, &case, failing, MANY)));
-        let all = numbers(ONCE_MORE).take_while(|&nth| {
-            let before = records_here();
-            let met = attempt(vm, &case, failing, nth);
-            let left = records_here() - before;
-            let by_hand = case.subject == BY_HAND;
-            assert!(left == 0 || by_hand, "{}, {failing:?} {nth}: {left} records", case.name);
-            met
+    let mut left = numbers(ONCE_MORE).peekable();
+    let mut all = 0;
+    while left.peek().is_some() {
+        let machine = Machine::builder().memory(MEMORY).cpus(1).format::<F>().build();
+        let case = Case { ..*case };
+        let (met, rest) = machine.on_cpu(move |vm| {
+            // Twice: some lists grow when they are emptied.
+            (0..2).for_each(|_| assert!(!attempt(vm, &case, failing, MANY).met));
+            let mut met = 0;
+            while let Some(nth) = left.next() {
+                let before = records_here();
+                let attempt = attempt(vm, &case, failing, nth);
+                let lost = records_here() - before;
+                assert!(
+                    lost == 0 || !attempt.ended,
+                    "{}, {failing:?} {nth}: {lost} records",
+                    case.name
+                );
+                if !attempt.met {
+                    return (met, None);
+                }
+                met += 1;
+                if !attempt.ended {
+                    break;
+                }
+            }
+            (met, Some(left))
         });
-        all.count() as u64
-    })
+        all += met;
+        match rest {
+            Some(rest) => left = rest,
+            None => break,
+        }
+    }
+    all
 }
 
 /// Every case with each way of failing.

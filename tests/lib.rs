@@ -1,3 +1,6 @@
-//! Shared helpers of the tests.
+//! What several tests and the fuzzers share.
 
+pub mod inputs;
 pub mod model;
+#[path = "random/world.rs"]
+pub mod random;

@@ -11,8 +11,8 @@ mod operations;
 mod stage;
 
 use rumpvm::{
-    AreaFlags, Backing, CallError, FaultError, Hold, MapFlags, Object, Process, RemapFlags, Space,
-    State, SyncFlags, Vm, WaitFor,
+    AreaFlags, Backing, CallError, FaultError, Hold, Inheritance, LockAllFlags, MapFlags, Object,
+    Process, RemapFlags, Space, State, SyncFlags, Vm, WaitFor,
 };
 use rumpvm_arch::{Access, PAGE_SIZE, Prot, VirtAddr, VirtRange};
 use rumpvm_harness::machine::{Machine, User};
@@ -62,6 +62,14 @@ const AWAY: VirtAddr = VirtAddr(0x5000_0000 - 2 * PAGE);
 const LEAF: u64 = 512 * PAGE;
 
 const DONTNEED: i32 = 4;
+/// `MADV_REMOVE`.
+const REMOVE: i32 = 9;
+/// `MADV_WIPEONFORK`.
+const WIPEONFORK: i32 = 18;
+/// `MADV_GUARD_INSTALL`.
+const GUARD: i32 = 102;
+/// `MADV_GUARD_REMOVE`.
+const UNGUARD: i32 = 103;
 
 const DONTFORK: i32 = 10;
 

@@ -2,10 +2,14 @@
 //! command line.
 
 pub mod cli;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+pub mod differ;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+pub mod linux;
 pub mod machine;
 pub mod replay;
 pub mod report;
 pub mod tour;
 pub mod trace;
-mod values;
+pub mod values;
 pub mod workload;

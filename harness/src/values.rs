@@ -13,7 +13,7 @@ fn size(text: &str) -> Result<u64, String> {
 }
 
 /// Reads the memory of a machine.
-pub(crate) fn memory(text: &str) -> Result<u64, String> {
+pub fn memory(text: &str) -> Result<u64, String> {
     /// Below this, the component's own records and the first page tables leave nothing to run in.
     const LEAST: u64 = 4 << 20;
     /// What a hosted machine's frame numbers and the host's address space carry without trouble.
@@ -26,7 +26,7 @@ pub(crate) fn memory(text: &str) -> Result<u64, String> {
 }
 
 /// Reads `60s`, `2m`, `1h 30m`.
-pub(crate) fn time(text: &str) -> Result<Duration, String> {
+pub fn time(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(Duration::ZERO) => Err("no time at all: nothing would run".into()),
         Ok(time) => Ok(time),

@@ -75,7 +75,7 @@ impl Countdown {
     }
 }
 
-/// A file each of whose reads, writes, changes of length and syncs asks the home `S` whether it fails.
+/// A file each of whose reads, writes, syncs and changes of length asks the home `S` whether it fails.
 pub struct FailingFile<T, S> {
     file: T,
     home: PhantomData<fn() -> S>,

@@ -23,6 +23,9 @@ impl fmt::Display for IoError {
     }
 }
 
+/// Not supported.
+const EOPNOTSUPP: i32 = 95;
+
 /// An open file that can be mapped.
 ///
 /// Calls may block the thread; they are made without any lock held. They may come from several CPUs at
@@ -47,6 +50,18 @@ pub trait File: Send + Sync {
 
     /// Makes what has been written durable.
     fn sync(&self) -> Result<(), IoError>;
+
+    /// Whether [`File::punch`] works.
+    fn can_punch(&self) -> bool {
+        false
+    }
+
+    /// Makes `length` bytes from `offset` on, which lie inside the file, read as zeros and need no room,
+    /// if the file system can do that. By default it cannot.
+    fn punch(&self, offset: u64, length: u64) -> Result<(), IoError> {
+        let _ = (offset, length);
+        Err(IoError(EOPNOTSUPP))
+    }
 }
 
 /// A shared file is a file: whoever opens it can keep a handle of his own.
@@ -73,5 +88,13 @@ impl<T: File + ?Sized> File for Arc<T> {
 
     fn sync(&self) -> Result<(), IoError> {
         (**self).sync()
+    }
+
+    fn can_punch(&self) -> bool {
+        (**self).can_punch()
+    }
+
+    fn punch(&self, offset: u64, length: u64) -> Result<(), IoError> {
+        (**self).punch(offset, length)
     }
 }

@@ -39,7 +39,7 @@ pub enum Scarce {
     Frame,
     /// A small record on the heap.
     Heap,
-    /// A read, a write or a sync of a file. Files ask, not the component.
+    /// What a file does: a read, a write, a sync, a change of its length. Files ask, not the component.
     Io,
 }
 

@@ -71,6 +71,34 @@ impl<P: Platform> Amap<P> {
         self.slots.clear(phys, (range.start.page(), range.end.page()), spares);
     }
 
+    /// Takes what is at virtual page `page` out, with the slot's reference if it is a page. The path must be
+    /// ours alone, as [`Amap::leaf_mut`] makes it, and the page unmapped.
+    pub fn take(&self, phys: &Phys<P>, pin: &Pin<'_, P>, page: u64) -> Slot {
+        self.slots.take_slot(phys, pin, page)
+    }
+
+    /// The first slot of `range` that is not empty and is `wanted`.
+    pub fn next(
+        &self,
+        phys: &Phys<P>,
+        pin: &Pin<'_, P>,
+        range: VirtRange,
+        wanted: impl Fn(Slot) -> bool,
+    ) -> Option<u64> {
+        let mut found = None;
+        let pages = (range.start.page(), range.end.page());
+        self.slots.for_each_slot(phys, pin, pages, |page, slot| {
+            found = wanted(slot).then_some(page);
+            found.is_none()
+        });
+        found
+    }
+
+    /// Gives up the nodes on the way to virtual page `page` that are empty.
+    pub fn trim(&self, phys: &Phys<P>, page: u64) {
+        self.slots.trim(phys, page);
+    }
+
     /// Takes the pages of `range` out, in all amaps that share their nodes, and gives each to `f` with the slot's
     /// reference. For pages that no fault can map any more, in any space that shares them: those of an object
     /// that has been cut off before them. Needs no memory.
@@ -81,12 +109,6 @@ impl<P: Platform> Amap<P> {
         f: impl FnMut(rumpvm_arch::Frame),
     ) {
         self.slots.take_everywhere(phys, (range.start.page(), range.end.page()), f);
-    }
-
-    /// Takes the page of virtual page `page` out, with the slot's reference. The path must be ours alone,
-    /// as [`Amap::leaf_mut`] makes it, and the page unmapped.
-    pub fn take(&self, phys: &Phys<P>, pin: &Pin<'_, P>, page: u64) -> Option<rumpvm_arch::Frame> {
-        self.slots.take(phys, pin, page)
     }
 
     /// Calls `f` with every page of `range`, in order, until it returns false.

@@ -130,6 +130,11 @@ pub enum FaultError {
         /// What the file said.
         error: IoError,
     },
+    /// A guard is there, by advice 102. SIGSEGV, `SEGV_MAPERR`.
+    Guarded {
+        /// The address used.
+        at: VirtAddr,
+    },
     /// No frame, even after every cache was emptied. Trying again is safe; a kernel kills somebody.
     NoMemory {
         /// The address used.
@@ -169,6 +174,7 @@ impl FaultError {
             Self::Unmapped { at }
             | Self::Denied { at, .. }
             | Self::BeyondEnd { at }
+            | Self::Guarded { at }
             | Self::Pager { at, .. }
             | Self::NoMemory { at } => at,
         }
@@ -177,7 +183,7 @@ impl FaultError {
     /// The signal that Linux sends for it.
     pub const fn signal(self) -> Signal {
         match self {
-            Self::Unmapped { .. } => Signal::Segv { code: 1 },
+            Self::Unmapped { .. } | Self::Guarded { .. } => Signal::Segv { code: 1 },
             Self::Denied { .. } => Signal::Segv { code: 2 },
             Self::BeyondEnd { .. } | Self::Pager { .. } => Signal::Bus,
             Self::NoMemory { .. } => Signal::Kill,
@@ -190,6 +196,7 @@ impl fmt::Display for FaultError {
         match self {
             Self::Unmapped { at } => write!(f, "nothing is mapped at {at} (SIGSEGV)"),
             Self::Denied { at, wanted } => write!(f, "{wanted:?} is denied at {at} (SIGSEGV)"),
+            Self::Guarded { at } => write!(f, "a guard is at {at} (SIGSEGV)"),
             Self::BeyondEnd { at } => write!(f, "{at} lies beyond the end of its object (SIGBUS)"),
             Self::Pager { at, error } => {
                 write!(f, "the page of {at} cannot be read: {error} (SIGBUS)")

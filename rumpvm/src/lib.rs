@@ -21,12 +21,13 @@ mod vm;
 pub use check::Broken;
 pub use error::{CallError, FaultError, NoMemory, Signal};
 pub use map::{
-    Area, AreaFlags, Backing, Limits, MapFlags, Overcommit, ProtFlags, RemapFlags, Store, SyncFlags,
+    Area, AreaFlags, Backing, Inheritance, Limits, LockAllFlags, LockFlags, MapFlags, Overcommit,
+    ProtFlags, RemapFlags, Store, SyncFlags,
 };
 pub use object::Object;
 pub use phys::AddMemoryError;
 pub use process::{Orphans, Pid, Process, State, WaitFor};
-pub use space::Space;
+pub use space::{Advised, Space};
 pub use stats::{Event, Statistics};
 pub use sync::Hold;
 pub use vm::Vm;

@@ -16,8 +16,19 @@ use rumpvm_platform::Platform;
 /// Where the cases are.
 const CASES: &str = "harness/cases/src/";
 
-/// How errors look that tell of a failure; a stack that cannot grow is not mapped.
-const TOLD: [&str; 6] = ["NoMemory", "Again", "Pager", "Io(", "no memory", "Unmapped"];
+/// How errors look that tell of a failure, by name and by number; a stack that cannot grow is not mapped.
+const TOLD: [&str; 10] = [
+    "NoMemory",
+    "Again",
+    "Pager",
+    "Io(",
+    "no memory",
+    "Unmapped",
+    "Err(5)",
+    "Err(11)",
+    "Err(12)",
+    "Err(14)",
+];
 
 /// Subjects, and cases of others, in which a failure is not told by an error, each with its reason.
 const SILENT: [(&str, &str, &str); 12] = [

@@ -1,6 +1,6 @@
 //! What is done to a range.
 
-use rumpvm::{MapFlags, ProtFlags, RemapFlags, SyncFlags};
+use rumpvm::{Inheritance, LockAllFlags, LockFlags, MapFlags, ProtFlags, RemapFlags, SyncFlags};
 use rumpvm_arch::{Format, PAGE_SIZE, Prot, VirtAddr};
 
 use super::alignments::{AWAY, LEAF, OBJECT_BYTES, START, Span};
@@ -151,10 +151,35 @@ fn advice<F: Format>(to: &mut Table<F>) {
         on.protect(span, Prot::empty())?;
         on.protect(span, Prot::RW)
     });
-    let kinds = [0, 1, 2, 3, 4, 8, 10, 11, 12, 13, 14, 15, 16, 17, 20, 21, 22, 23, 99];
+    let kinds = [
+        0, 1, 2, 3, 4, 8, 10, 11, 12, 13, 14, 15, 16, 17, 20, 21, 22, 23, 9, 18, 19, 24, 25, 99,
+        102, 103,
+    ];
     for advice in kinds {
         to.add(format!("madvise {advice}"), move |on, span| on.advise(span, advice));
     }
+    to.add("guards over it, and away again", |on, span| {
+        on.advise(span, 102)?;
+        on.load(span)?;
+        on.mincore(span)?;
+        on.advise(span, 4)?;
+        on.advise(span, 103)
+    });
+    to.add("guards, moved and left behind", |on, span| {
+        on.advise(span, 102)?;
+        on.remap(span, span.length, MOVE, AWAY)?;
+        on.remap(Span { at: AWAY, ..span }, span.length, MOVE | LEAVE, span.at)
+    });
+    for page in [0, 5] {
+        let what = format!("remap_file_pages to page {page}");
+        to.add(what, move |on, span| on.remap_file(span, page));
+    }
+    to.add("reserve", |on, span| {
+        let span = Span { length: span.length.min(LEAF), ..span };
+        on.reserve(span, FIXED)?;
+        on.protect(span, Prot::RW)?;
+        on.load(span)
+    });
     to.add("madvise 4, after stores", |on, span| {
         on.store(span)?;
         on.advise(span, 4)
@@ -170,6 +195,26 @@ fn advice<F: Format>(to: &mut Table<F>) {
     to.add("mincore", |on, span| on.mincore(span));
     to.add("mlock", |on, span| on.lock(span));
     to.add("munlock", |on, span| on.unlock(span));
+    to.add("mlock2 ONFAULT", |on, span| on.lock_with(span, LockFlags::ONFAULT));
+    to.add("mlock, then ONFAULT, then mlock", |on, span| {
+        on.lock(span)?;
+        on.lock_with(span, LockFlags::ONFAULT)?;
+        on.lock(span)
+    });
+    for bits in [0, 1, 2, 3, 4, 5, 6, 7, 8] {
+        let flags = LockAllFlags::from_bits_retain(bits);
+        to.add(format!("mlockall {bits}, mmap"), move |on, span| {
+            on.lock_all(flags)?;
+            let span = Span { length: span.length.min(LEAF), ..span };
+            on.map(span, Prot::RW, PRIVATE | FIXED, What::Zeros)?;
+            on.brk(span.at)
+        });
+    }
+    to.add("mlockall and munlockall", |on, span| {
+        on.lock_all(LockAllFlags::CURRENT | LockAllFlags::FUTURE)?;
+        on.remap(span, span.length, MAYMOVE | LEAVE, AWAY)?;
+        on.unlock_all()
+    });
     to.add("mlock and munlock", |on, span| {
         on.lock(span)?;
         on.unlock(span)
@@ -229,6 +274,30 @@ fn forks<F: Format>(to: &mut Table<F>) {
     to.add("fork, mremap in the child", |on, span| {
         in_child(on, |on| on.remap(span, span.length, MOVE, AWAY))
     });
+    for (name, how) in [
+        ("share", Inheritance::Share),
+        ("copy", Inheritance::Copy),
+        ("none", Inheritance::None),
+        ("zero", Inheritance::Zero),
+    ] {
+        to.add(format!("minherit {name}, fork, store in both"), move |on, span| {
+            on.inherit(span, how)?;
+            in_child(on, |on| on.store(span))?;
+            on.store(span)
+        });
+    }
+    to.add("wipe on fork, with guards", |on, span| {
+        on.advise(span, 102)?;
+        on.advise(span, 18)?;
+        in_child(on, |on| on.store(span))?;
+        on.load(span)
+    });
+    to.add("guards in the parent, gone in the child", |on, span| {
+        on.advise(span, 102)?;
+        in_child(on, |on| on.advise(span, 103))?;
+        on.load(span)
+    });
+    to.add("fork, guards in the child", |on, span| in_child(on, |on| on.advise(span, 102)));
     to.add("fork, madvise 10 in between, fork", |on, span| {
         on.fork()?;
         on.advise(span, 10)?;

@@ -7,8 +7,8 @@ use std::fmt::Debug;
 use std::sync::{Arc, LazyLock};
 
 use rumpvm::{
-    Backing, CallError, Hold, Limits, MapFlags, Object, Process, ProtFlags, RemapFlags, Space,
-    SyncFlags, Vm,
+    Backing, CallError, Hold, Inheritance, Limits, LockAllFlags, LockFlags, MapFlags, Object,
+    Process, ProtFlags, RemapFlags, Space, SyncFlags, Vm,
 };
 use rumpvm_arch::{Format, PAGE_SIZE, Prot, VirtAddr};
 use rumpvm_harness::machine::Machine;
@@ -191,9 +191,42 @@ impl<'m, F: Format> Pair<'m, F> {
     }
 
     pub(crate) fn lock(&mut self, Span { at, length }: Span) -> Verdict {
-        let seen = self.space().mlock(self.vm(), at, length);
+        self.lock_with(Span { at, length }, LockFlags::empty())
+    }
+
+    pub(crate) fn lock_with(&mut self, Span { at, length }: Span, flags: LockFlags) -> Verdict {
+        let seen = self.space().mlock2(self.vm(), at, length, flags);
         let (memory, objects) = self.model();
-        agree("mlock", seen, memory.mlock(objects, at, length))
+        agree("mlock2", seen, memory.mlock(objects, at, length, flags))
+    }
+
+    pub(crate) fn lock_all(&mut self, flags: LockAllFlags) -> Verdict {
+        let seen = self.space().mlockall(self.vm(), flags);
+        let (memory, objects) = self.model();
+        agree("mlockall", seen, memory.mlockall(objects, flags))
+    }
+
+    pub(crate) fn unlock_all(&mut self) -> Verdict {
+        let seen = self.space().munlockall(self.vm());
+        self.model().0.munlockall();
+        agree("munlockall", seen, Ok(()))
+    }
+
+    pub(crate) fn remap_file(&mut self, Span { at, length }: Span, page: u64) -> Verdict {
+        let flags = MapFlags::empty();
+        let seen = self.space().remap_file_pages(self.vm(), at, length, 0, page, flags);
+        let (memory, objects) = self.model();
+        agree("remap_file_pages", seen, memory.remap_file_pages(objects, at, length, page))
+    }
+
+    pub(crate) fn inherit(&mut self, Span { at, length }: Span, how: Inheritance) -> Verdict {
+        let seen = self.space().minherit(self.vm(), at, length, how);
+        agree("minherit", seen, self.model().0.minherit(at, length, how))
+    }
+
+    pub(crate) fn reserve(&mut self, Span { at, length }: Span, flags: MapFlags) -> Verdict {
+        let seen = self.space().reserve(self.vm(), at, length, flags);
+        agree("reserve", seen, self.model().0.reserve(at, length, flags))
     }
 
     pub(crate) fn unlock(&mut self, Span { at, length }: Span) -> Verdict {
@@ -215,7 +248,8 @@ impl<'m, F: Format> Pair<'m, F> {
 
     pub(crate) fn brk(&mut self, at: VirtAddr) -> Verdict {
         let seen = self.space().brk(self.vm(), at);
-        agree("brk", seen, self.model().0.brk(at))
+        let (memory, objects) = self.model();
+        agree("brk", seen, memory.brk(objects, at))
     }
 
     pub(crate) fn resize(&mut self, which: usize, size: u64) {
@@ -229,10 +263,10 @@ impl<'m, F: Format> Pair<'m, F> {
     /// The child is the last process; who acts stays the same.
     pub(crate) fn fork(&mut self) -> Verdict {
         let vm = self.vm();
-        let parent = &self.processes[self.now];
+        let parent = &mut self.processes[self.now];
         let process = parent.process.fork(vm).map_err(|error| format!("fork: {error}"))?;
         let space = process.space().ok_or("fork: a child without a space")?;
-        let memory = parent.memory.fork();
+        let memory = parent.memory.fork(&mut self.objects);
         self.processes.push(Running { process, space, memory });
         Ok(())
     }

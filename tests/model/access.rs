@@ -41,6 +41,9 @@ impl Memory {
         if !allowed {
             return Err(FaultError::Denied { at, wanted: access.needs() });
         }
+        if page.guard {
+            return Err(FaultError::Guarded { at });
+        }
         if page.private.is_none()
             && let Some((object, index)) = page.object
         {
@@ -71,7 +74,11 @@ impl Memory {
         if !stack.is_stack() || size > STACK || near || promised || first * PAGE_SIZE < LOWEST {
             return;
         }
-        (stack.private, stack.loaded) = (None, false);
+        (stack.private, stack.loaded, stack.guard) = (None, false, false);
+        let more = (top - first) * PAGE_SIZE;
+        if stack.is_locked() && self.locked().saturating_add(more) > self.lock_limit {
+            return;
+        }
         for number in first..top {
             self.pages.insert(number, stack.clone());
         }

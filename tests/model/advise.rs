@@ -1,73 +1,48 @@
-//! Calls on what is mapped: rights, advice, locks, and what is in memory.
+//! Advice, and what is in memory.
 
-use rumpvm::{AreaFlags, CallError, FaultError, ProtFlags, SyncFlags};
-use rumpvm_arch::{Access, PAGE_SIZE, Prot, VirtAddr};
+use rumpvm::{Advised, AreaFlags, CallError, FaultError, SyncFlags};
+use rumpvm_arch::{Access, PAGE_SIZE, VirtAddr};
 
 use super::{Contents, Memory, PAGE, Page, Pages, whole_pages};
 
+/// What is cleared, and what is set, by advice that only marks.
+fn marks(advice: i32) -> Option<(AreaFlags, AreaFlags)> {
+    let order = AreaFlags::RANDOM | AreaFlags::SEQUENTIAL;
+    let huge = AreaFlags::HUGEPAGE | AreaFlags::NOHUGEPAGE;
+    let none = AreaFlags::empty();
+    Some(match advice {
+        0 => (order, none),
+        1 => (order, AreaFlags::RANDOM),
+        2 => (order, AreaFlags::SEQUENTIAL),
+        10 => (none, AreaFlags::DONTFORK),
+        11 => (AreaFlags::DONTFORK, none),
+        12 => (none, AreaFlags::MERGEABLE),
+        13 => (AreaFlags::MERGEABLE, none),
+        14 => (huge, AreaFlags::HUGEPAGE),
+        15 => (huge, AreaFlags::NOHUGEPAGE),
+        16 => (none, AreaFlags::DONTDUMP),
+        17 => (AreaFlags::DONTDUMP, none),
+        18 => (none, AreaFlags::WIPEONFORK),
+        19 => (AreaFlags::WIPEONFORK, none),
+        _ => return None,
+    })
+}
+
+/// What a page says to advice that is not for it.
+fn fits(advice: i32, page: &Page) -> Result<(), CallError> {
+    let fits = match advice {
+        8 => page.object.is_none() && !page.is_locked(),
+        9 if page.is_locked() || page.object.is_none() => false,
+        9 if !page.is_shared() => return Err(CallError::Denied),
+        4 | 20 | 21 | 102 => !page.is_locked(),
+        18 => page.object.is_none(),
+        25 => false,
+        _ => true,
+    };
+    if fits { Ok(()) } else { Err(CallError::Invalid) }
+}
+
 impl Memory {
-    /// mprotect(2).
-    pub fn mprotect(
-        &mut self,
-        objects: &mut [Contents],
-        at: VirtAddr,
-        length: u64,
-        flags: ProtFlags,
-    ) -> Result<(), CallError> {
-        let both = ProtFlags::GROWSDOWN | ProtFlags::GROWSUP;
-        if flags.contains(both) || !at.is_page_aligned() {
-            return Err(CallError::Invalid);
-        }
-        let (mut first, end) = whole_pages(at, length).ok_or(CallError::Unmapped)?;
-        if first == end {
-            return Ok(());
-        }
-        if ProtFlags::from_bits(flags.bits()).is_none() {
-            return Err(CallError::Invalid);
-        }
-        let touched =
-            self.pages.range(first..end).next().map(|(number, page)| (*number, page.is_stack()));
-        if flags.intersects(both) {
-            let (found, is_stack) = touched.ok_or(CallError::Unmapped)?;
-            if flags.contains(ProtFlags::GROWSUP) {
-                return Err(if found == first { CallError::Invalid } else { CallError::Unmapped });
-            }
-            if !is_stack {
-                return Err(CallError::Invalid);
-            }
-            first = self.area_start(found);
-        }
-        let prefix = self.prefix((first, end));
-        let prot = flags.rights();
-        let mut fill = vec![];
-        for (number, page) in self.pages.range_mut(prefix.0..prefix.1) {
-            let gains = prot.contains(Prot::WRITE) && !page.prot.contains(Prot::WRITE);
-            if gains && page.is_filled() && !page.is_shared() {
-                fill.push((*number, (page.prot, page.flags)));
-            }
-            page.prot = prot;
-        }
-        // Area by area, and each as far as it goes.
-        let runs = fill.chunk_by(|one, next| one.0 + 1 == next.0 && one.1 == next.1);
-        for run in runs {
-            self.populate(objects, (run[0].0, run[run.len() - 1].0 + 1));
-        }
-        self.answer((first, end))
-    }
-
-    /// pkey_mprotect(2) of a machine without keys.
-    pub fn pkey_mprotect(
-        &mut self,
-        objects: &mut [Contents],
-        at: VirtAddr,
-        length: u64,
-        flags: ProtFlags,
-        key: i32,
-    ) -> Result<(), CallError> {
-        let unknown = if key == -1 { 0 } else { 1 << 40 };
-        self.mprotect(objects, at, length, flags | ProtFlags::from_bits_retain(unknown))
-    }
-
     /// madvise(2).
     pub fn madvise(
         &mut self,
@@ -76,67 +51,60 @@ impl Memory {
         length: u64,
         advice: i32,
     ) -> Result<(), CallError> {
-        let order = AreaFlags::RANDOM | AreaFlags::SEQUENTIAL;
-        let huge = AreaFlags::HUGEPAGE | AreaFlags::NOHUGEPAGE;
-        let none = AreaFlags::empty();
-        // What is cleared, and what is set.
-        let marks = match advice {
-            0 => (order, none),
-            1 => (order, AreaFlags::RANDOM),
-            2 => (order, AreaFlags::SEQUENTIAL),
-            10 => (none, AreaFlags::DONTFORK),
-            11 => (AreaFlags::DONTFORK, none),
-            12 => (none, AreaFlags::MERGEABLE),
-            13 => (AreaFlags::MERGEABLE, none),
-            14 => (huge, AreaFlags::HUGEPAGE),
-            15 => (huge, AreaFlags::NOHUGEPAGE),
-            16 => (none, AreaFlags::DONTDUMP),
-            17 => (AreaFlags::DONTDUMP, none),
-            3 | 4 | 8 | 20 | 21 | 22 | 23 => (none, none),
-            _ => return Err(CallError::Invalid),
-        };
-        let pages = whole_pages(at, length).filter(|_| at.is_page_aligned());
+        let known = marks(advice).is_some()
+            || [3, 4, 8, 9, 20, 21, 22, 23, 24, 25, 102, 103].contains(&advice);
+        let pages = whole_pages(at, length).filter(|_| known && at.is_page_aligned());
         let pages = pages.ok_or(CallError::Invalid)?;
+        if pages.0 == pages.1 {
+            return Ok(());
+        }
         match advice {
-            3 => self.will_need(objects, pages),
-            4 | 8 => self.dont_need(pages, advice == 8)?,
-            20 | 21 => self.page_out(pages)?,
             22 => return self.populate_for(objects, pages, Access::Read),
             23 => return self.populate_for(objects, pages, Access::Write),
-            _ if pages.0 < pages.1 => {
-                self.change(pages, |page| page.flags = page.flags.difference(marks.0) | marks.1);
-            }
             _ => {}
         }
-        self.answer(pages)
+        let unfit = self
+            .in_range(pages)
+            .find_map(|(number, page)| fits(advice, page).err().map(|error| (*number, error)));
+        let (end, answer) = match unfit {
+            Some((number, error)) => (number, Err(error)),
+            None => (pages.1, self.answer(pages)),
+        };
+        for (_, page) in self.pages.range_mut(pages.0..end) {
+            follow(objects, page, advice);
+        }
+        answer
     }
 
-    fn will_need(&self, objects: &mut [Contents], pages: Pages) {
-        for (_, page) in self.in_range(pages) {
-            if let Some((object, index)) = page.object
-                && objects[object].is_file
-                && index * PAGE < objects[object].size
-            {
-                objects[object].resident.insert(index);
+    /// process_madvise(2).
+    pub fn process_madvise(
+        &mut self,
+        objects: &mut [Contents],
+        ranges: &[(VirtAddr, u64)],
+        advice: i32,
+        whose: Advised,
+    ) -> Result<u64, CallError> {
+        let total: u64 = ranges.iter().map(|(_, length)| length).sum();
+        let outside = |(at, length): &(VirtAddr, u64)| at.0 + length > self.computer.end.0;
+        if ranges.iter().any(outside) {
+            return Err(CallError::BadAddress);
+        }
+        if whose == Advised::Others && ![3, 20, 21, 25].contains(&advice) {
+            return Err(CallError::Invalid);
+        }
+        let mut done = 0;
+        for (number, &(at, length)) in ranges.iter().enumerate() {
+            let skipped = length == 0 && number > 0;
+            if total == done || skipped {
+                continue;
+            }
+            match self.madvise(objects, at, length, advice) {
+                Ok(()) => done += length,
+                Err(error) if done == 0 => return Err(error),
+                Err(_) => break,
             }
         }
-    }
-
-    /// `MADV_DONTNEED`, or with `anonymous` `MADV_FREE`. Done up to the first page that cannot.
-    fn dont_need(&mut self, pages: Pages, anonymous: bool) -> Result<(), CallError> {
-        for (_, page) in self.pages.range_mut(pages.0..pages.1) {
-            if page.is_locked() || (anonymous && page.object.is_some()) {
-                return Err(CallError::Invalid);
-            }
-            (page.private, page.loaded) = (None, false);
-        }
-        Ok(())
-    }
-
-    /// `MADV_COLD` and `MADV_PAGEOUT`, which do nothing that shows.
-    fn page_out(&self, pages: Pages) -> Result<(), CallError> {
-        let locked = self.in_range(pages).any(|(_, page)| page.is_locked());
-        if locked { Err(CallError::Invalid) } else { Ok(()) }
+        Ok(done)
     }
 
     /// `MADV_POPULATE_READ` and `MADV_POPULATE_WRITE`.
@@ -200,49 +168,29 @@ impl Memory {
         };
         Ok(self.in_range(pages).map(resident).collect())
     }
-
-    /// mlock(2).
-    pub fn mlock(
-        &mut self,
-        objects: &mut [Contents],
-        at: VirtAddr,
-        length: u64,
-    ) -> Result<(), CallError> {
-        let Some(pages) = touched_pages(at, length)? else { return Ok(()) };
-        if self.lock_limit == 0 {
-            return Err(CallError::NotPermitted);
-        }
-        let there = self.in_range(pages).filter(|(_, page)| page.is_locked()).count() as u64;
-        let more = pages.1 - pages.0 - there;
-        if self.locked().saturating_add(more * PAGE_SIZE) > self.lock_limit {
-            return Err(CallError::NoMemory);
-        }
-        self.set_locked(pages, true)?;
-        let mut pages = pages.0..pages.1;
-        pages.try_for_each(|page| self.touch(objects, page)).map_err(|_| CallError::Unmapped)
-    }
-
-    /// munlock(2).
-    pub fn munlock(&mut self, at: VirtAddr, length: u64) -> Result<(), CallError> {
-        let Some(pages) = touched_pages(at, length)? else { return Ok(()) };
-        self.set_locked(pages, false)
-    }
-
-    fn set_locked(&mut self, pages: Pages, locked: bool) -> Result<(), CallError> {
-        let prefix = self.prefix(pages);
-        if prefix.0 < prefix.1 {
-            self.change(prefix, |page| page.flags.set(AreaFlags::LOCKED, locked));
-        }
-        self.answer(pages)
-    }
 }
 
-/// The pages that `length` bytes from `at` touch; none if they are none, or wrap to nothing.
-fn touched_pages(at: VirtAddr, length: u64) -> Result<Option<Pages>, CallError> {
-    let from_page = length.wrapping_add(at.page_offset());
-    let length = from_page.wrapping_add(PAGE_SIZE - 1) & !(PAGE_SIZE - 1);
-    if length == 0 {
-        return Ok(None);
+/// What advice does to one page that it fits.
+fn follow(objects: &mut [Contents], page: &mut Page, advice: i32) {
+    if let Some((cleared, set)) = marks(advice) {
+        let ignored = advice == 12 && page.is_shared();
+        let set = if ignored { AreaFlags::empty() } else { set };
+        page.flags = page.flags.difference(cleared) | set;
+        return;
     }
-    whole_pages(at.page_down(), length).map(Some).ok_or(CallError::Invalid)
+    let object = page.object.filter(|(object, index)| index * PAGE < objects[*object].size);
+    match (advice, object) {
+        (3, Some((object, index))) if objects[object].is_file => {
+            objects[object].resident.insert(index);
+        }
+        (4 | 8 | 24, _) => (page.private, page.loaded) = (None, false),
+        (9, Some((object, index))) => {
+            let contents = &mut objects[object];
+            contents.bytes[index * PAGE..(index + 1) * PAGE].fill(0);
+            contents.resident.remove(&index);
+        }
+        (102, _) => (page.private, page.loaded, page.guard) = (None, false, true),
+        (103, _) => page.guard = false,
+        _ => {}
+    }
 }

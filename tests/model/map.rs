@@ -44,7 +44,12 @@ impl Memory {
         if promised {
             return Err(CallError::NoMemory);
         }
-        let locked = flags.contains(MapFlags::LOCKED);
+        let mut lock = self.future;
+        lock.set(
+            AreaFlags::LOCKED,
+            lock.contains(AreaFlags::LOCKED) || flags.contains(MapFlags::LOCKED),
+        );
+        let locked = !lock.is_empty();
         let range = (first, first + pages);
         let there = self.in_range(range).filter(|(_, page)| page.is_locked()).count() as u64;
         let after = self.locked() + (pages - there) * PAGE_SIZE;
@@ -62,13 +67,12 @@ impl Memory {
         let mut kind = AreaFlags::empty();
         kind.set(AreaFlags::SHARED, shared);
         kind.set(AreaFlags::GROWSDOWN, stack);
-        kind.set(AreaFlags::LOCKED, locked);
+        kind |= lock;
         kind.set(AreaFlags::NORESERVE, flags.contains(MapFlags::NORESERVE));
-        let page = Page { prot, flags: kind, object, private: None, loaded: false };
+        let page = Page { prot, flags: kind, object, private: None, loaded: false, guard: false };
         self.put(range, &page);
-        if flags.intersects(MapFlags::POPULATE | MapFlags::LOCKED)
-            && !flags.contains(MapFlags::NONBLOCK)
-        {
+        let asked = flags.contains(MapFlags::POPULATE) && !flags.contains(MapFlags::NONBLOCK);
+        if if locked { lock == AreaFlags::LOCKED } else { asked } {
             self.populate(objects, range);
         }
         Ok(VirtAddr::of_page(first))
@@ -162,7 +166,7 @@ impl Memory {
     }
 
     /// brk(2): where the end of the heap is afterwards.
-    pub fn brk(&mut self, at: VirtAddr) -> VirtAddr {
+    pub fn brk(&mut self, objects: &mut [Contents], at: VirtAddr) -> VirtAddr {
         let (start, old) = self.heap;
         if at < start {
             return old;
@@ -177,10 +181,17 @@ impl Memory {
             if to > self.computer.end.page() || !clear || to - from > self.computer.frames {
                 return old;
             }
-            let flags = AreaFlags::HEAP;
+            let locks = !self.future.is_empty();
+            if locks && self.locked().saturating_add((to - from) * PAGE_SIZE) > self.lock_limit {
+                return old;
+            }
+            let flags = AreaFlags::HEAP | self.future;
             let (object, private) = (None, None);
-            let page = Page { prot: Prot::RW, flags, object, private, loaded: false };
+            let page = Page { prot: Prot::RW, flags, object, private, loaded: false, guard: false };
             self.put((from, to), &page);
+            if flags.contains(AreaFlags::LOCKED) && !flags.contains(AreaFlags::ONFAULT) {
+                self.populate(objects, (from, to));
+            }
         }
         self.heap.1 = at;
         at

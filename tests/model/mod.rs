@@ -7,12 +7,18 @@
 //! |---|---|
 //! | `access` | loads, stores and fetches, with their faults; growing stacks |
 //! | `map` | mmap, munmap, brk, and where a mapping goes |
-//! | `advise` | mprotect, madvise, mlock, msync, mincore |
-//! | `remap` | mremap |
+//! | `protect` | mprotect |
+//! | `advise` | madvise, process_madvise, msync, mincore |
+//! | `lock` | mlock, mlockall and their opposites |
+//! | `remap` | mremap, remap_file_pages |
+//! | `fork` | fork, minherit, reservations |
 
 mod access;
 mod advise;
+mod fork;
+mod lock;
 mod map;
+mod protect;
 mod remap;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -77,6 +83,8 @@ pub struct Page {
     pub private: Option<Vec<u8>>,
     /// It was loaded from. Whether a page of zeros counts as being in memory from then on is no promise.
     loaded: bool,
+    /// Nothing may touch it.
+    guard: bool,
 }
 
 impl Page {
@@ -101,7 +109,7 @@ impl Page {
     /// What a page so much further in the same area is before it is touched.
     fn further(&self, pages: usize) -> Self {
         let object = self.object.map(|(object, index)| (object, index + pages));
-        Self { object, private: None, loaded: false, ..*self }
+        Self { object, private: None, loaded: false, guard: false, ..*self }
     }
 
     fn continues_in(&self, next: &Self) -> bool {
@@ -109,7 +117,8 @@ impl Page {
         further.object == next.object && (self.prot, self.flags) == (next.prot, next.flags)
     }
 
-    fn bytes(&self, objects: &[Contents]) -> Vec<u8> {
+    /// What is in it.
+    pub fn bytes(&self, objects: &[Contents]) -> Vec<u8> {
         match (&self.private, self.object) {
             (Some(bytes), _) => bytes.clone(),
             (None, Some((object, index))) => {
@@ -119,6 +128,9 @@ impl Page {
         }
     }
 }
+
+/// How memory can be locked.
+const LOCK: AreaFlags = AreaFlags::LOCKED.union(AreaFlags::ONFAULT);
 
 /// Pages from the first to before the second.
 pub type Pages = (u64, u64);
@@ -132,6 +144,8 @@ pub struct Memory {
     pub heap: (VirtAddr, VirtAddr),
     /// Most bytes locked.
     pub lock_limit: u64,
+    /// How whatever is mapped from now on is locked.
+    future: AreaFlags,
     /// The machine.
     pub computer: Computer,
 }
@@ -154,17 +168,8 @@ impl Memory {
     /// A process with nothing mapped.
     pub fn new(computer: Computer) -> Self {
         let heap = (VirtAddr(0), VirtAddr(0));
-        Self { pages: BTreeMap::new(), heap, lock_limit: u64::MAX, computer }
-    }
-
-    /// A child.
-    pub fn fork(&self) -> Self {
-        let mut child = self.clone();
-        child.pages.retain(|_, page| !page.flags.contains(AreaFlags::DONTFORK));
-        for page in child.pages.values_mut() {
-            page.flags.remove(AreaFlags::LOCKED);
-        }
-        child
+        let future = AreaFlags::empty();
+        Self { pages: BTreeMap::new(), heap, lock_limit: u64::MAX, future, computer }
     }
 
     /// An object has become as short as `size`: private copies of what lies beyond it are lost.

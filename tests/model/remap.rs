@@ -3,7 +3,7 @@
 use rumpvm::{CallError, RemapFlags};
 use rumpvm_arch::{PAGE_SIZE, Prot, VirtAddr};
 
-use super::{Contents, Memory, Page, Pages};
+use super::{AreaFlags, Contents, LOCK, Memory, Page, Pages};
 
 /// A request in whole pages.
 struct Request {
@@ -26,13 +26,69 @@ impl Memory {
     ) -> Result<VirtAddr, CallError> {
         let request = self.validate(at, (old, new), flags, to)?;
         let Request { at, old, new, .. } = request;
+        if flags.contains(RemapFlags::FIXED) && old == new {
+            return self.move_areas(&request);
+        }
         let first = self.pages.get(&at).ok_or(CallError::BadAddress)?.clone();
         let moved = self.change_size(&request, &first)?;
-        let locked = self.pages.get(&moved).is_some_and(Page::is_locked);
-        if locked {
+        let filled = self.pages.get(&moved).is_some_and(Page::is_filled);
+        if filled {
             self.populate(objects, (moved + old.min(new), moved + new));
         }
         Ok(VirtAddr::of_page(moved))
+    }
+
+    /// Area by area, each over what is at its new place; holes are left as they are.
+    fn move_areas(&mut self, request: &Request) -> Result<VirtAddr, CallError> {
+        let Request { at, old, flags, to, .. } = *request;
+        if !self.pages.contains_key(&at) {
+            return Err(CallError::BadAddress);
+        }
+        let mut from = at;
+        while let Some((&first, page)) = self.pages.range(from..at + old).next() {
+            let page = page.clone();
+            let end = self.area_end(first).min(at + old);
+            let (pages, to) = (end - first, to + (first - at));
+            let one = Request { at: first, old: pages, new: pages, flags, to };
+            self.change_size(&one, &page)?;
+            from = end;
+        }
+        Ok(VirtAddr::of_page(to))
+    }
+
+    /// remap_file_pages(2).
+    pub fn remap_file_pages(
+        &mut self,
+        objects: &mut [Contents],
+        start: VirtAddr,
+        size: u64,
+        page: u64,
+    ) -> Result<(), CallError> {
+        let (first, pages) = (start.page(), size / PAGE_SIZE);
+        let end = first.checked_add(pages).filter(|end| *end > first).ok_or(CallError::Invalid)?;
+        let last = page.checked_add(pages).ok_or(CallError::Invalid)?;
+        let model = self.pages.get(&first).cloned().filter(Page::is_shared);
+        let model = model.ok_or(CallError::Invalid)?;
+        let alike = |page: &Page| {
+            let object = |page: &Page| page.object.map(|(object, _)| object);
+            object(page) == object(&model) && (page.prot, page.flags) == (model.prot, model.flags)
+        };
+        let pages = (first, end);
+        if self.prefix(pages) != pages || !self.in_range(pages).all(|(_, page)| alike(page)) {
+            return Err(CallError::Invalid);
+        }
+        if last > i64::MAX as u64 / PAGE_SIZE {
+            return Err(CallError::Overflow);
+        }
+        let flags = model.flags & (AreaFlags::SHARED | AreaFlags::LOCKED) | self.future;
+        let object = model.object.map(|(object, _)| (object, page as usize));
+        let fresh = Page { flags, object, guard: false, private: None, loaded: false, ..model };
+        let (locked, filled) = (fresh.is_locked(), fresh.is_filled());
+        self.put(pages, &fresh);
+        if filled || !locked {
+            self.populate(objects, pages);
+        }
+        Ok(())
     }
 
     fn validate(
@@ -44,14 +100,14 @@ impl Memory {
     ) -> Result<Request, CallError> {
         let (fixed, keep) =
             (flags.contains(RemapFlags::FIXED), flags.contains(RemapFlags::DONTUNMAP));
-        if ((fixed || keep) && !flags.contains(RemapFlags::MAYMOVE)) || (keep && old != new) {
+        if (fixed || keep) && !flags.contains(RemapFlags::MAYMOVE) {
             return Err(CallError::Invalid);
         }
         let end = self.computer.end.0;
         // The last page of all wraps to nothing.
         let whole = |bytes: u64| bytes.wrapping_add(PAGE_SIZE - 1) & !(PAGE_SIZE - 1);
         let (old, new) = (whole(old), whole(new));
-        if !at.is_page_aligned() || new == 0 || new > end {
+        if !at.is_page_aligned() || new == 0 || new > end || (keep && old != new) {
             return Err(CallError::Invalid);
         }
         if fixed || keep {
@@ -108,6 +164,9 @@ impl Memory {
         }
         let to = if fixed {
             self.remove((to, to + new));
+            if !self.pages.contains_key(&at) {
+                return Err(CallError::BadAddress);
+            }
             to
         } else {
             let hint = if keep { VirtAddr::of_page(to) } else { VirtAddr(0) };
@@ -125,13 +184,18 @@ impl Memory {
 
     fn relocate(&mut self, old: Pages, new: Pages, first: &Page, keep: bool) {
         let pages = old.1 - old.0;
+        if keep && first.is_locked() {
+            let all = (self.area_start(old.0), self.area_end(old.0));
+            self.change(all, |page| page.flags.remove(LOCK));
+        }
         for page in 0..pages.max(new.1 - new.0) {
             let mut moved = first.further(page as usize);
             if page < pages
                 && let Some(slot) = self.pages.get_mut(&(old.0 + page))
             {
                 (moved.private, moved.loaded) = (slot.private.take(), slot.loaded);
-                slot.loaded = false;
+                moved.guard = slot.guard;
+                (slot.loaded, slot.guard) = (false, false);
             }
             if page < new.1 - new.0 {
                 self.pages.insert(new.0 + page, moved);

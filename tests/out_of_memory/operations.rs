@@ -100,6 +100,81 @@ pub(super) const OPERATIONS: &[Operation] = &[
         prepare: |on| on.protect(ANON + 4 * PAGE, 8, Prot::READ),
         act: |on| on.advise(ANON + 2 * PAGE, 12, DONTNEED),
     },
+    op("madvise puts guards", Whole, |on| on.advise(ANON + 4 * PAGE, 8, GUARD)),
+    op("madvise puts guards far away", Partly, |on| {
+        // Over the edge of a leaf.
+        let at = AWAY + (1 << 39) + 400 * PAGE;
+        on.map(at, 300, MapFlags::PRIVATE)?;
+        on.advise(at, 300, GUARD)
+    }),
+    op("madvise puts guards on shared memory", Whole, |on| on.advise(SHARED + PAGE, 2, GUARD)),
+    Operation {
+        name: "madvise takes guards away after a fork",
+        refused: Whole,
+        prepare: |on| {
+            on.advise(ANON + 4 * PAGE, 3, GUARD)?;
+            Ok(on.process.fork(on.vm).map(drop)?)
+        },
+        act: |on| on.advise(ANON, 16, UNGUARD),
+    },
+    Operation {
+        name: "madvise throws away around guards after a fork",
+        refused: Whole,
+        prepare: |on| {
+            on.advise(ANON + 4 * PAGE, 1, GUARD)?;
+            on.advise(ANON + 9 * PAGE, 2, GUARD)?;
+            Ok(on.process.fork(on.vm).map(drop)?)
+        },
+        act: |on| on.advise(ANON + PAGE, 14, DONTNEED),
+    },
+    Operation {
+        name: "mremap moves guards",
+        refused: Whole,
+        prepare: |on| on.advise(SHARED + PAGE, 2, GUARD),
+        act: |on| on.remap(SHARED, (4, 4), MAYMOVE | RemapFlags::DONTUNMAP, AWAY),
+    },
+    op("madvise makes a hole", Whole, |on| on.advise(SHARED, 4, REMOVE)),
+    op("madvise makes a hole in a file", Whole, |on| on.advise(SHARED_FILE, 4, REMOVE)),
+    // One area after the other.
+    op("mremap moves several areas", Partly, |on| {
+        on.protect(ANON + 4 * PAGE, 4, Prot::READ)?;
+        on.remap(ANON + 2 * PAGE, (10, 10), MOVE_TO, AWAY)
+    }),
+    op("remap_file_pages", Whole, |on| {
+        let flags = MapFlags::NONBLOCK;
+        Ok(on.space.remap_file_pages(on.vm, SHARED_FILE + PAGE, 2 * PAGE, 0, 1, flags)?)
+    }),
+    op("minherit", Whole, |on| {
+        Ok(on.space.minherit(on.vm, ANON + 4 * PAGE, 8 * PAGE, Inheritance::Zero)?)
+    }),
+    op("reserve", Whole, |on| {
+        Ok(on.space.reserve(on.vm, ANON + 4 * PAGE, 8 * PAGE, MapFlags::FIXED).map(drop)?)
+    }),
+    // What is to be shared can be an object by then.
+    Operation {
+        name: "fork with memory to share",
+        refused: Partly,
+        prepare: |on| {
+            on.space.minherit(on.vm, ANON + 4 * PAGE, 8 * PAGE, Inheritance::Share)?;
+            Ok(on.space.minherit(on.vm, SHARED, 2 * PAGE, Inheritance::Copy)?)
+        },
+        act: |on| Ok(on.process.fork(on.vm).map(drop)?),
+    },
+    op("fork with wiped memory", Partly, |on| {
+        on.advise(ANON + 4 * PAGE, 8, WIPEONFORK)?;
+        Ok(on.process.fork(on.vm).map(drop)?)
+    }),
+    op("mlockall", Partly, |on| Ok(on.space.mlockall(on.vm, LockAllFlags::all())?)),
+    op("mlockall as pages come in", Whole, |on| {
+        let flags = LockAllFlags::CURRENT | LockAllFlags::ONFAULT;
+        Ok(on.space.mlockall(on.vm, flags)?)
+    }),
+    Operation {
+        name: "munlockall",
+        refused: Whole,
+        prepare: |on| Ok(on.space.mlockall(on.vm, LockAllFlags::all())?),
+        act: |on| Ok(on.space.munlockall(on.vm)?),
+    },
     op("madvise marks", Whole, |on| on.advise(ANON + 4 * PAGE, 8, DONTFORK)),
     // Locked it is, but not every page is there.
     op("mlock", Partly, |on| Ok(on.space.mlock(on.vm, ANON + 4 * PAGE, 8 * PAGE)?)),

@@ -1,10 +1,12 @@
 //! The calls of a random program: each with random arguments, compared with what the model answers.
 
-use rand::RngExt;
-use rumpvm::{Backing, CallError, FaultError, MapFlags, ProtFlags, RemapFlags, SyncFlags, WaitFor};
+use rumpvm::{
+    Advised, Backing, CallError, FaultError, Inheritance, LockAllFlags, LockFlags, MapFlags,
+    ProtFlags, RemapFlags, SyncFlags, WaitFor,
+};
 use rumpvm_arch::{Format, PAGE_SIZE, Prot, VirtAddr};
 
-use super::{BASE, FILE, MEMORY, OBJECT_PAGES, PAGE, Running, WINDOW, World, address};
+use super::{BASE, FILE, Leaves, MEMORY, OBJECT_PAGES, PAGE, Running, WINDOW, World, address};
 
 impl<F: Format> World<F> {
     pub(super) fn map(&mut self) {
@@ -17,16 +19,16 @@ impl<F: Format> World<F> {
         flags.set(MapFlags::ANONYMOUS, which > MEMORY);
         flags.set(MapFlags::POPULATE, populate);
         flags.set(MapFlags::GROWSDOWN, !shared && which > MEMORY && self.chance(4));
-        flags.set(MapFlags::LOCKED, self.chance(16));
+        flags.set(MapFlags::LOCKED, !self.fails && self.chance(16));
         self.log(format!("map {at} +{length} {prot:?} {flags:?}, {which} from {from}"));
         let offset = (from * PAGE) as u64;
-        let (backing, source) = match self.shared.get(which) {
-            Some(object) => (Backing::Object(object), Some((which, offset))),
-            None => (Backing::Anonymous, None),
-        };
+        let source = self.shared.get(which).map(|_| (which, offset));
         let (hint, bytes) = (address(at), length as u64 * PAGE_SIZE);
         let offset = source.map_or(0, |(_, offset)| offset);
-        let mapped = self.space().mmap(self.vm(), hint, bytes, prot, flags, backing, offset);
+        let mapped = self.call(Leaves::Nothing, |world| {
+            let backing = world.shared.get(which).map_or(Backing::Anonymous, Backing::Object);
+            world.space().mmap(world.vm(), hint, bytes, prot, flags, backing, offset)
+        });
         let (memory, objects) = self.model();
         assert_eq!(mapped, memory.mmap(objects, hint, bytes, prot, flags, source));
     }
@@ -55,7 +57,7 @@ impl<F: Format> World<F> {
         let (at, length) = self.range();
         self.log(format!("unmap {at} +{length}"));
         let (at, bytes) = (address(at), length as u64 * PAGE_SIZE);
-        let unmapped = self.space().munmap(self.vm(), at, bytes);
+        let unmapped = self.call(Leaves::Nothing, |on| on.space().munmap(on.vm(), at, bytes));
         assert_eq!(unmapped, self.model().0.munmap(at, bytes));
     }
 
@@ -66,26 +68,112 @@ impl<F: Format> World<F> {
         flags.set(ProtFlags::SEM, self.chance(8));
         self.log(format!("protect {at} +{length} {flags:?}"));
         let (at, bytes) = (address(at), length as u64 * PAGE_SIZE);
-        let protected = self.space().mprotect(self.vm(), at, bytes, flags);
+        let protect = |on: &Self| on.space().mprotect(on.vm(), at, bytes, flags);
+        let protected = self.call(Leaves::Nothing, protect);
         let (memory, objects) = self.model();
         assert_eq!(protected, memory.mprotect(objects, at, bytes, flags));
     }
 
     pub(super) fn advise(&mut self) {
         let (at, length) = self.range();
-        // DONTNEED most of all, WILLNEED, FREE, DONTFORK, DOFORK, POPULATE_READ, POPULATE_WRITE.
-        let advice = [4, 4, 4, 3, 8, 10, 11, 22, 23][self.random.random_range(0..9)];
+        // DONTNEED and guards most of all, and each other that shows.
+        const ADVICE: [i32; 22] =
+            [4, 4, 4, 3, 8, 9, 10, 11, 12, 18, 19, 20, 22, 23, 24, 25, 102, 102, 102, 103, 103, 1];
+        let mut advice = ADVICE[self.random.random_range(0..ADVICE.len())];
+        if self.fails && advice == 9 {
+            // A hole that fails half-way leaves what it has made.
+            advice = 4;
+        }
         self.log(format!("advise {at} +{length} {advice}"));
         let (at, bytes) = (address(at), length as u64 * PAGE_SIZE);
-        let advised = self.space().madvise(self.vm(), at, bytes, advice);
+        let leaves = if matches!(advice, 22 | 23) { Leaves::Pages } else { Leaves::Nothing };
+        let advised = self.call(leaves, |on| on.space().madvise(on.vm(), at, bytes, advice));
         let (memory, objects) = self.model();
         assert_eq!(advised, memory.madvise(objects, at, bytes, advice));
+    }
+
+    pub(super) fn advise_list(&mut self) {
+        let ranges: Vec<_> = (0..self.random.random_range(0..4))
+            .map(|_| {
+                let (at, length) = self.range();
+                let length = if self.chance(8) { 0 } else { length as u64 * PAGE_SIZE };
+                (address(at), length)
+            })
+            .collect();
+        let advice = [3, 4, 20, 23, 102, 103][self.random.random_range(0..6)];
+        let whose = if self.chance(4) { Advised::Others } else { Advised::Own };
+        self.log(format!("advise {ranges:?} {advice} {whose:?}"));
+        let advised = self.space().process_madvise(self.vm(), &ranges, advice, 0, whose);
+        let (memory, objects) = self.model();
+        assert_eq!(advised, memory.process_madvise(objects, &ranges, advice, whose));
+    }
+
+    pub(super) fn lock(&mut self) {
+        let (at, length) = self.range();
+        let which = self.random.random_range(0..16);
+        self.log(format!("lock {at} +{length}, kind {which}"));
+        let (at, bytes) = (address(at), length as u64 * PAGE_SIZE);
+        let flags = LockFlags::from_bits_truncate(which & 1);
+        let (space, machine) = (self.space().clone(), self.machine.clone());
+        let vm = machine.vm();
+        let (memory, objects) = self.model();
+        match which {
+            0..4 => {
+                let expected = memory.mlock(objects, at, bytes, flags);
+                assert_eq!(space.mlock2(vm, at, bytes, flags), expected);
+            }
+            4..12 => assert_eq!(space.munlock(vm, at, bytes), memory.munlock(at, bytes)),
+            12 => {
+                let flags = LockAllFlags::FUTURE;
+                assert_eq!(space.mlockall(vm, flags), memory.mlockall(objects, flags));
+            }
+            13 => {
+                let flags = LockAllFlags::all();
+                assert_eq!(space.mlockall(vm, flags), memory.mlockall(objects, flags));
+            }
+            _ => {
+                assert_eq!(space.munlockall(vm), Ok(()));
+                memory.munlockall();
+            }
+        }
+        assert_eq!(space.locked_bytes(), memory.locked());
+    }
+
+    pub(super) fn remap_file(&mut self) {
+        let (at, length) = self.range();
+        let page = self.random.random_range(0..OBJECT_PAGES as u64);
+        self.log(format!("remap file pages {at} +{length} to {page}"));
+        let (at, bytes) = (address(at), length as u64 * PAGE_SIZE);
+        let flags = MapFlags::empty();
+        let remapped = self.space().remap_file_pages(self.vm(), at, bytes, 0, page, flags);
+        let (memory, objects) = self.model();
+        assert_eq!(remapped, memory.remap_file_pages(objects, at, bytes, page));
+    }
+
+    pub(super) fn inherit(&mut self) {
+        let (at, length) = self.range();
+        let how = Inheritance::from_number(self.random.random_range(0..4)).unwrap();
+        self.log(format!("inherit {at} +{length} {how:?}"));
+        let (at, bytes) = (address(at), length as u64 * PAGE_SIZE);
+        let said = self.space().minherit(self.vm(), at, bytes, how);
+        assert_eq!(said, self.model().0.minherit(at, bytes, how));
+    }
+
+    pub(super) fn reserve(&mut self) {
+        let (at, length) = self.range();
+        self.log(format!("reserve {at} +{length}"));
+        let (at, bytes) = (address(at), length as u64 * PAGE_SIZE);
+        let flags = [MapFlags::FIXED, MapFlags::FIXED_NOREPLACE];
+        let flags = flags[usize::from(self.chance(2))];
+        let reserved = self.space().reserve(self.vm(), at, bytes, flags);
+        assert_eq!(reserved, self.model().0.reserve(at, bytes, flags));
     }
 
     pub(super) fn remap(&mut self) {
         let ((at, mut old), (to, mut new)) = (self.range(), self.range());
         let moves = self.chance(2);
-        let keep = moves && self.chance(4);
+        // Areas move one after the other, and those that have moved stay so.
+        let keep = !self.fails && moves && self.chance(4);
         if keep {
             new = old.min(WINDOW - to);
             old = new;
@@ -93,6 +181,13 @@ impl<F: Format> World<F> {
             new = new.min(WINDOW - at);
         } else if self.chance(8) {
             old = 0;
+        } else if !self.fails && self.chance(2) {
+            // A move of whatever is there.
+            new = old.min(WINDOW - to);
+            old = new;
+        }
+        if self.fails && moves && old == new {
+            new = if new > 1 { new - 1 } else { old.max(1) + usize::from(to + 1 < WINDOW) };
         }
         self.log(format!("remap {at} +{old} to {to} +{new}, moves {moves}, keeps {keep}"));
         let mut flags = RemapFlags::empty();
@@ -100,7 +195,10 @@ impl<F: Format> World<F> {
         flags.set(RemapFlags::DONTUNMAP, keep);
         let (old_bytes, new_bytes) = (old as u64 * PAGE_SIZE, new as u64 * PAGE_SIZE);
         let (from, target) = (address(at), address(to));
-        let remapped = self.space().mremap(self.vm(), from, old_bytes, new_bytes, flags, target);
+        let leaves = if moves { Leaves::Gap(target, new_bytes) } else { Leaves::Nothing };
+        let remapped = self.call(leaves, |world| {
+            world.space().mremap(world.vm(), from, old_bytes, new_bytes, flags, target)
+        });
         let (memory, objects) = self.model();
         let lengths = (old_bytes, new_bytes);
         assert_eq!(remapped, memory.mremap(objects, from, lengths, flags, target));
@@ -110,7 +208,8 @@ impl<F: Format> World<F> {
         let (at, length) = self.range();
         self.log(format!("sync {at} +{length}"));
         let (at, bytes) = (address(at), length as u64 * PAGE_SIZE);
-        let synced = self.space().msync(self.vm(), at, bytes, SyncFlags::SYNC);
+        let sync = |on: &Self| on.space().msync(on.vm(), at, bytes, SyncFlags::SYNC);
+        let synced = self.call(Leaves::Nothing, sync);
         let written = self.file.contents();
         let (memory, objects) = self.model();
         assert_eq!(synced, memory.msync(at, bytes, SyncFlags::SYNC));
@@ -130,7 +229,10 @@ impl<F: Format> World<F> {
         let which = self.random.random_range(FILE..=MEMORY);
         let size = self.random.random_range(0..=2 * OBJECT_PAGES) * PAGE / 2;
         self.log(format!("resize object {which} to {size}"));
-        assert_eq!(self.vm().resize(&self.shared[which], size as u64), Ok(()));
+        // It needs no memory, and files may fail.
+        let resize = |on: &Self| on.vm().resize(&on.shared[which], size as u64);
+        let resized = self.call(Leaves::Nothing, |on| on.without_memory(resize));
+        assert_eq!(resized, Ok(()));
         self.objects[which].resize(size);
         for process in &mut self.processes {
             process.memory.cut_off(which, size);
@@ -139,10 +241,11 @@ impl<F: Format> World<F> {
 
     pub(super) fn fork(&mut self) {
         self.log("fork".to_owned());
-        let parent = &self.processes[self.now];
-        let process = parent.process.fork(self.vm()).unwrap();
+        let fork = |on: &Self| on.processes[on.now].process.fork(on.vm());
+        let process = self.call(Leaves::Nothing, fork).unwrap();
+        let parent = &mut self.processes[self.now];
         let space = process.space().unwrap();
-        let memory = parent.memory.fork();
+        let memory = parent.memory.fork(&mut self.objects);
         self.processes.push(Running { process, space, memory });
     }
 
@@ -156,7 +259,7 @@ impl<F: Format> World<F> {
         let (vm, whom) = (self.vm(), WaitFor::Pid(pid));
         let wait = || parent.process.wait(vm, whom, true);
         assert_eq!(wait(), Ok(None));
-        child.process.exit(vm, self.tail.done as i32);
+        self.without_memory(|on| child.process.exit(on.vm(), on.tail.done as i32));
         vm.deactivate();
         assert_eq!(wait(), Ok(Some((pid, self.tail.done as i32))));
         assert_eq!(wait(), Err(CallError::NoChild));

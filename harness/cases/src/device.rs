@@ -35,12 +35,12 @@ impl<P: Platform> Drop for Frames<'_, P> {
 fn with_device<P: Platform>(vm: &Vm<P>, work: impl FnOnce(Frame)) {
     let phys = &vm.mmu.phys;
     let run = phys.alloc_run(1).unwrap();
-    phys.zero(&run);
-    for second in phys.rest_of_run(&run, 1) {
-        phys.zero(&second);
-        phys.give(second, PageKind::Wired);
+    let first = run.first();
+    for fresh in phys.split_run(run) {
+        phys.zero(&fresh);
+        phys.give(fresh, PageKind::Wired);
     }
-    let frames = Frames { vm, first: phys.give(run, PageKind::Wired) };
+    let frames = Frames { vm, first };
     work(frames.first);
 }
 

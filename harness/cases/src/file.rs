@@ -112,7 +112,7 @@ impl<S: Seam> File for RamFile<S> {
 
     fn set_length(&self, bytes: u64) -> Result<(), IoError> {
         let mut state = self.state.lock();
-        if state.fail_writes {
+        if state.fail_writes || S::fails(Scarce::Io, Location::caller()) {
             return Err(EIO);
         }
         state.bytes.resize(bytes as usize, 0);
@@ -122,5 +122,20 @@ impl<S: Seam> File for RamFile<S> {
     fn sync(&self) -> Result<(), IoError> {
         self.state.lock().syncs += 1;
         if S::fails(Scarce::Io, Location::caller()) { Err(EIO) } else { Ok(()) }
+    }
+
+    fn can_punch(&self) -> bool {
+        true
+    }
+
+    fn punch(&self, offset: u64, length: u64) -> Result<(), IoError> {
+        let mut state = self.state.lock();
+        state.writes += 1;
+        if state.fail_writes {
+            return Err(EIO);
+        }
+        let range = offset as usize..(offset + length) as usize;
+        state.bytes.get_mut(range).expect("no hole reaches beyond the end").fill(0);
+        Ok(())
     }
 }

@@ -4,7 +4,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use rumpvm::{AddMemoryError, NoMemory, Vm};
-use rumpvm_arch::PhysAddr;
+use rumpvm_arch::{Frame, PhysAddr};
 use rumpvm_platform::Platform;
 
 use crate::{PAGE, cases};
@@ -13,6 +13,7 @@ cases! {
     taking_every_frame_ends_in_an_error_and_afterwards_all_are_back,
     single_frames_that_come_back_merge_into_large_blocks,
     a_run_is_aligned_to_its_length_and_its_frames_are_free_one_by_one,
+    a_run_that_comes_back_whole_merges_with_its_neighbours,
     a_zeroed_frame_holds_zeros_whatever_was_in_it_before,
     frames_that_an_idle_cpu_zeroed_are_taken_first,
     a_frame_is_never_given_out_twice,
@@ -80,8 +81,7 @@ fn single_frames_that_come_back_merge_into_large_blocks<P: Platform>(vm: &Vm<P>)
     vm.mmu.squeeze();
 
     let run = phys.alloc_run(LARGE).expect("2 MiB in a row");
-    let rest: Vec<_> = phys.rest_of_run(&run, LARGE).collect();
-    rest.into_iter().chain([run]).for_each(|fresh| phys.free(fresh));
+    phys.free_run(run);
 }
 
 fn a_run_is_aligned_to_its_length_and_its_frames_are_free_one_by_one<P: Platform>(vm: &Vm<P>) {
@@ -90,11 +90,29 @@ fn a_run_is_aligned_to_its_length_and_its_frames_are_free_one_by_one<P: Platform
     let before = phys.free_frames();
     for order in [0, 1, 4] {
         let run = phys.alloc_run(order).unwrap();
-        assert!(run.frame().0.is_multiple_of(1 << order));
-        let rest: Vec<_> = phys.rest_of_run(&run, order).collect();
-        assert_eq!(rest.len(), (1 << order) - 1);
-        rest.into_iter().chain([run]).for_each(|fresh| phys.free(fresh));
+        let first = run.first().0;
+        assert!(first.is_multiple_of(1 << order));
+        let frames: Vec<_> = phys.split_run(run).collect();
+        let expected = (first..first + (1 << order)).map(Frame);
+        assert!(frames.iter().map(|fresh| fresh.frame()).eq(expected));
+        frames.into_iter().for_each(|fresh| phys.free(fresh));
     }
+    assert!(eventually::<P>(|| phys.free_frames() >= before));
+}
+
+fn a_run_that_comes_back_whole_merges_with_its_neighbours<P: Platform>(vm: &Vm<P>) {
+    let phys = &vm.mmu.phys;
+    vm.mmu.squeeze();
+    let before = phys.free_frames();
+    let large = phys.alloc_run(6).unwrap();
+    let first = large.first();
+    phys.free_run(large);
+    let halves = [phys.alloc_run(5).unwrap(), phys.alloc_run(5).unwrap()];
+    halves.into_iter().for_each(|half| phys.free_run(half));
+
+    let again = phys.alloc_run(6).unwrap();
+    assert_eq!(again.first(), first);
+    phys.free_run(again);
     assert!(eventually::<P>(|| phys.free_frames() >= before));
 }
 

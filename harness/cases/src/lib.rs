@@ -24,6 +24,8 @@ mod file_private;
 mod file_shared;
 mod fork;
 mod frames;
+mod guard;
+mod inherit;
 mod limits;
 mod madvise;
 mod memory;
@@ -38,6 +40,9 @@ mod munmap;
 mod placement;
 mod pmap;
 mod process;
+mod process_madvise;
+mod remap_file_pages;
+mod remove;
 mod reverse;
 mod stack;
 mod tables;
@@ -73,7 +78,7 @@ use cases;
 
 /// Every case.
 pub fn all<P: Platform>() -> impl Iterator<Item = Case<P>> {
-    let tables: [Vec<Case<P>>; 27] = [
+    let tables: [Vec<Case<P>>; 32] = [
         frames::table(),
         pmap::table(),
         reverse::table(),
@@ -93,6 +98,11 @@ pub fn all<P: Platform>() -> impl Iterator<Item = Case<P>> {
         mremap::table(),
         mremap_move::table(),
         madvise::table(),
+        guard::table(),
+        remove::table(),
+        inherit::table(),
+        process_madvise::table(),
+        remap_file_pages::table(),
         msync::table(),
         mincore::table(),
         mlock::table(),

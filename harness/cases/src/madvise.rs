@@ -1,6 +1,6 @@
 //! madvise(2): what is thrown away, what is brought in, and what is only noted.
 
-use rumpvm::{AreaFlags, CallError, MapFlags, Vm};
+use rumpvm::{AreaFlags, CallError, Limits, MapFlags, Vm};
 use rumpvm_arch::{Format, Prot};
 use rumpvm_platform::Platform;
 
@@ -14,6 +14,10 @@ cases! {
     shared_memory_that_is_not_needed_keeps_its_contents,
     a_part_that_is_not_needed_leaves_its_neighbours,
     locked_memory_cannot_be_thrown_away,
+    locked_memory_can_be_thrown_away_by_name,
+    superpages_are_never_made_and_bad_memory_never_told,
+    equal_pages_are_looked_for_in_private_memory_only,
+    want_of_areas_for_a_mark_is_temporary,
     free_is_for_private_anonymous_memory_only,
     advice_on_a_hole_is_taken_for_the_rest,
     hints_are_noted_and_merge_away_again,
@@ -33,6 +37,8 @@ const HUGEPAGE: i32 = 14;
 const NOHUGEPAGE: i32 = 15;
 const COLD: i32 = 20;
 const PAGEOUT: i32 = 21;
+const DONTNEED_LOCKED: i32 = 24;
+const COLLAPSE: i32 = 25;
 const POPULATE_READ: i32 = 22;
 const POPULATE_WRITE: i32 = 23;
 
@@ -113,6 +119,51 @@ fn locked_memory_cannot_be_thrown_away<P: Platform>(vm: &Vm<P>) {
         assert_eq!(program.madvise(vm, BASE, 3 * PAGE, advice), Err(CallError::Invalid));
     }
     assert_eq!(program.numbers(BASE, 3), [0, 2, 3], "areas before the locked one are done");
+}
+
+fn locked_memory_can_be_thrown_away_by_name<P: Platform>(vm: &Vm<P>) {
+    let program = Program::new(vm);
+    program.map_at(BASE, 3);
+    program.number(BASE, 3);
+    program.mlock(vm, BASE + PAGE, PAGE).unwrap();
+    assert_eq!(program.madvise(vm, BASE, 2 * PAGE, DONTNEED_LOCKED), Ok(()));
+    assert_eq!(program.locked_bytes(), PAGE);
+    assert_eq!(program.numbers(BASE, 3), [0, 0, 3]);
+}
+
+fn superpages_are_never_made_and_bad_memory_never_told<P: Platform>(vm: &Vm<P>) {
+    let program = Program::new(vm);
+    program.map_at(BASE, 2);
+    let advise = |at, length, advice| program.madvise(vm, at, length, advice);
+    assert_eq!(advise(BASE, PAGE, COLLAPSE), Err(CallError::Invalid));
+    assert_eq!(advise(BASE, 0, COLLAPSE), Ok(()));
+    assert_eq!(advise(BASE + 2 * PAGE, PAGE, COLLAPSE), Err(CallError::Unmapped));
+    for advice in [100, 101] {
+        assert_eq!(advise(BASE, 0, advice), Err(CallError::Invalid));
+    }
+}
+
+fn equal_pages_are_looked_for_in_private_memory_only<P: Platform>(vm: &Vm<P>) {
+    let program = Program::new(vm);
+    let memory = vm.shared_memory(PAGE).unwrap();
+    program.map_object(BASE, 1, MapFlags::SHARED, &memory, 0);
+    program.map_object(BASE + PAGE, 1, MapFlags::PRIVATE, &memory, 0);
+    assert_eq!(program.madvise(vm, BASE, 2 * PAGE, 12), Ok(()));
+    let marked = program
+        .table()
+        .iter()
+        .map(|(_, _, flags)| flags.contains(AreaFlags::MERGEABLE))
+        .collect::<alloc::vec::Vec<_>>();
+    assert_eq!(marked, [false, true]);
+    vm.close(&memory).unwrap();
+}
+
+fn want_of_areas_for_a_mark_is_temporary<P: Platform>(vm: &Vm<P>) {
+    let program = Program::new(vm);
+    program.map_at(BASE, 4);
+    program.set_limits(Limits { areas: 2, ..Limits::default() });
+    assert_eq!(program.madvise(vm, BASE + PAGE, PAGE, RANDOM), Err(CallError::Again));
+    assert_eq!(program.pages(), [(0, 4)]);
 }
 
 fn free_is_for_private_anonymous_memory_only<P: Platform>(vm: &Vm<P>) {

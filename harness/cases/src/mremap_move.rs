@@ -1,6 +1,6 @@
 //! mremap(2) to another place: pages move with their contents, and nothing else does.
 
-use rumpvm::{MapFlags, RemapFlags, Vm};
+use rumpvm::{CallError, FaultError, MapFlags, RemapFlags, Vm};
 use rumpvm_arch::{Prot, VirtAddr};
 use rumpvm_platform::Platform;
 
@@ -8,6 +8,9 @@ use crate::program::{BASE, no_store, unmapped};
 use crate::{PAGE, Program, RamFile, cases};
 
 cases! {
+    several_areas_move_with_the_holes_between_them,
+    a_move_of_several_areas_begins_with_one_and_keeps_its_length,
+    what_replaces_itself_is_no_longer_there,
     a_moved_mapping_takes_its_contents_along_without_a_copy,
     a_move_to_a_fixed_place_replaces_what_is_there,
     a_move_may_shrink_on_the_way,
@@ -193,4 +196,51 @@ fn a_move_by_less_than_a_leaf_keeps_every_page<P: Platform>(vm: &Vm<P>) {
     assert!((0..200).all(|page| program.get(new + page * PAGE) == page as u8 + 1));
     assert_eq!(program.mremap(vm, new, 200 * PAGE, 200 * PAGE, FIXED, BASE), Ok(BASE));
     assert!((0..200).all(|page| program.get(BASE + page * PAGE) == page as u8 + 1));
+}
+
+fn several_areas_move_with_the_holes_between_them<P: Platform>(vm: &Vm<P>) {
+    let program = Program::new(vm);
+    let memory = vm.shared_memory(2 * PAGE).unwrap();
+    program.map_at(BASE, 2);
+    program.map_object(BASE + 2 * PAGE, 1, MapFlags::SHARED, &memory, 0);
+    program.map_at(BASE + 5 * PAGE, 2);
+    program.number(BASE, 3);
+    program.number(BASE + 5 * PAGE, 2);
+    program.protect(BASE + PAGE, 1, Prot::READ);
+    let away = BASE + 100 * PAGE;
+    program.map_at(away, 8);
+    (0..8).for_each(|page| program.set(away + page * PAGE, 77));
+    let flags = RemapFlags::MAYMOVE | RemapFlags::FIXED;
+    let moved = program.mremap(vm, BASE, 6 * PAGE, 6 * PAGE, flags, away);
+    assert_eq!(moved, Ok(away));
+    assert_eq!(program.numbers(away, 8), [1, 2, 3, 77, 77, 1, 77, 77]);
+    assert_eq!(program.get(BASE + 6 * PAGE), 2);
+    assert_eq!(program.load(BASE), Err(FaultError::Unmapped { at: BASE }));
+    vm.close(&memory).unwrap();
+}
+
+fn a_move_of_several_areas_begins_with_one_and_keeps_its_length<P: Platform>(vm: &Vm<P>) {
+    let program = Program::new(vm);
+    program.map_at(BASE + PAGE, 2);
+    program.protect(BASE + 2 * PAGE, 1, Prot::READ);
+    let fixed = RemapFlags::MAYMOVE | RemapFlags::FIXED;
+    let remap = |page, old, new, flags| {
+        program.mremap(vm, BASE + page * PAGE, old * PAGE, new * PAGE, flags, BASE + 100 * PAGE)
+    };
+    let bad = Err(CallError::BadAddress);
+    assert_eq!(remap(0, 3, 3, fixed), bad);
+    assert_eq!(remap(1, 2, 3, fixed), bad);
+    assert_eq!(remap(1, 2, 2, RemapFlags::MAYMOVE | RemapFlags::DONTUNMAP), bad);
+    assert_eq!(remap(1, 9, 9, fixed), Ok(BASE + 100 * PAGE));
+    assert_eq!(program.pages(), [(100, 101), (101, 102)]);
+}
+
+fn what_replaces_itself_is_no_longer_there<P: Platform>(vm: &Vm<P>) {
+    let program = Program::new(vm);
+    let memory = vm.shared_memory(4 * PAGE).unwrap();
+    program.map_object(BASE, 4, MapFlags::SHARED, &memory, 0);
+    let flags = RemapFlags::MAYMOVE | RemapFlags::FIXED;
+    assert_eq!(program.mremap(vm, BASE, 0, 2 * PAGE, flags, BASE), Err(CallError::BadAddress));
+    assert_eq!(program.pages(), [(2, 4)]);
+    vm.close(&memory).unwrap();
 }

@@ -103,4 +103,17 @@ impl File for Disk {
     fn sync(&self) -> Result<(), IoError> {
         Ok(())
     }
+
+    fn can_punch(&self) -> bool {
+        true
+    }
+
+    /// As a write to a place of its own: it meets those of pages.
+    fn punch(&self, offset: u64, length: u64) -> Result<(), IoError> {
+        self.turn(!offset)?;
+        let mut contents = self.contents();
+        let hole = contents.bytes.get_mut(offset as usize..(offset + length) as usize);
+        hole.expect("no hole reaches beyond the end").fill(0);
+        Ok(())
+    }
 }

@@ -35,31 +35,49 @@ const LONGEST: Duration = Duration::from_secs(20);
 pub struct Place {
     /// The flaw.
     pub mutation: Mutation,
-    /// Who gets there; those first in which most of it is done to words that others touch as well.
+    /// Who gets there; those first of which it is the largest part.
     pub scenarios: Vec<Scenario>,
 }
 
+/// How large a part of a scenario a place is: times that it is met at a word which others touch as well, and times
+/// at all, in a million steps. A short scenario about one thing shows what is wrong with it sooner than a long one that
+/// comes by as well.
+type Part = (u64, u64);
+
 /// All places of the component that `scenarios` get to, by file and line. The same in every call.
 pub fn survey(scenarios: &[Scenario]) -> Result<Vec<Place>> {
-    let mut places: BTreeMap<Mutation, Vec<(u64, Scenario)>> = BTreeMap::new();
+    let mut places: BTreeMap<Mutation, Vec<(Part, Scenario)>> = BTreeMap::new();
     for scenario in scenarios {
-        for (mutation, shared) in places_of(scenario)? {
-            places.entry(mutation).or_default().push((shared, *scenario));
+        for (mutation, part) in places_of(scenario)? {
+            places.entry(mutation).or_default().push((part, *scenario));
         }
     }
-    let place = |(mutation, mut scenarios): (Mutation, Vec<(u64, Scenario)>)| {
-        scenarios.sort_by_key(|(shared, _)| Reverse(*shared));
-        Place { mutation, scenarios: scenarios.into_iter().map(|(_, scenario)| scenario).collect() }
-    };
+    let place = |(mutation, scenarios)| Place { mutation, scenarios: ranked(scenarios) };
     Ok(places.into_iter().map(place).collect())
 }
 
-/// Where flaws could be put in, and how often each would have hit a word that others touch.
-fn places_of(scenario: &Scenario) -> Result<BTreeMap<Mutation, u64>> {
-    let mut places = BTreeMap::new();
+/// In turns those of which it is the largest part at words that others touch, and at all: words of one CPU alone,
+/// such as those of its pins, make others go wrong as well.
+fn ranked(mut scenarios: Vec<(Part, Scenario)>) -> Vec<Scenario> {
+    scenarios.sort_by_key(|(part, _)| Reverse(*part));
+    let mut at_all = scenarios.clone();
+    at_all.sort_by_key(|(part, _)| Reverse(part.1));
+    let mut ranked: Vec<Scenario> = Vec::new();
+    for (_, scenario) in scenarios.into_iter().zip(at_all).flat_map(|(one, other)| [one, other]) {
+        if ranked.iter().all(|known| known.name != scenario.name) {
+            ranked.push(scenario);
+        }
+    }
+    ranked
+}
+
+/// Where flaws could be put in.
+fn places_of(scenario: &Scenario) -> Result<BTreeMap<Mutation, Part>> {
+    let mut places: BTreeMap<Mutation, Part> = BTreeMap::new();
     for memory in Memory::BOTH {
         let settings = Settings { survey: true, ..settings(scenario, memory, None) };
         let mut explorer = Explorer::new(settings).context("no memory for a machine")?;
+        let mut steps = 0;
         for number in 0..RUNS {
             let strategy = PORTFOLIO[number as usize % PORTFOLIO.len()];
             let chooser = Box::new(strategy.chooser(number, 1000));
@@ -67,10 +85,13 @@ fn places_of(scenario: &Scenario) -> Result<BTreeMap<Mutation, u64>> {
             if let Some(failure) = outcome.failure {
                 bail!("{} fails with no flaw put in: {}", scenario.name, failure.message);
             }
+            steps += outcome.steps;
         }
-        for (place, shared) in explorer.places() {
+        for (place, met) in explorer.places() {
             if place.site.file().contains("rumpvm/src/") {
-                *places.entry(place).or_default() += shared;
+                let part = places.entry(place).or_default();
+                part.0 += met.shared * 1_000_000 / steps.max(1);
+                part.1 += met.times * 1_000_000 / steps.max(1);
             }
         }
     }

@@ -3,6 +3,7 @@
 //! Exit status 0: it ran, and every check passed. 1: it ran, and something was wrong, said on standard
 //! error. 2: it could not run as asked, said likewise.
 
+mod differ;
 mod explore;
 mod output;
 mod progress;
@@ -51,6 +52,11 @@ enum Command {
     /// wrong. A schedule that fails is shrunk to the few choices that matter, told step by step, and can be
     /// run again.
     Explore(explore::ExploreArgs),
+    /// Compare with the host's own Linux: random programs over all memory calls, on both sides.
+    ///
+    /// Results, error numbers, faults, every byte, areas, what is locked and what is in memory are compared. What
+    /// differs is shrunk to a short program, printed for our interface and as C.
+    Differ(differ::DifferArgs),
 }
 
 const EXAMPLES: &str = "\
@@ -65,6 +71,7 @@ Examples:
                                       the same counts each time, for a program to read
   rumpvm explore                      every scenario, some thousand schedules each
   rumpvm explore --time 10m --seed 7  as many as fit into ten minutes
+  rumpvm differ --ops 1000000         a million calls, on this Linux and on rumpvm
 
 Exit status: 0 if every check passed, 1 if one did not, 2 if it could not run as asked.";
 
@@ -84,6 +91,7 @@ pub fn main() -> ExitCode {
         Command::Replay(arguments) => replay::replay(&arguments),
         Command::Run(arguments) => run::run(&arguments),
         Command::Explore(arguments) => explore::explore(&arguments),
+        Command::Differ(arguments) => differ::differ(&arguments),
     };
     match verdict {
         Ok(Verdict::Clean) => ExitCode::SUCCESS,

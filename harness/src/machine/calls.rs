@@ -3,7 +3,10 @@
 //! Flow:  call -> one turn's worth of accesses counted -> the space's method of the same name.
 //! Owns:  nothing.
 
-use rumpvm::{Backing, CallError, FaultError, MapFlags, ProtFlags, RemapFlags, SyncFlags};
+use rumpvm::{
+    Advised, Backing, CallError, FaultError, Inheritance, LockAllFlags, LockFlags, MapFlags,
+    ProtFlags, RemapFlags, SyncFlags,
+};
 use rumpvm_arch::{Format, Prot, VirtAddr};
 use rumpvm_hosted::Hosted;
 
@@ -55,12 +58,37 @@ calls! {
     ) -> Result<VirtAddr, CallError>;
     /// madvise(2).
     madvise(at: VirtAddr, length: u64, advice: i32) -> Result<(), CallError>;
+    /// process_madvise(2), of this space or another's.
+    process_madvise(
+        ranges: &[(VirtAddr, u64)],
+        advice: i32,
+        flags: u32,
+        whose: Advised
+    ) -> Result<u64, CallError>;
+    /// remap_file_pages(2).
+    remap_file_pages(
+        start: VirtAddr,
+        size: u64,
+        rights: u64,
+        page: u64,
+        flags: MapFlags
+    ) -> Result<(), CallError>;
+    /// minherit(2) of the BSDs.
+    minherit(at: VirtAddr, length: u64, inheritance: Inheritance) -> Result<(), CallError>;
+    /// mmap with `MAP_GUARD` of FreeBSD.
+    reserve(hint: VirtAddr, length: u64, flags: MapFlags) -> Result<VirtAddr, CallError>;
     /// msync(2).
     msync(at: VirtAddr, length: u64, flags: SyncFlags) -> Result<(), CallError>;
     /// mincore(2).
     mincore(at: VirtAddr, length: u64, into: &mut [u8]) -> Result<(), CallError>;
     /// mlock(2).
     mlock(at: VirtAddr, length: u64) -> Result<(), CallError>;
+    /// mlock2(2).
+    mlock2(at: VirtAddr, length: u64, flags: LockFlags) -> Result<(), CallError>;
+    /// mlockall(2).
+    mlockall(flags: LockAllFlags) -> Result<(), CallError>;
+    /// munlockall(2).
+    munlockall() -> Result<(), CallError>;
     /// munlock(2).
     munlock(at: VirtAddr, length: u64) -> Result<(), CallError>;
     /// brk(2) as the kernel does it: returns the break, moved or not.

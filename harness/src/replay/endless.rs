@@ -61,6 +61,15 @@ impl File for EndlessFile {
         Ok(into.len())
     }
 
+    fn can_punch(&self) -> bool {
+        true
+    }
+
+    /// What it holds is made up anyway.
+    fn punch(&self, _offset: u64, _length: u64) -> Result<(), IoError> {
+        Ok(())
+    }
+
     fn write(&self, offset: u64, from: &[u8]) -> Result<(), IoError> {
         let mut written = self.written();
         for (at, page, inside, length) in pieces(offset, from.len()) {

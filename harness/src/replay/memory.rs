@@ -7,7 +7,9 @@
 //! M2. After a call rumpvm has mapped what Linux has, even if their results differ, as far as the
 //!     results show it; one disagreement does not bring others after it.
 
-use rumpvm::{CallError, ProtFlags, RemapFlags, Space, SyncFlags, Vm};
+use rumpvm::{
+    CallError, LockAllFlags, LockFlags, MapFlags, ProtFlags, RemapFlags, Space, SyncFlags, Vm,
+};
 use rumpvm_arch::{PAGE_SIZE, Prot, VirtAddr, VirtRange};
 use rumpvm_hosted::Hosted;
 
@@ -104,11 +106,22 @@ impl Site<'_> {
                 let pages = span.length.div_ceil(PAGE_SIZE);
                 zero(space.mincore(vm, span.at, span.length, &mut vec![0; pages as usize]))
             }),
-            Call::Mlock { span, .. } => {
-                self.on_image(*span, linux, || zero(space.mlock(vm, span.at, span.length)))
+            Call::Mlock { span, flags } => {
+                let flags = LockFlags::from_bits_retain(*flags as u32);
+                self.on_image(*span, linux, || zero(space.mlock2(vm, span.at, span.length, flags)))
             }
             Call::Munlock(span) => {
                 self.on_image(*span, linux, || zero(space.munlock(vm, span.at, span.length)))
+            }
+            Call::Mlockall(flags) => {
+                zero(space.mlockall(vm, LockAllFlags::from_bits_retain(*flags as u32)))
+            }
+            Call::Munlockall => zero(space.munlockall(vm)),
+            Call::RemapFilePages { span, prot, page, flags } => {
+                let flags = MapFlags::from_bits_retain(*flags as u32);
+                let remap =
+                    || zero(space.remap_file_pages(vm, span.at, span.length, *prot, *page, flags));
+                self.on_image(*span, linux, remap)
             }
             Call::Brk(at) => self.brk(*at, linux),
             other => return Err(NotOffered { what: other.kind().to_owned() }),

@@ -98,6 +98,21 @@ pub enum Call {
     },
     /// munlock.
     Munlock(Span),
+    /// mlockall: `MCL_*`.
+    Mlockall(u64),
+    /// munlockall.
+    Munlockall,
+    /// remap_file_pages.
+    RemapFilePages {
+        /// Where.
+        span: Span,
+        /// Must be 0.
+        prot: u64,
+        /// From which page of the file on.
+        page: u64,
+        /// `MAP_*`.
+        flags: u64,
+    },
     /// brk; address 0 asks for the present one.
     Brk(VirtAddr),
     /// fork, vfork, clone, clone3: `CLONE_*` and the signal at exit.
@@ -169,6 +184,14 @@ pub(super) fn read(name: &str, args: &Args<'_>) -> Result<Call, Reason> {
         "mlock" => Call::Mlock { span: span(args)?, flags: 0 },
         "mlock2" => Call::Mlock { span: span(args)?, flags: args.flags(2, &names::LOCK)? },
         "munlock" => Call::Munlock(span(args)?),
+        "mlockall" => Call::Mlockall(args.flags(0, &names::LOCK_ALL)?),
+        "munlockall" => Call::Munlockall,
+        "remap_file_pages" => Call::RemapFilePages {
+            span: span(args)?,
+            prot: args.flags(2, &names::PROT)?,
+            page: args.number(3)?,
+            flags: args.flags(4, &names::MAP)?,
+        },
         "brk" => Call::Brk(VirtAddr(args.number(0)?)),
         "fork" => Call::Clone(SIGCHLD),
         "vfork" => Call::Clone(CLONE_VM | CLONE_VFORK | SIGCHLD),
@@ -272,6 +295,9 @@ impl Call {
             Self::Mincore(_) => "mincore",
             Self::Mlock { .. } => "mlock",
             Self::Munlock(_) => "munlock",
+            Self::Mlockall(_) => "mlockall",
+            Self::Munlockall => "munlockall",
+            Self::RemapFilePages { .. } => "remap_file_pages",
             Self::Brk(_) => "brk",
             Self::Clone(flags) if flags & CLONE_THREAD != 0 => "thread",
             Self::Clone(flags) if flags & CLONE_VM != 0 => "vfork",

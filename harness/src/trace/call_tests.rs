@@ -78,7 +78,12 @@ fn memory_calls_are_read() {
         ("munlock(0x1000, 1)", Call::Munlock(at(0x1000, 1))),
         ("brk(NULL)", Call::Brk(VirtAddr(0))),
         ("brk(0x84da000)", Call::Brk(VirtAddr(0x84d_a000))),
-        ("mlockall(MCL_CURRENT|MCL_FUTURE)", Call::Other { name: "mlockall".into() }),
+        ("mlockall(MCL_CURRENT|MCL_FUTURE)", Call::Mlockall(3)),
+        ("munlockall()", Call::Munlockall),
+        (
+            "remap_file_pages(0x1000, 4096, PROT_NONE, 5, MAP_NONBLOCK)",
+            Call::RemapFilePages { span: at(0x1000, 4096), prot: 0, page: 5, flags: 0x1_0000 },
+        ),
         ("syscall_0x1c7(0, 0)", Call::Other { name: "syscall_0x1c7".into() }),
     ];
     for (text, wanted) in table {

@@ -29,6 +29,11 @@ impl fmt::Display for Call {
             Self::Mincore(span) => write!(f, "mincore({span})"),
             Self::Mlock { span, flags } => write!(f, "mlock2({span}, {flags:#x})"),
             Self::Munlock(span) => write!(f, "munlock({span})"),
+            Self::Mlockall(flags) => write!(f, "mlockall({flags:#x})"),
+            Self::Munlockall => f.write_str("munlockall()"),
+            Self::RemapFilePages { span, prot, page, flags } => {
+                write!(f, "remap_file_pages({span}, {prot:#x}, {page}, {flags:#x})")
+            }
             Self::Brk(at) => write!(f, "brk({:#x})", at.0),
             Self::Clone(flags) => write!(f, "clone({flags:#x})"),
             Self::Exec { path } => write!(f, "execve({path:?})"),

@@ -68,6 +68,10 @@ pub(super) const SYNC: Names = Names(&[("MS_ASYNC", 1), ("MS_INVALIDATE", 2), ("
 /// `MLOCK_*`.
 pub(super) const LOCK: Names = Names(&[("MLOCK_ONFAULT", 1)]);
 
+/// `MCL_*`.
+pub(super) const LOCK_ALL: Names =
+    Names(&[("MCL_CURRENT", 1), ("MCL_FUTURE", 2), ("MCL_ONFAULT", 4)]);
+
 /// `MADV_*`.
 pub(super) const ADVICE: Names = Names(&[
     ("MADV_NORMAL", 0),

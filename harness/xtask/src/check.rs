@@ -11,6 +11,8 @@ pub(crate) fn run() -> Result<()> {
     let root = workspace::root();
     need_components()?;
     step::run("format", &mut step::cargo(&root, "fmt --all --check"))?;
+    let fuzzers = "fmt --manifest-path harness/fuzz/Cargo.toml --check";
+    step::run("format of the fuzzers", &mut step::cargo(&root, fuzzers))?;
     layers::run()?;
     let clippy = "clippy --workspace --all-targets --quiet -- -D warnings";
     step::run("clippy", &mut step::cargo(&root, clippy))?;

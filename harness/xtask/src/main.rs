@@ -10,6 +10,7 @@ mod check;
 mod debian;
 mod disc;
 mod explore;
+mod fuzz;
 mod layers;
 mod mutants;
 mod sanitize;
@@ -40,13 +41,13 @@ enum Chore {
     /// The boot image on each kind of emulated machine, one stage of `test`; sets up the compiler and QEMU if they are
     /// missing.
     Boot,
-    /// What a lock costs, in instructions; fails where it is more than it may be. Sets up valgrind if it is missing.
-    Bench {
-        /// What to measure.
-        what: bench::What,
-    },
+    /// What the component costs, beside its budgets and its peers. Sets up valgrind if it is missing.
+    Bench(bench::Arguments),
     /// Every scenario, some ten million schedules in all; with `--nightly` as many as a night allows.
     Explore(explore::Arguments),
+    /// The fuzzers of `harness/fuzz`, guided by coverage: readers of foreign bytes, and sequences of calls against
+    /// the model of memory.
+    Fuzz(fuzz::Arguments),
     /// Imports that point the wrong way, by crate and by module.
     Layers,
     /// The tests and workloads with several CPUs under AddressSanitizer and ThreadSanitizer; sets up
@@ -62,8 +63,9 @@ fn main() -> ExitCode {
         Chore::Test => test::run(),
         Chore::Bare => bare::run(),
         Chore::Boot => boot::run(),
-        Chore::Bench { what: bench::What::Locks } => bench::locks(),
+        Chore::Bench(arguments) => bench::run(&arguments),
         Chore::Explore(arguments) => explore::run(&arguments),
+        Chore::Fuzz(arguments) => fuzz::run(&arguments),
         Chore::Layers => layers::run(),
         Chore::Sanitize(arguments) => sanitize::run(&arguments),
         Chore::Mutants(arguments) => mutants::run(&arguments),

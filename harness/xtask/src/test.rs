@@ -1,18 +1,20 @@
 //! `cargo xtask test`: everything that can fail on a machine without special hardware.
 //!
-//! Seven stages: the tests of every crate; the small primitives under loom; the component and the boot image for bare
-//! metal; that image in an emulator; what locks cost; every scenario of the explorer; and the command line as a
-//! user would type it, in release mode, each run ending with `check`.
+//! Eight stages: the tests of every crate; a short run of each fuzzer; the small primitives under loom; the component
+//! and the boot image for bare metal; that image in an emulator; what it costs, against the baseline; every
+//! scenario of the explorer; and the command line as a user would type it, in release mode, each run ending with
+//! `check`.
 
 use std::process::Command;
 
 use anyhow::Result;
 
-use crate::{bench, boot, explore, step, workspace};
+use crate::{bench, boot, explore, fuzz, step, workspace};
 
-/// The runs of the command line. Each exits with 0 only if `check` passed at its end. Seeds are fixed, so
-/// that what fails here fails again at the next desk.
-const RUNS: [&str; 6] = [
+/// The runs of the command line. Each exits with 0 only if `check` passed at its end, or nothing differed from this
+/// host's Linux. Seeds are fixed, so that what fails here fails again at the next desk.
+const RUNS: [&str; 7] = [
+    "differ --ops 2000000 --seed 1",
     "run tuxload --cpus 2 --seed 1 --time 3s",
     "run bulkbuild --cpus 2 --seed 1 --time 5s",
     "run bigbuffer --cpus 2 --seed 1 --time 3s",
@@ -25,9 +27,10 @@ const RUNS: [&str; 6] = [
 pub(crate) fn run() -> Result<()> {
     let root = workspace::root();
     step::run("tests", &mut step::cargo(&root, "test --workspace"))?;
+    fuzz::short()?;
     primitives()?;
     boot::run()?;
-    bench::locks()?;
+    bench::check()?;
     step::run("release build", &mut step::cargo(&root, "build --release -p rumpvm-harness"))?;
     explore::short()?;
     command_line()

@@ -10,6 +10,8 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
+use rustix::fs::FallocateFlags;
+
 use rumpvm_platform::{File, FileId, IoError};
 
 /// `EIO`, for errors of the host library that have no number.
@@ -72,6 +74,17 @@ impl File for HostFile {
 
     fn sync(&self) -> Result<(), IoError> {
         self.file.sync_data().map_err(|error| code(&error))
+    }
+
+    fn can_punch(&self) -> bool {
+        true
+    }
+
+    /// On a file system that cannot, the error is the host's.
+    fn punch(&self, offset: u64, length: u64) -> Result<(), IoError> {
+        let how = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        let punched = rustix::fs::fallocate(&self.file, how, offset, length);
+        punched.map_err(|error| IoError(error.raw_os_error()))
     }
 }
 

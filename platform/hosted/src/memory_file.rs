@@ -145,6 +145,20 @@ impl File for MemoryFile {
         lock(&self.contents).synced += 1;
         Ok(())
     }
+
+    fn can_punch(&self) -> bool {
+        true
+    }
+
+    /// Counts as a write.
+    fn punch(&self, offset: u64, length: u64) -> Result<(), IoError> {
+        let mut contents = lock(&self.contents);
+        contents.writes.step()?;
+        let end = contents.bytes.len().min((offset + length) as usize);
+        let start = end.min(offset as usize);
+        contents.bytes[start..end].fill(0);
+        Ok(())
+    }
 }
 
 #[cfg(test)]

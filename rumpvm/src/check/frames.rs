@@ -26,6 +26,13 @@ pub(super) fn check<P: Platform>(vm: &Processes<P>, found: &Findings) -> Result<
         }
     });
     ensure!(twice.is_none(), "{twice:?} is free in two places");
+    let mut unlike = None;
+    phys.for_each_block(|first, order| {
+        if phys.page(first).live.load(Ordering::Relaxed) != order {
+            unlike = Some((first, order));
+        }
+    });
+    ensure!(unlike.is_none(), "{unlike:?}: the record of a free block says another order");
     let mut broken = Ok(());
     phys.for_each_frame(|frame| {
         if broken.is_ok() {

@@ -137,6 +137,15 @@ fn private_pages<P: Platform>(vm: &Processes<P>, space: &Space<P>) -> Result<(),
         fits
     });
     ensure!(stray.is_none(), "private page {stray:?} is in no private area, or no private page");
+    let mut stray = None;
+    space.amap().slots().for_each_slot(&vm.mmu.phys, &pin, (0, u64::MAX), |page, slot| {
+        let at = VirtAddr::of_page(page);
+        let fits =
+            slot != Slot::Guard || (space.areas.get(&pin, at.0).is_some() && space.has_guards());
+        stray = (!fits).then_some(at);
+        fits
+    });
+    ensure!(stray.is_none(), "the guard at {stray:?} is in no area, or nobody looks for it");
     Ok(())
 }
 
@@ -198,7 +207,9 @@ fn leaf_entry<P: Platform>(
         return Err(Broken(format!("{at} is mapped to {entry:?} outside every area")));
     };
     let frame = entry.frame();
-    let private = match space.amap().get(phys, &pin, at.page()) {
+    let there = space.amap().get(phys, &pin, at.page());
+    ensure!(there != Slot::Guard, "{at} is mapped to {entry:?}, and there is a guard");
+    let private = match there {
         Slot::Page(frame) if !area.is_shared() => Some(frame),
         _ => None,
     };
@@ -208,7 +219,7 @@ fn leaf_entry<P: Platform>(
             Some(first) => Some(Frame(first.0 + area.object_index(at.page()) as u32)),
             None => match object.pages().get(phys, &pin, area.object_index(at.page())) {
                 Slot::Page(frame) => Some(frame),
-                Slot::Empty => None,
+                Slot::Empty | Slot::Guard => None,
             },
         },
         (None, None) => Some(phys.zero_page()),

@@ -69,8 +69,8 @@ impl<P: Platform> Attempt<'_, P> {
                 return None;
             }
             let Slot::Page(frame) = leaf.get(index) else { return None };
-            let hidden =
-                !self.area.is_shared() && self.map.amap.get(phys, self.pin, page) != Slot::Empty;
+            let may_hide = !self.area.is_shared() || self.map.has_guards();
+            let hidden = may_hide && self.map.amap.get(phys, self.pin, page) != Slot::Empty;
             (!hidden && !phys.page(frame).is_busy()).then_some((frame, prot))
         });
     }
@@ -99,7 +99,7 @@ impl<P: Platform> Attempt<'_, P> {
         let readable = self.readable();
         self.map_around(table, debt, |page| match self.map.amap.get(phys, self.pin, page) {
             Slot::Page(frame) => Some((frame, readable)),
-            Slot::Empty => None,
+            Slot::Empty | Slot::Guard => None,
         });
     }
 

@@ -5,6 +5,7 @@ use rumpvm_platform::Platform;
 
 use super::{Attempt, Step};
 use crate::NoMemory;
+use crate::error::FaultError;
 use crate::object::Resident;
 use crate::phys::{Fresh, PageKind};
 use crate::pmap::Debt;
@@ -36,6 +37,7 @@ impl<P: Platform> Attempt<'_, P> {
                 phys.copy(&fresh, frame);
                 Target::New(fresh, Some(frame), Event::FaultCopy)
             }
+            Slot::Guard => return Ok(Step::Failed(FaultError::Guarded { at: self.at })),
             Slot::Empty if self.area.object.is_none() => {
                 Target::New(phys.alloc_zeroed()?, None, Event::FaultZeroFill)
             }
@@ -134,6 +136,9 @@ impl<P: Platform> Attempt<'_, P> {
         let (mmu, phys) = (&self.store.mmu, &self.store.mmu.phys);
         let page = self.at.page();
         let private = self.map.amap.get(phys, self.pin, page);
+        if private == Slot::Guard {
+            return Ok(Step::Failed(FaultError::Guarded { at: self.at }));
+        }
         let common = match (private, &self.area.object) {
             (Slot::Empty, Some(object)) => {
                 let index = self.area.object_index(page);
@@ -159,8 +164,8 @@ impl<P: Platform> Attempt<'_, P> {
         }
         let (frame, event) = match (private, &common) {
             (Slot::Page(frame), _) => (frame, Event::FaultSoft),
-            (Slot::Empty, Some((frame, _))) => (*frame, Event::FaultSoft),
-            (Slot::Empty, None) => (phys.zero_page(), Event::FaultZeroPage),
+            (_, Some((frame, _))) => (*frame, Event::FaultSoft),
+            (_, None) => (phys.zero_page(), Event::FaultZeroPage),
         };
         let prot = self.readable();
         table.enter(self.at, frame, prot, Some(Access::Read), debt)?;

@@ -40,6 +40,10 @@ bitflags! {
         const ONFAULT = 1 << 12;
         /// A child gets it empty.
         const WIPEONFORK = 1 << 13;
+        /// A child gets private memory shared, shared memory as a copy.
+        const INHERIT = 1 << 14;
+        /// Addresses that are kept from use; there are no rights to have.
+        const RESERVED = 1 << 15;
     }
 }
 

@@ -20,11 +20,13 @@ impl<P: Platform> Map<P> {
         self.state.lock().heap.start
     }
 
-    /// Moves the end of the heap to `at` if that is possible; returns where it is then.
+    /// Moves the end of the heap to `at` if that is possible; returns where it is then, and what is to be
+    /// brought in because it is locked.
     ///
     /// Takes the map's lock. Does not sleep otherwise.
-    pub fn brk(&self, store: &Store<P>, at: VirtAddr) -> VirtAddr {
+    pub(crate) fn brk(&self, store: &Store<P>, at: VirtAddr) -> (VirtAddr, VirtRange) {
         let mut state = self.state.lock();
+        let before = state.heap.end;
         let moved = if at >= state.heap.start {
             self.move_end(store, &mut state, at)
         } else {
@@ -34,11 +36,13 @@ impl<P: Platform> Map<P> {
             state.heap.end = at;
         }
         let end = state.heap.end;
+        let filled = state.future == AreaFlags::LOCKED && end > before;
+        let from = if filled { before.page_up().unwrap_or(end).min(end) } else { end };
         drop(state);
         if let Ok(gone) = moved {
             gone.settle(store);
         }
-        end
+        (end, VirtRange::new(from, end))
     }
 
     fn move_end(
@@ -67,7 +71,7 @@ impl<P: Platform> Map<P> {
             range,
             prot: Prot::RW,
             max_prot: Prot::ALL,
-            flags: AreaFlags::HEAP,
+            flags: AreaFlags::HEAP | state.future,
             object: None,
             offset: 0,
         };

@@ -7,12 +7,22 @@ use rumpvm_arch::{VirtAddr, VirtRange};
 use rumpvm_platform::Platform;
 
 use super::change::{Gone, Use};
-use super::{AreaFlags, Map, Store};
+use super::minherit::inherited;
+use super::{Area, AreaFlags, Map, Store};
 use crate::NoMemory;
 use crate::pmap::{Debt, Inherit};
 use crate::radix::Spares;
 use crate::stats::Event;
 use crate::sync::try_push;
+
+/// What a child gets.
+struct Given<P: Platform> {
+    areas: Vec<Area<P>>,
+    /// Where it gets no pages.
+    left_out: Vec<VirtRange>,
+    /// Some memory is to be shared that is private so far.
+    shares: bool,
+}
 
 impl<P: Platform> Map<P> {
     /// Makes `child`, which is empty and has no user that could call or fault yet, a copy of this map: private
@@ -24,10 +34,15 @@ impl<P: Platform> Map<P> {
     /// otherwise.
     pub(crate) fn fork(&self, store: &Store<P>, child: &Self) -> Result<(), NoMemory> {
         let phys = &store.mmu.phys;
-        let state = self.state.lock();
+        let mut state = self.state.lock();
+        let mut given = self.inherited(store)?;
+        if given.shares {
+            self.share_marked(store, &mut state)?;
+            given = self.inherited(store)?;
+        }
         // Held to the end: whoever finds the child through an object that shrinks finds all of it.
         let mut childs = child.state.lock();
-        let (areas, left_out) = self.inherited(store)?;
+        let Given { areas, left_out, .. } = given;
         // Before anything is shared: clearing what the child does not get must not fail.
         let mut spares = Vec::new();
         for _ in &left_out {
@@ -46,6 +61,7 @@ impl<P: Platform> Map<P> {
         // which sharing takes.
         let frozen = self.generation.freeze();
         self.amap.fork(phys, &child.amap);
+        child.guards.set(self.guards.get());
         let pin = phys.epoch.pin();
         let mut debt = Debt::new();
         let inherit = |range: VirtRange| {
@@ -64,20 +80,22 @@ impl<P: Platform> Map<P> {
         Ok(())
     }
 
-    /// The areas of a child, and the ranges that it does not get.
-    fn inherited(
-        &self,
-        store: &Store<P>,
-    ) -> Result<(Vec<super::Area<P>>, Vec<VirtRange>), NoMemory> {
+    /// The areas of a child, and the ranges whose pages it does not get.
+    fn inherited(&self, store: &Store<P>) -> Result<Given<P>, NoMemory> {
         let pin = store.mmu.phys.epoch.pin();
-        let (mut areas, mut left_out) = (Vec::new(), Vec::new());
+        let (mut areas, mut left_out, mut shares) = (Vec::new(), Vec::new(), false);
         let walked = self.areas.visit(&pin, 0, u64::MAX, |area| {
+            shares |= area.flags.contains(AreaFlags::INHERIT) && !area.is_shared();
             let pushed = if area.flags.contains(AreaFlags::DONTFORK) {
                 try_push::<_, P>(&mut left_out, area.range)
             } else {
-                let mut copy = area.part(area.range);
-                copy.flags.remove(AreaFlags::LOCKED);
-                try_push::<_, P>(&mut areas, copy)
+                try_push::<_, P>(&mut areas, inherited(area)).and_then(|()| {
+                    // Of memory that only now becomes private the tables let stores pass; and there are
+                    // no pages, so nothing is lost by leaving it out.
+                    let changed = AreaFlags::WIPEONFORK | AreaFlags::INHERIT;
+                    let cut = area.flags.intersects(changed);
+                    if cut { try_push::<_, P>(&mut left_out, area.range) } else { Ok(()) }
+                })
             };
             match pushed {
                 Ok(()) => ControlFlow::Continue(()),
@@ -86,7 +104,7 @@ impl<P: Platform> Map<P> {
         });
         match walked {
             ControlFlow::Break(error) => Err(error),
-            ControlFlow::Continue(()) => Ok((areas, left_out)),
+            ControlFlow::Continue(()) => Ok(Given { areas, left_out, shares }),
         }
     }
 

@@ -1,12 +1,17 @@
 //! madvise(2): how memory will be used, and what may be thrown away.
+//!
+//! Linux goes from area to area: holes are skipped and answered with [`CallError::Unmapped`] at the end;
+//! an area that cannot be advised so ends the call, and what comes before it stays advised. So here: a
+//! call first finds how far it gets ([`Reach`]), and does that as one piece.
 
 use core::ops::ControlFlow;
 
-use rumpvm_arch::{VirtAddr, VirtRange};
+use rumpvm_arch::{PAGE_SIZE, VirtAddr, VirtRange};
 use rumpvm_platform::Platform;
 
 use super::change::Gone;
-use super::{AreaFlags, Map, Store, whole_pages};
+use super::{Area, AreaFlags, Map, State, Store, whole_pages};
+use crate::NoMemory;
 use crate::error::CallError;
 
 /// What one value of `advice` asks for.
@@ -15,14 +20,38 @@ enum Advice {
     /// Clear the first flags, set the second ones.
     Mark(AreaFlags, AreaFlags),
     /// Drop private pages; the next access sees zeros, or the file.
-    DontNeed {
-        /// Anonymous private memory only.
-        anonymous: bool,
-    },
+    DontNeed(Whose),
+    /// Punch a hole into the object.
+    Remove,
     /// Bring the pages in.
     WillNeed,
     /// Nothing that would show; memory that is locked cannot be advised so.
     PageOut,
+    /// Superpages now, which nobody makes here.
+    Collapse,
+    /// Guards come.
+    Guard,
+    /// Guards go.
+    Unguard,
+}
+
+/// Whose pages may be dropped.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    /// Those of memory that is not locked.
+    Unlocked,
+    /// Those of private anonymous memory that is not locked.
+    Anonymous,
+    /// Everybody's.
+    Anybody,
+}
+
+/// How far advice gets.
+struct Reach {
+    /// Up to the first area that it does not fit.
+    range: VirtRange,
+    /// What that area says, or a hole.
+    answer: Result<(), CallError>,
 }
 
 /// Values of `asm-generic/mman-common.h`.
@@ -35,9 +64,10 @@ fn decode(advice: i32) -> Result<Advice, CallError> {
         1 => Advice::Mark(order, AreaFlags::RANDOM),
         2 => Advice::Mark(order, AreaFlags::SEQUENTIAL),
         3 => Advice::WillNeed,
-        4 => Advice::DontNeed { anonymous: false },
+        4 => Advice::DontNeed(Whose::Unlocked),
         // The pages may go at any time until they are stored to again: at once is such a time.
-        8 => Advice::DontNeed { anonymous: true },
+        8 => Advice::DontNeed(Whose::Anonymous),
+        9 => Advice::Remove,
         10 => Advice::Mark(none, AreaFlags::DONTFORK),
         11 => Advice::Mark(AreaFlags::DONTFORK, none),
         12 => Advice::Mark(none, AreaFlags::MERGEABLE),
@@ -46,17 +76,52 @@ fn decode(advice: i32) -> Result<Advice, CallError> {
         15 => Advice::Mark(huge, AreaFlags::NOHUGEPAGE),
         16 => Advice::Mark(none, AreaFlags::DONTDUMP),
         17 => Advice::Mark(AreaFlags::DONTDUMP, none),
+        18 => Advice::Mark(none, AreaFlags::WIPEONFORK),
+        19 => Advice::Mark(AreaFlags::WIPEONFORK, none),
         20 | 21 => Advice::PageOut,
+        24 => Advice::DontNeed(Whose::Anybody),
+        25 => Advice::Collapse,
+        102 => Advice::Guard,
+        103 => Advice::Unguard,
+        // Among them 100 and 101, for hardware that fails: unknown where no such hardware is watched.
         _ => return Err(CallError::Invalid),
     })
 }
 
+impl Advice {
+    /// Whether `area` can be advised so, and what is said if not.
+    fn fits<P: Platform>(self, area: &Area<P>) -> Result<(), CallError> {
+        let has = |flags| area.flags.contains(flags);
+        let is_device = area.object.as_ref().is_some_and(|object| object.device().is_some());
+        let is_anonymous = area.object.is_none();
+        let fits = match self {
+            Self::Mark(_, AreaFlags::WIPEONFORK) => is_anonymous,
+            // A device has these two marks whatever anybody says.
+            Self::Mark(AreaFlags::DONTFORK | AreaFlags::DONTDUMP, _) => !is_device,
+            Self::Mark(..) | Self::WillNeed => true,
+            Self::DontNeed(Whose::Anybody) | Self::Unguard => !is_device,
+            Self::DontNeed(Whose::Anonymous) => is_anonymous && !has(AreaFlags::LOCKED),
+            Self::DontNeed(Whose::Unlocked) | Self::PageOut | Self::Guard => {
+                !is_device && !has(AreaFlags::LOCKED)
+            }
+            Self::Remove if has(AreaFlags::LOCKED) || is_anonymous => false,
+            Self::Remove => {
+                let may_store = area.max_prot.contains(rumpvm_arch::Prot::WRITE);
+                let shared = area.is_shared() && may_store;
+                return if shared { Ok(()) } else { Err(CallError::Denied) };
+            }
+            Self::Collapse => false,
+        };
+        if fits { Ok(()) } else { Err(CallError::Invalid) }
+    }
+}
+
 impl<P: Platform> Map<P> {
     /// Takes advice on `length` bytes from `at`. Holes are skipped, what is mapped is advised, and the
-    /// answer is then [`CallError::Unmapped`]. What comes before an area that may not lose its pages loses
-    /// them, and then the answer is [`CallError::Invalid`]; as on Linux.
+    /// answer is then [`CallError::Unmapped`]. Up to an area that cannot be advised so it is done, and what
+    /// that area says is the answer; as on Linux. A hole that a file does not take leaves those before it.
     ///
-    /// Takes the map's lock. Sleeps when pages are asked for.
+    /// Takes the map's lock. Sleeps when pages are asked for, and for holes in files.
     pub(crate) fn madvise(
         &self,
         store: &Store<P>,
@@ -70,71 +135,142 @@ impl<P: Platform> Map<P> {
             return Ok(());
         }
         let mut state = self.state.lock();
-        let complete = self.is_covered(store, range);
+        let Reach { range, answer } = self.reach(store, range, advice);
         let mut gone = Gone::none();
-        match advice {
-            Advice::Mark(clear, set) => {
-                gone = self.rewrite(store, &mut state, range, |area| {
-                    area.flags.remove(clear);
-                    area.flags.insert(set);
-                })?;
+        if !range.is_empty() {
+            match advice {
+                Advice::Mark(clear, set) => {
+                    let marked = self.mark(store, &mut state, range, (clear, set));
+                    // Linux's word for want of memory here, and nowhere else.
+                    gone = marked.map_err(|_| CallError::Again)?;
+                }
+                Advice::DontNeed(_) => self.dont_need(store, range)?,
+                Advice::Guard => self.guard_areas(store, range)?,
+                Advice::Unguard => self.remove_guards(store, range)?,
+                Advice::WillNeed | Advice::Remove | Advice::PageOut | Advice::Collapse => {}
             }
-            Advice::DontNeed { anonymous } => {
-                self.dont_need(store, range, anonymous)?;
-            }
-            Advice::PageOut if self.has_locked(store, range) => return Err(CallError::Invalid),
-            Advice::WillNeed | Advice::PageOut => {}
         }
         drop(state);
         gone.settle(store);
-        if let Advice::WillNeed = advice {
-            self.will_need(store, range);
+        match advice {
+            Advice::WillNeed => self.will_need(store, range),
+            Advice::Remove => self.remove(store, range)?,
+            _ => {}
         }
-        if complete { Ok(()) } else { Err(CallError::Unmapped) }
+        answer
     }
 
-    /// Whether some of `range` is locked in memory.
-    fn has_locked(&self, store: &Store<P>, range: VirtRange) -> bool {
+    /// How far `advice` on `range` gets.
+    fn reach(&self, store: &Store<P>, range: VirtRange, advice: Advice) -> Reach {
         let pin = store.mmu.phys.epoch.pin();
-        let found = self.areas.visit(&pin, range.start.0, range.end.0, |area| {
-            let locked = area.flags.contains(AreaFlags::LOCKED);
-            if locked { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        let (mut end, mut complete) = (range.start, true);
+        let stopped = self.areas.visit(&pin, range.start.0, range.end.0, |area| {
+            complete &= area.range.start <= end;
+            if let Err(error) = advice.fits(area) {
+                end = end.max(area.range.start);
+                return ControlFlow::Break(error);
+            }
+            end = area.range.end;
+            ControlFlow::Continue(())
         });
-        found.is_break()
+        match stopped.break_value() {
+            Some(error) => Reach { range: VirtRange::new(range.start, end), answer: Err(error) },
+            None if complete && end >= range.end => Reach { range, answer: Ok(()) },
+            None => Reach { range, answer: Err(CallError::Unmapped) },
+        }
     }
 
-    /// Whether all of `range` is mapped.
-    fn is_covered(&self, store: &Store<P>, range: VirtRange) -> bool {
-        self.mapped_prefix(&store.mmu.phys.epoch.pin(), range) == range
+    fn mark(
+        &self,
+        store: &Store<P>,
+        state: &mut State,
+        range: VirtRange,
+        (clear, set): (AreaFlags, AreaFlags),
+    ) -> Result<Gone<P>, CallError> {
+        self.rewrite(store, state, range, |area| {
+            // Equal pages are looked for in private memory only; elsewhere the wish is ignored.
+            let ignored = set == AreaFlags::MERGEABLE && area.is_shared();
+            area.flags.remove(clear);
+            area.flags.insert(if ignored { AreaFlags::empty() } else { set });
+        })
     }
 
-    /// Drops the private pages of `range`, and its translations, up to the first area that may not lose
-    /// them. As one piece whatever the areas are, so that it is done as a whole or, for want of memory, not
-    /// at all; holes have no pages.
-    fn dont_need(
+    /// Drops the private pages of `range`, and its translations, but no guards. As one piece whatever the
+    /// areas are, so that it is done as a whole or, for want of memory, not at all; holes have no pages.
+    fn dont_need(&self, store: &Store<P>, range: VirtRange) -> Result<(), CallError> {
+        let spares = self.amap.spares(&store.mmu.phys, range)?;
+        self.own_guards(store, range)?;
+        let frozen = self.generation.freeze();
+        self.drop_pages_but_guards(store, range, spares);
+        drop(frozen);
+        Ok(())
+    }
+
+    /// Guards every mapped page of `range`, or, for want of memory, none.
+    fn guard_areas(&self, store: &Store<P>, range: VirtRange) -> Result<(), CallError> {
+        let made = self.each_part(store, range, |part| self.make_leaves(store, part));
+        if made.is_err() {
+            let unmade: Result<(), NoMemory> = self.each_part(store, range, |part| {
+                self.unmake_leaves(store, part);
+                Ok(())
+            });
+            debug_assert!(unmade.is_ok());
+        } else {
+            self.each_part(store, range, |part| {
+                self.put_guards(store, part);
+                Ok(())
+            })?;
+        }
+        Ok(made?)
+    }
+
+    /// Calls `f` with each part of `range` that lies in one area, until it fails.
+    fn each_part(
         &self,
         store: &Store<P>,
         range: VirtRange,
-        anonymous: bool,
-    ) -> Result<(), CallError> {
-        let pin = store.mmu.phys.epoch.pin();
-        let first_unfit = self.areas.visit(&pin, range.start.0, range.end.0, |area| {
-            let unfit = anonymous && (area.is_shared() || area.object.is_some());
-            if area.flags.contains(AreaFlags::LOCKED) || unfit {
-                return ControlFlow::Break(area.range.start.max(range.start));
-            }
-            ControlFlow::Continue(())
-        });
-        drop(pin);
-        let unfit = first_unfit.break_value();
-        let part = VirtRange::new(range.start, unfit.unwrap_or(range.end));
-        if !part.is_empty() {
-            let spares = self.amap.spares(&store.mmu.phys, part)?;
-            let frozen = self.generation.freeze();
-            self.drop_pages(store, part, spares);
-            drop(frozen);
+        f: impl Fn(VirtRange) -> Result<(), NoMemory>,
+    ) -> Result<(), NoMemory> {
+        let mut from = range.start;
+        while let Some((part, ())) = self.next_part(store, VirtRange::new(from, range.end), |_| ())
+        {
+            f(part)?;
+            from = part.end;
         }
-        if unfit.is_some() { Err(CallError::Invalid) } else { Ok(()) }
+        Ok(())
+    }
+
+    /// Makes what is mapped of `range` a hole in its objects. Takes no lock across a file's work: each area
+    /// is looked up after the one before was done.
+    fn remove(&self, store: &Store<P>, range: VirtRange) -> Result<(), CallError> {
+        let mut from = range.start;
+        let backing = |area: &Area<P>| (area.object.clone(), area.offset);
+        while let Some((part, (object, offset))) =
+            self.next_part(store, VirtRange::new(from, range.end), backing)
+        {
+            if let Some(object) = object {
+                let first = offset / PAGE_SIZE;
+                object.punch(&store.mmu, (first, first + part.pages()))?;
+            }
+            from = part.end;
+        }
+        Ok(())
+    }
+
+    /// The first part of `range` that lies in one area, and what `look` says of that part of the area.
+    pub(super) fn next_part<R>(
+        &self,
+        store: &Store<P>,
+        range: VirtRange,
+        look: impl Fn(&Area<P>) -> R,
+    ) -> Option<(VirtRange, R)> {
+        if range.is_empty() {
+            return None;
+        }
+        let pin = store.mmu.phys.epoch.pin();
+        let area = self.areas.at_or_after(&pin, range.start.0)?;
+        let part = area.range.clip(range);
+        (!part.is_empty()).then(|| (part, look(&area.part(range))))
     }
 
     /// Reads in what a file has in `range`; failures show when the pages are used.

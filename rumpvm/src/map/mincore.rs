@@ -32,7 +32,9 @@ impl<P: Platform> Map<P> {
             let pin = phys.epoch.pin();
             let at = VirtAddr::of_page(page);
             let area = self.areas.get(&pin, at.0).ok_or(CallError::Unmapped)?;
-            let present = (!area.is_shared() && self.amap.get(phys, &pin, page) != Slot::Empty)
+            // Behind a guard of a file there may be a page of the file; as on Linux.
+            let private = self.amap.get(phys, &pin, page);
+            let present = matches!(private, Slot::Page(_))
                 || match &area.object {
                     Some(object) => object.is_resident(&store.mmu, &pin, area.object_index(page)),
                     None => self.pmap.query(&store.mmu, &pin, at).is_some(),

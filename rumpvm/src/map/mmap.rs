@@ -42,7 +42,7 @@ bitflags! {
         const POPULATE = 0x8000;
         /// With `POPULATE`: only pages that are in memory.
         const NONBLOCK = 0x1_0000;
-        /// A hint that it will be a stack; ignored, as on Linux.
+        /// It will be a stack, which is no place for superpages.
         const STACK = 0x2_0000;
         /// Superpages of a hugetlb file system.
         const HUGETLB = 0x4_0000;
@@ -54,6 +54,16 @@ bitflags! {
         const UNINITIALIZED = 0x400_0000;
     }
 }
+
+/// The bits that say what kind of mapping it is (`MAP_TYPE`), and the kinds.
+const MAP_TYPE: u32 = 0x0f;
+const SHARED: u32 = MapFlags::SHARED.bits();
+const PRIVATE: u32 = MapFlags::PRIVATE.bits();
+const SHARED_VALIDATE: u32 = SHARED | PRIVATE;
+
+/// Flags that `MAP_SHARED_VALIDATE` lets pass: Linux's `LEGACY_MAP_MASK`, with `MAP_ABOVE4G` and sizes of huge
+/// pages, and without `MAP_FIXED_NOREPLACE` and `MAP_SYNC`.
+const VALIDATED: u32 = 0x7c07_f9f3;
 
 /// What `MAP_32BIT` stays below: its addresses are to fit 31 bits.
 const BIT32_END: VirtAddr = VirtAddr(1 << 31);
@@ -84,6 +94,8 @@ struct Request {
     fixed: bool,
     no_replace: bool,
     area: AreaFlags,
+    /// Why this kind of mapping cannot be, which Linux says only of a place that is good.
+    misfit: Option<CallError>,
 }
 
 impl<P: Platform> Map<P> {
@@ -121,9 +133,10 @@ impl<P: Platform> Map<P> {
             // The area, if it was made, is the user now.
             store.objects.release(&store.mmu, made)?;
         }
-        let range = mapped?;
-        let wanted = flags.intersects(MapFlags::POPULATE | MapFlags::LOCKED)
-            && !flags.contains(MapFlags::NONBLOCK);
+        let (range, locked) = mapped?;
+        let asked = flags.contains(MapFlags::POPULATE) && !flags.contains(MapFlags::NONBLOCK);
+        // What is locked is brought in whatever is asked for, or, as Linux has it, never at once.
+        let wanted = if locked.is_empty() { asked } else { locked == AreaFlags::LOCKED };
         let populate = if wanted { range } else { VirtRange::new(range.end, range.end) };
         Ok(Placed { range, populate })
     }
@@ -135,7 +148,7 @@ impl<P: Platform> Map<P> {
         prot: Prot,
         object: Option<&Hold<Object<P>, P>>,
         offset: u64,
-    ) -> Result<VirtRange, CallError> {
+    ) -> Result<(VirtRange, AreaFlags), CallError> {
         let shared = request.area.contains(AreaFlags::SHARED);
         let cannot_copy = !shared && object.is_some_and(|object| object.device().is_some());
         let max_prot = if cannot_copy { Prot::READ | Prot::EXEC } else { Prot::ALL };
@@ -144,18 +157,48 @@ impl<P: Platform> Map<P> {
         }
         let mut state = self.state.lock();
         let range = self.choose(store, &state, request)?;
-        // After the place was found good, as on Linux.
+        // All of these after the place was found good, in Linux's order.
+        may_lock(&state, request)?;
         let end = offset.checked_add(request.length);
         if object.is_some() && end.is_none_or(|end| end > i64::MAX as u64) {
             return Err(CallError::Overflow);
         }
-        let area =
-            Area { range, prot, max_prot, flags: request.area, object: object.cloned(), offset };
+        if let Some(error) = request.misfit {
+            return Err(error);
+        }
+        let is_device = object.is_some_and(|object| object.device().is_some());
+        let flags = if is_device {
+            request.area.difference(AreaFlags::LOCK)
+        } else {
+            request.area | state.future
+        };
+        let area = Area { range, prot, max_prot, flags, object: object.cloned(), offset };
         check_memory(store, &state, &area)?;
         let gone = self.put(store, &mut state, area)?;
         drop(state);
         gone.settle(store);
-        Ok(range)
+        Ok((range, flags & AreaFlags::LOCK))
+    }
+
+    /// Maps nothing, with no rights to be had; for reservations.
+    pub(super) fn map_reserved(
+        &self,
+        store: &Store<P>,
+        hint: VirtAddr,
+        length: u64,
+        flags: MapFlags,
+        area: AreaFlags,
+    ) -> Result<VirtAddr, CallError> {
+        let flags = flags | MapFlags::PRIVATE | MapFlags::ANONYMOUS;
+        let request = decode::<P>(hint, length, flags, &Backing::Anonymous, 0)?;
+        let mut state = self.state.lock();
+        let range = self.choose(store, &state, &request)?;
+        let none = Prot::empty();
+        let area = Area { range, prot: none, max_prot: none, flags: area, object: None, offset: 0 };
+        let gone = self.put(store, &mut state, area)?;
+        drop(state);
+        gone.settle(store);
+        Ok(range.start)
     }
 
     /// Where the mapping goes.
@@ -225,26 +268,13 @@ fn decode<P: Platform>(
     backing: &Backing<'_, P>,
     offset: u64,
 ) -> Result<Request, CallError> {
-    let kind = flags & (MapFlags::SHARED | MapFlags::PRIVATE);
-    let shared = kind.contains(MapFlags::SHARED);
-    if kind.is_empty() || length == 0 || !offset.is_multiple_of(PAGE_SIZE) {
+    if length == 0 || !offset.is_multiple_of(PAGE_SIZE) {
         return Err(CallError::Invalid);
     }
     let anonymous = matches!(backing, Backing::Anonymous);
-    if kind == MapFlags::SHARED | MapFlags::PRIVATE {
-        if anonymous {
-            return Err(CallError::Invalid);
-        }
-        if flags.contains(MapFlags::SYNC) || flags.bits() & !MapFlags::all().bits() != 0 {
-            return Err(CallError::Unsupported);
-        }
-    }
     if flags.contains(MapFlags::HUGETLB) {
-        // No hugetlb pool is configured here.
-        return Err(CallError::NoMemory);
-    }
-    if flags.contains(MapFlags::GROWSDOWN) && (shared || !anonymous) {
-        return Err(CallError::Invalid);
+        // No hugetlb pool is configured here, and our files are of no hugetlb file system.
+        return Err(if anonymous { CallError::NoMemory } else { CallError::Invalid });
     }
     let length = length.checked_add(PAGE_SIZE - 1).ok_or(CallError::NoMemory)? & !(PAGE_SIZE - 1);
     let mut area = AreaFlags::empty();
@@ -253,6 +283,7 @@ fn decode<P: Platform>(
         (MapFlags::GROWSDOWN, AreaFlags::GROWSDOWN),
         (MapFlags::LOCKED, AreaFlags::LOCKED),
         (MapFlags::NORESERVE, AreaFlags::NORESERVE),
+        (MapFlags::STACK, AreaFlags::NOHUGEPAGE),
     ] {
         area.set(meaning, flags.contains(flag));
     }
@@ -260,7 +291,41 @@ fn decode<P: Platform>(
     let fixed = no_replace || flags.contains(MapFlags::FIXED);
     let low = flags.contains(MapFlags::BIT32);
     let limit = if low { BIT32_END } else { P::Format::USER_END };
-    Ok(Request { length, hint, limit, fixed, no_replace, area })
+    let misfit = misfit(flags, anonymous).err();
+    Ok(Request { length, hint, limit, fixed, no_replace, area, misfit })
+}
+
+/// Whether there are mappings of this kind.
+fn misfit(flags: MapFlags, anonymous: bool) -> Result<(), CallError> {
+    let shared = flags.contains(MapFlags::SHARED);
+    match flags.bits() & MAP_TYPE {
+        SHARED_VALIDATE if anonymous => return Err(CallError::Invalid),
+        SHARED_VALIDATE => {
+            if flags.bits() & !VALIDATED != 0 {
+                return Err(CallError::Unsupported);
+            }
+        }
+        SHARED | PRIVATE => {}
+        _ => return Err(CallError::Invalid),
+    }
+    if flags.contains(MapFlags::GROWSDOWN) && (shared || !anonymous) {
+        return Err(CallError::Invalid);
+    }
+    Ok(())
+}
+
+/// Whether so much more may be locked. What is replaced counts as well, as on Linux.
+fn may_lock(state: &State, request: &Request) -> Result<(), CallError> {
+    if !request.area.contains(AreaFlags::LOCKED) {
+        return Ok(());
+    }
+    if state.limits.locked == 0 {
+        return Err(CallError::NotPermitted);
+    }
+    if state.locked.saturating_add(request.length) > state.limits.locked {
+        return Err(CallError::Again);
+    }
+    Ok(())
 }
 
 /// Refuses what is larger than all memory, if the space's limits say so.

@@ -19,9 +19,11 @@ mod change;
 mod cut_off;
 mod fork;
 mod generation;
+mod guard;
 mod limits;
 mod madvise;
 mod mincore;
+mod minherit;
 mod mlock;
 mod mmap;
 mod mprotect;
@@ -30,6 +32,7 @@ mod msync;
 mod munmap;
 mod pkeys;
 mod place;
+mod remap_file_pages;
 mod stack;
 
 use core::ops::ControlFlow;
@@ -39,6 +42,8 @@ use rumpvm_platform::Platform;
 
 pub use area::{Area, AreaFlags};
 pub use limits::{Limits, Overcommit};
+pub use minherit::Inheritance;
+pub use mlock::{LockAllFlags, LockFlags};
 pub use mmap::{Backing, MapFlags};
 pub use mprotect::ProtFlags;
 pub use mremap::RemapFlags;
@@ -49,7 +54,7 @@ use crate::error::CallError;
 use crate::object::Registry;
 use crate::pmap::{Mmu, Pmap};
 use crate::sync::tree::Writer;
-use crate::sync::{Mutex, Pin, Tree};
+use crate::sync::{Atomic, Mutex, Ordering, Pin, Tree};
 use crate::{NoMemory, sync};
 use generation::Generation;
 
@@ -67,6 +72,8 @@ pub struct Map<P: Platform> {
     pub(crate) amap: Amap<P>,
     pub(crate) areas: Tree<Area<P>, P>,
     pub(crate) generation: Generation<P>,
+    /// 1 once there was a guard in the amap: who has none never looks for them in shared memory.
+    guards: Atomic<u32, P>,
     state: Mutex<State, P>,
 }
 
@@ -80,6 +87,8 @@ struct State {
     mapped: u64,
     /// Bytes in locked areas.
     locked: u64,
+    /// How whatever is mapped from now on is locked: some of [`AreaFlags::LOCK`], by mlockall(2).
+    future: AreaFlags,
     /// It has been taken down.
     ended: bool,
 }
@@ -90,13 +99,14 @@ impl<P: Platform> Map<P> {
         let pmap = Pmap::try_new(mmu)?;
         let (areas, writer) = Tree::new();
         let heap = VirtRange::default();
-        let state =
-            State { writer, heap, limits: Limits::default(), mapped: 0, locked: 0, ended: false };
+        let (limits, future) = (Limits::default(), AreaFlags::empty());
+        let state = State { writer, heap, limits, mapped: 0, locked: 0, future, ended: false };
         Ok(Self {
             pmap,
             amap: Amap::new(),
             areas,
             generation: Generation::new(),
+            guards: Atomic::new(0),
             state: sync::Mutex::new(&sync::class::MAP, state),
         })
     }
@@ -109,6 +119,12 @@ impl<P: Platform> Map<P> {
     /// The private pages.
     pub fn amap(&self) -> &Amap<P> {
         &self.amap
+    }
+
+    /// Whether there may be guards in the amap. Set before the first one, under the frozen generation.
+    #[inline]
+    pub(crate) fn has_guards(&self) -> bool {
+        self.guards.load(Ordering::Acquire) != 0
     }
 
     /// Calls `f` with every area, in order of address, until it breaks; as of the moment of the call.

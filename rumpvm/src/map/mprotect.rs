@@ -100,7 +100,11 @@ impl<P: Platform> Map<P> {
             if prot.contains(Prot::WRITE) {
                 self.locked_to_store(store, allowed, fill)?;
             }
-            let rewritten = self.rewrite(store, &mut state, allowed, |area| area.prot = prot);
+            let rewritten = self.rewrite(store, &mut state, allowed, |area| {
+                // As on FreeBSD, reserved addresses are passed over.
+                let reserved = area.flags.contains(AreaFlags::RESERVED);
+                area.prot = if reserved { Prot::empty() } else { prot };
+            });
             let gone = rewritten.inspect_err(|_| fill.clear())?;
             let mut debt = Debt::new();
             let pin = store.mmu.phys.epoch.pin();
@@ -171,7 +175,7 @@ impl<P: Platform> Map<P> {
     fn allowed_prefix(&self, store: &Store<P>, range: VirtRange, prot: Prot) -> (VirtRange, bool) {
         let pin = store.mmu.phys.epoch.pin();
         let first = self.areas.visit(&pin, range.start.0, range.end.0, |area| {
-            if area.max_prot.contains(prot) {
+            if area.max_prot.contains(prot) || area.flags.contains(AreaFlags::RESERVED) {
                 ControlFlow::Continue(())
             } else {
                 ControlFlow::Break(area.range.start.max(range.start))

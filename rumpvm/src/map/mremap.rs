@@ -38,7 +38,8 @@ struct Request {
 impl<P: Platform> Map<P> {
     /// Makes the `old_length` bytes mapped at `old` be `new_length` bytes, here or, if `flags` allow it,
     /// elsewhere; returns where. With `FIXED`, at `new_at`; with `DONTUNMAP` alone, there if it is free. An
-    /// `old_length` of 0 maps a shared object once more. See mremap(2).
+    /// `old_length` of 0 maps a shared object once more. With `FIXED` and an unchanged length the range may
+    /// be of several areas, with holes between them. See mremap(2).
     ///
     /// Takes the map's lock. Sleeps when what it replaces was the last mapping of a file.
     pub(crate) fn mremap(
@@ -51,6 +52,9 @@ impl<P: Platform> Map<P> {
         new_at: VirtAddr,
     ) -> Result<Placed, CallError> {
         let request = decode::<P>(old, old_length, new_length, flags, new_at)?;
+        if flags.contains(RemapFlags::FIXED) && request.old.length() == request.new_length {
+            return self.move_areas(store, &request);
+        }
         let mut state = self.state.lock();
         let mut replaced = Gone::none();
         let remapped = self.remap(store, &mut state, &request, &mut replaced);
@@ -59,11 +63,42 @@ impl<P: Platform> Map<P> {
         let (moved, gone) = remapped?;
         gone.settle(store);
         let pin = store.mmu.phys.epoch.pin();
-        let area = self.areas.get(&pin, moved.start.0);
-        let locked = area.is_some_and(|area| area.flags.contains(AreaFlags::LOCKED));
-        let had = if locked { request.old.length().min(moved.length()) } else { moved.length() };
+        let filled = self.areas.get(&pin, moved.start.0).is_some_and(Area::is_filled);
+        let had = if filled { request.old.length().min(moved.length()) } else { moved.length() };
         let populate = VirtRange::new(moved.start + had, moved.end);
         Ok(Placed { range: moved, populate })
+    }
+
+    /// Moves all areas of a range, with the holes between them, as Linux does since 6.17. One after the
+    /// other, each over what is at its new place; what is there under a hole stays. An error leaves those
+    /// before it moved.
+    fn move_areas(&self, store: &Store<P>, request: &Request) -> Result<Placed, CallError> {
+        let old = request.old;
+        let mut from = old.start;
+        let mut state = self.state.lock();
+        while let Some(part) = self.next_part(store, VirtRange::new(from, old.end), |_| ()) {
+            let part = part.0;
+            if from == old.start && part.start > from {
+                break;
+            }
+            let new_at = request.new_at + (part.start - old.start);
+            let one = Request { old: part, new_length: part.length(), new_at, ..*request };
+            let mut replaced = Gone::none();
+            let moved = self.remap(store, &mut state, &one, &mut replaced);
+            drop(state);
+            replaced.settle(store);
+            moved?.1.settle(store);
+            from = part.end;
+            if from == old.end {
+                break;
+            }
+            state = self.state.lock();
+        }
+        if from == old.start {
+            return Err(CallError::BadAddress);
+        }
+        let range = VirtRange::new(request.new_at, request.new_at + request.new_length);
+        Ok(Placed { range, populate: VirtRange::new(range.end, range.end) })
     }
 
     fn remap(
@@ -73,12 +108,14 @@ impl<P: Platform> Map<P> {
         request: &Request,
         replaced: &mut Gone<P>,
     ) -> Result<(VirtRange, Gone<P>), CallError> {
-        let Request { old, new_length, flags, .. } = *request;
-        let pin = store.mmu.phys.epoch.pin();
-        let area = self.areas.get(&pin, old.start.0).ok_or(CallError::BadAddress)?;
-        let area = area.part(area.range);
-        drop(pin);
+        let Request { old, new_length, flags, new_at } = *request;
+        let places = flags.contains(RemapFlags::FIXED);
+        let area = self.area_at(store, old.start).ok_or(CallError::BadAddress)?;
         if old.is_empty() && !area.is_shared() {
+            return Err(CallError::Invalid);
+        }
+        let is_device = area.object.as_ref().is_some_and(|object| object.device().is_some());
+        if flags.contains(RemapFlags::DONTUNMAP) && is_device {
             return Err(CallError::Invalid);
         }
         let shrinks = new_length < old.length();
@@ -100,8 +137,23 @@ impl<P: Platform> Map<P> {
         if old.start + old.length().min(new_length) > area.range.end {
             return Err(CallError::BadAddress);
         }
+        let takes_its_place =
+            |new: &VirtRange| inside::<P>(old).is_err() || new.contains(old.start);
+        let new = VirtRange::of_length(new_at, new_length).filter(|_| places);
+        if let Some(new) = new.filter(takes_its_place) {
+            // An old length of nothing, or one that wraps, has come so far; the new place is emptied all the same.
+            *replaced = self.unmap(store, state, new)?;
+            return Err(if new.contains(old.start) {
+                CallError::BadAddress
+            } else {
+                CallError::Invalid
+            });
+        }
         inside::<P>(old)?;
         if new_length > old.length() {
+            if is_device {
+                return Err(CallError::BadAddress);
+            }
             self.check_growth(store, state, &area, new_length - old.length())?;
             let grown = VirtRange::of_length(old.start, new_length).ok_or(CallError::Invalid)?;
             if !flags.contains(RemapFlags::FIXED) && self.can_grow(store, &area, old, grown) {
@@ -114,7 +166,13 @@ impl<P: Platform> Map<P> {
         if !flags.contains(RemapFlags::MAYMOVE) {
             return Err(CallError::NoMemory);
         }
-        self.relocate(store, state, request, &area, replaced)
+        self.relocate(store, state, request, area, replaced)
+    }
+
+    /// A copy of the area at `at`.
+    fn area_at(&self, store: &Store<P>, at: VirtAddr) -> Option<Area<P>> {
+        let pin = store.mmu.phys.epoch.pin();
+        self.areas.get(&pin, at.0).map(|area| area.part(area.range))
     }
 
     /// Whether `old`, the tail of `area`, can become `grown` where it is.
@@ -152,21 +210,27 @@ impl<P: Platform> Map<P> {
         store: &Store<P>,
         state: &mut State,
         request: &Request,
-        area: &Area<P>,
+        mut area: Area<P>,
         replaced: &mut Gone<P>,
     ) -> Result<(VirtRange, Gone<P>), CallError> {
-        let Request { new_length, flags, new_at, .. } = *request;
+        let Request { old, new_length, flags, new_at } = *request;
         let new = if flags.contains(RemapFlags::FIXED) {
             let new = VirtRange::of_length(new_at, new_length).ok_or(CallError::Invalid)?;
             // As on Linux, what is at the new place goes first, whatever comes after.
             *replaced = self.unmap(store, state, new)?;
+            // That can have been what was to be mapped once more.
+            area = self.area_at(store, old.start).ok_or(CallError::BadAddress)?;
             new
         } else {
             let pin = store.mmu.phys.epoch.pin();
             let hint = if flags.contains(RemapFlags::DONTUNMAP) { new_at } else { VirtAddr(0) };
             self.place(state, &pin, (hint, P::Format::USER_END), new_length)?
         };
-        Ok((new, self.move_to(store, state, request, area, new)?))
+        let more = if flags.contains(RemapFlags::DONTUNMAP) { new_length } else { 0 };
+        if more > 0 && state.mapped.saturating_add(more) > state.limits.address_space {
+            return Err(CallError::NoMemory);
+        }
+        Ok((new, self.move_to(store, state, request, &area, new)?))
     }
 
     fn move_to(
@@ -186,7 +250,8 @@ impl<P: Platform> Map<P> {
         let mut spares_there = self.amap.spares(&store.mmu.phys, new)?;
         // From here to the end no fault decides, so what is made ready stays so.
         let frozen = self.generation.freeze();
-        let private = !area.is_shared();
+        // Of shared memory only guards move.
+        let private = !area.is_shared() || self.has_guards();
         let prepared = if private { self.prepare_move(store, old, new) } else { Ok(()) };
         let committed = prepared.and_then(|()| {
             let mut list = Vec::new();
@@ -194,6 +259,13 @@ impl<P: Platform> Map<P> {
             let mut change = self.change(state);
             if leaves {
                 change.replace(request.old, Vec::new())?;
+            } else if !request.old.is_empty() && area.flags.contains(AreaFlags::LOCKED) {
+                // What stays is locked no more, and not only where it was moved from; as on Linux.
+                let mut stays = area.part(area.range);
+                stays.flags.remove(AreaFlags::LOCK);
+                let mut list = Vec::new();
+                try_push::<_, P>(&mut list, stays)?;
+                change.replace(area.range, list)?;
             }
             change.replace(new, list)?;
             Ok(change.commit(store))
@@ -213,7 +285,7 @@ impl<P: Platform> Map<P> {
         committed
     }
 
-    /// Makes a place for every private page of `old` in `new`, so that moving them cannot fail.
+    /// Makes a place for every private page and every guard of `old` in `new`, so that moving them cannot fail.
     fn prepare_move(
         &self,
         store: &Store<P>,
@@ -239,11 +311,11 @@ impl<P: Platform> Map<P> {
             let to = at - old.start.page() + new.start.page();
             let taken = self.amap.take(phys, &pin, at);
             match (taken, self.amap.leaf_mut(phys, &pin, to)) {
-                (Some(frame), Ok(mut leaf)) => {
+                (Slot::Page(_) | Slot::Guard, Ok(mut leaf)) => {
                     if let Slot::Page(stale) = leaf.get(to) {
                         put_page(phys, stale);
                     }
-                    leaf.set(to, Slot::Page(frame));
+                    leaf.set(to, taken);
                 }
                 (taken, _) => {
                     phys.broken(format_args!("page {at:#x} has no place to move to: {taken:?}"));
@@ -255,13 +327,11 @@ impl<P: Platform> Map<P> {
 
     fn next_private(&self, store: &Store<P>, from: u64, to: u64) -> Option<u64> {
         let pin = store.mmu.phys.epoch.pin();
-        let mut found = None;
-        let range = VirtRange::new(VirtAddr::of_page(from), VirtAddr::of_page(to));
-        self.amap.for_each(&store.mmu.phys, &pin, range, |page, _| {
-            found = Some(page);
-            false
-        });
-        found
+        let range = VirtRange::new(
+            VirtAddr::of_page(from),
+            VirtAddr::of_page(to).max(VirtAddr::of_page(from)),
+        );
+        self.amap.next(&store.mmu.phys, &pin, range, |_| true)
     }
 }
 
@@ -289,7 +359,6 @@ fn decode<P: Platform>(
     let places = flags.intersects(RemapFlags::FIXED | RemapFlags::DONTUNMAP);
     if flags.bits() & !RemapFlags::all().bits() != 0
         || (places && !flags.contains(RemapFlags::MAYMOVE))
-        || (flags.contains(RemapFlags::DONTUNMAP) && old_length != new_length)
         || !old.is_page_aligned()
     {
         return Err(CallError::Invalid);
@@ -298,6 +367,9 @@ fn decode<P: Platform>(
     let round = |length: u64| length.wrapping_add(PAGE_SIZE - 1) & !(PAGE_SIZE - 1);
     let (old_length, new_length) = (round(old_length), round(new_length));
     let end = P::Format::USER_END.0;
+    if flags.contains(RemapFlags::DONTUNMAP) && old_length != new_length {
+        return Err(CallError::Invalid);
+    }
     if new_length == 0 || new_length > end {
         return Err(CallError::Invalid);
     }
@@ -305,7 +377,9 @@ fn decode<P: Platform>(
     let old = VirtRange::new(old, VirtAddr(old.0.saturating_add(old_length)).page_down());
     if places {
         let new = VirtRange::of_length(new_at, new_length).ok_or(CallError::Invalid)?;
-        if !new_at.is_page_aligned() || new.end.0 > end || new.overlaps(old) {
+        // An old length that wraps overlaps nothing, as on Linux.
+        let overlaps = old.start.0.wrapping_add(old_length) > new.start.0 && new.end > old.start;
+        if !new_at.is_page_aligned() || new.end.0 > end || overlaps {
             return Err(CallError::Invalid);
         }
     }

@@ -10,9 +10,11 @@
 //! O3. Users (mappings and handles) keep the pages, holds keep the record. When the last user leaves,
 //!     dirty pages are written; if that fails they are kept, with the object, for the next who opens it.
 
+mod copy;
 mod mappers;
 mod memory;
 mod pager;
+mod punch;
 mod registry;
 mod size;
 
@@ -172,7 +174,7 @@ impl<P: Platform> Object<P> {
         }
         let Some(leaf) = self.pages.leaf(phys, pin, index) else { return Ok(Resident::Absent) };
         Ok(match leaf.get(index) {
-            Slot::Empty => Resident::Absent,
+            Slot::Empty | Slot::Guard => Resident::Absent,
             Slot::Page(frame) if phys.page(frame).is_busy() => Resident::Busy(frame),
             Slot::Page(frame) => Resident::Page(frame, Some(leaf)),
         })

@@ -41,14 +41,13 @@ impl Buddy {
         Some(Frame(first))
     }
 
-    /// Gives back a block, merging it with its free neighbours.
+    /// Gives back a block, merging it with its free neighbours. The records of all its frames but the first are
+    /// `FreeTail`, as [`Buddy::alloc`] left them.
     pub(super) fn free<P: Platform>(&mut self, records: &Records<P>, frame: Frame, order: u32) {
         let (mut first, mut order) = (frame.0, order as usize);
         self.free += 1 << order;
-        for at in 0..1u32 << order {
-            if let Some(page) = records.get(Frame(first + at)) {
-                page.reset(PageKind::FreeTail);
-            }
+        if let Some(page) = records.get(frame) {
+            page.reset(PageKind::FreeTail);
         }
         while order + 1 < ORDERS {
             let buddy = first ^ (1 << order);

@@ -218,6 +218,11 @@ impl<P: Platform> Phys<P> {
         while self.empty_chain() {}
     }
 
+    /// Calls `f` with the first frame and the order of every free block. For checks at a quiet moment.
+    pub fn for_each_block(&self, mut f: impl FnMut(Frame, u32)) {
+        self.buddy.lock().for_each(&self.records, |first, order| f(Frame(first), order));
+    }
+
     /// Calls `f` with every frame that is free, and where it is. For checks at a quiet moment.
     pub fn for_each_free(&self, mut f: impl FnMut(Frame, PageKind)) {
         self.buddy.lock().for_each(&self.records, |first, order| {

@@ -18,6 +18,7 @@ mod heap;
 mod limbo;
 mod page;
 mod records;
+mod run;
 
 use core::panic::Location;
 
@@ -27,6 +28,7 @@ use rumpvm_platform::{Platform, Scarce};
 pub use add::AddMemoryError;
 pub use heap::BootHeap;
 pub use page::{Busy, Page, PageKind};
+pub use run::Run;
 
 use crate::NoMemory;
 use crate::stats::{Counters, Event, Statistics};
@@ -145,26 +147,6 @@ impl<P: Platform> Phys<P> {
         self.zero(&fresh);
         self.counters.count(Event::Zeroed);
         Ok(fresh)
-    }
-
-    /// 2^`order` frames in a row, aligned to their length; the first is returned. Each frame of the run
-    /// is `Fresh` and is freed by itself.
-    #[track_caller]
-    pub fn alloc_run(&self, order: u32) -> Result<Fresh, NoMemory> {
-        if P::fails(Scarce::Frame, Location::caller()) {
-            return Err(NoMemory);
-        }
-        let first = self.buddy.lock().alloc(&self.records, order).ok_or(NoMemory)?;
-        for at in 0..1 << order {
-            self.page(Frame(first.0 + at)).set_kind(PageKind::Fresh);
-        }
-        Ok(Fresh(first))
-    }
-
-    /// The other frames of a run from [`Phys::alloc_run`], as tokens of their own.
-    pub fn rest_of_run(&self, first: &Fresh, order: u32) -> impl Iterator<Item = Fresh> {
-        let first = first.frame().0;
-        (1..1u32 << order).map(move |at| Fresh(Frame(first + at)))
     }
 
     /// Gives `fresh` to an owner of the given kind.

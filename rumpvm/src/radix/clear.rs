@@ -7,7 +7,7 @@ use rumpvm_arch::Frame;
 use rumpvm_platform::Platform;
 
 use super::leaf::{Leaf, Slot};
-use super::node::{Link, put_page, release, span};
+use super::node::{Link, put_slot, release, span};
 use super::{Radix, SLOTS, Spares};
 use crate::NoMemory;
 use crate::phys::Phys;
@@ -44,10 +44,20 @@ impl<P: Platform> Radix<P> {
     /// Takes the page at `index` out and returns it with the reference that the slot had. The path must
     /// be this tree's alone.
     pub fn take(&self, phys: &Phys<P>, pin: &Pin<'_, P>, index: u64) -> Option<Frame> {
-        let mut leaf = self.leaf(phys, pin, index)?;
-        let Slot::Page(frame) = leaf.get(index) else { return None };
-        leaf.set(index, Slot::Empty);
-        Some(frame)
+        match self.take_slot(phys, pin, index) {
+            Slot::Page(frame) => Some(frame),
+            Slot::Empty | Slot::Guard => None,
+        }
+    }
+
+    /// As [`Radix::take`], whatever is there.
+    pub fn take_slot(&self, phys: &Phys<P>, pin: &Pin<'_, P>, index: u64) -> Slot {
+        let Some(mut leaf) = self.leaf(phys, pin, index) else { return Slot::Empty };
+        let slot = leaf.get(index);
+        if slot != Slot::Empty {
+            leaf.set(index, Slot::Empty);
+        }
+        slot
     }
 
     /// Takes the pages of `lo..hi` out of their leaves where these are, shared or not, and gives each to `f` with
@@ -165,9 +175,10 @@ impl<P: Platform> Radix<P> {
         let Some((link, _)) = self.find(phys, base) else { return };
         let mut leaf = Leaf::lock(phys, self.locks.node, link.frame, base);
         for index in part {
-            if let Slot::Page(frame) = leaf.get(index) {
+            let slot = leaf.get(index);
+            if slot != Slot::Empty {
                 leaf.set(index, Slot::Empty);
-                put_page(phys, frame);
+                put_slot(phys, slot);
             }
         }
         drop(leaf);

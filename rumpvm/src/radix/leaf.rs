@@ -15,9 +15,13 @@ pub enum Slot {
     Empty,
     /// This frame is there; the slot counts as one of its references.
     Page(Frame),
+    /// No page may be there: whoever touches it is stopped.
+    Guard,
 }
 
 pub(super) const TAG_PAGE: u64 = 1;
+
+const TAG_GUARD: u64 = 4;
 
 impl Slot {
     #[inline]
@@ -25,12 +29,17 @@ impl Slot {
         match self {
             Self::Empty => 0,
             Self::Page(frame) => u64::from(frame.0) << TAG_BITS | TAG_PAGE,
+            Self::Guard => TAG_GUARD,
         }
     }
 
     #[inline]
     pub(super) fn decode(word: u64) -> Self {
-        if word == 0 { Self::Empty } else { Self::Page(Frame((word >> TAG_BITS) as u32)) }
+        match word {
+            0 => Self::Empty,
+            TAG_GUARD => Self::Guard,
+            _ => Self::Page(Frame((word >> TAG_BITS) as u32)),
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use rumpvm_arch::Frame;
 use rumpvm_platform::{LockClass, Platform};
 
+use super::leaf::Slot;
 use super::{NODE_BITS, SLOTS};
 use crate::phys::{Fresh, PageKind, Phys};
 use crate::stats::Event;
@@ -80,7 +81,10 @@ pub(super) fn copy<P: Platform>(
         }
         let word = old.load(Ordering::Acquire);
         if word != 0 {
-            phys.page(Frame((word >> TAG_BITS) as u32)).refs.fetch_add(1, Ordering::Relaxed);
+            // Nodes and pages are counted alike; a guard is nothing to count.
+            if let Slot::Page(named) = Slot::decode(word) {
+                phys.page(named).refs.fetch_add(1, Ordering::Relaxed);
+            }
             new.store(word, Ordering::Relaxed);
             left -= 1;
         }
@@ -111,12 +115,19 @@ pub(super) fn release<P: Platform>(phys: &Phys<P>, class: &'static LockClass, no
         match (word, node.child(word)) {
             (0, _) => continue,
             (_, Some(child)) => release(phys, class, child),
-            (_, None) => put_page(phys, Frame((word >> TAG_BITS) as u32)),
+            (_, None) => put_slot(phys, Slot::decode(word)),
         }
         left -= 1;
     }
     phys.retire(node.frame);
     phys.counters.count(Event::NodeFreed);
+}
+
+/// Gives up what a slot has named.
+pub(super) fn put_slot<P: Platform>(phys: &Phys<P>, slot: Slot) {
+    if let Slot::Page(frame) = slot {
+        put_page(phys, frame);
+    }
 }
 
 /// Gives up one reference to a page; the last one frees it.

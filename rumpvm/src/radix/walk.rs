@@ -15,16 +15,30 @@ impl<P: Platform> Radix<P> {
     pub fn for_each(
         &self,
         phys: &Phys<P>,
+        pin: &Pin<'_, P>,
+        range: (u64, u64),
+        mut f: impl FnMut(u64, Frame) -> bool,
+    ) {
+        self.for_each_slot(phys, pin, range, |index, slot| match slot {
+            Slot::Page(frame) => f(index, frame),
+            Slot::Empty | Slot::Guard => true,
+        });
+    }
+
+    /// As [`Radix::for_each`], with every slot that is not empty.
+    pub fn for_each_slot(
+        &self,
+        phys: &Phys<P>,
         _pin: &Pin<'_, P>,
         (lo, hi): (u64, u64),
-        mut f: impl FnMut(u64, Frame) -> bool,
+        mut f: impl FnMut(u64, Slot) -> bool,
     ) {
         fn walk<P: Platform>(
             phys: &Phys<P>,
             node: Link,
             base: u64,
             (lo, hi): (u64, u64),
-            f: &mut impl FnMut(u64, Frame) -> bool,
+            f: &mut impl FnMut(u64, Slot) -> bool,
         ) -> bool {
             let span = span(node.height);
             let first = (lo.max(base) - base) / span;
@@ -37,10 +51,7 @@ impl<P: Platform> Radix<P> {
                 let go_on = match (word, node.child(word)) {
                     (0, _) => true,
                     (_, Some(child)) => walk(phys, child, index, (lo, hi), f),
-                    (_, None) => match Slot::decode(word) {
-                        Slot::Page(frame) => f(index, frame),
-                        Slot::Empty => true,
-                    },
+                    (_, None) => f(index, Slot::decode(word)),
                 };
                 if !go_on {
                     return false;
@@ -79,7 +90,7 @@ impl<P: Platform> Radix<P> {
                 match (node.child(word), Slot::decode(word)) {
                     (Some(child), _) => walk(phys, child, enter, named),
                     (None, Slot::Page(frame)) => named(frame),
-                    (None, Slot::Empty) => {}
+                    (None, Slot::Empty | Slot::Guard) => {}
                 }
             }
         }

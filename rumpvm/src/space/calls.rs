@@ -9,7 +9,9 @@ use rumpvm_platform::Platform;
 use super::Space;
 use crate::error::{CallError, FaultError};
 use crate::fault;
-use crate::map::{Backing, MapFlags, ProtFlags, RemapFlags, Store, whole_pages};
+use crate::map::{
+    Backing, LockAllFlags, LockFlags, MapFlags, ProtFlags, RemapFlags, Store, whole_pages,
+};
 
 /// No right, and nothing else that mprotect(2) knows.
 const NO_SUCH_BIT: u64 = 1 << 63;
@@ -92,13 +94,44 @@ impl<P: Platform> Space<P> {
         Ok(placed.range.start)
     }
 
+    /// Maps `size` bytes of the object at `start` from its page `page` on, with the rights that are there;
+    /// `start` and `size` are rounded down, `rights` must be 0. The range must be shared and mapped alike
+    /// throughout. See remap_file_pages(2). Pages are brought in unless `flags` has `NONBLOCK`.
+    ///
+    /// Takes the map's lock. Sleeps for pages without it.
+    pub fn remap_file_pages(
+        &self,
+        store: &Store<P>,
+        start: VirtAddr,
+        size: u64,
+        rights: u64,
+        page: u64,
+        flags: MapFlags,
+    ) -> Result<(), CallError> {
+        let placed = self.map.remap_file_pages(store, (start, size), rights, page, flags)?;
+        self.populate(store, placed.populate);
+        Ok(())
+    }
+
     /// Locks every page that `length` bytes from `at` touch, and brings them in. Up to the first hole it
     /// is done even if there is one, and then the answer is [`CallError::Unmapped`]. When memory ends while
     /// pages are brought in, the answer is [`CallError::Again`], and the range stays locked; as on Linux.
     ///
     /// Takes the map's lock; sleeps for pages without it.
     pub fn mlock(&self, store: &Store<P>, at: VirtAddr, length: u64) -> Result<(), CallError> {
-        let range = self.map.mlock(store, at, length)?;
+        self.mlock2(store, at, length, LockFlags::empty())
+    }
+
+    /// As [`Space::mlock`]; with `ONFAULT` nothing is brought in, but what comes in later stays. See
+    /// mlock2(2).
+    pub fn mlock2(
+        &self,
+        store: &Store<P>,
+        at: VirtAddr,
+        length: u64,
+        flags: LockFlags,
+    ) -> Result<(), CallError> {
+        let range = self.map.mlock(store, at, length, flags)?;
         pages(range).try_for_each(|at| {
             fault::touch(store, &self.map, at).map_err(|error| match error {
                 // What mlock(2) says of each on Linux.
@@ -108,12 +141,46 @@ impl<P: Platform> Space<P> {
         })
     }
 
-    /// Takes advice on `length` bytes from `at`; see madvise(2). Holes are skipped, what is mapped is
-    /// advised, and the answer is then [`CallError::Unmapped`]. What comes before an area that may not lose
-    /// its pages loses them, and then the answer is [`CallError::Invalid`]. Populating stops at the first
-    /// page that cannot be brought in.
+    /// Locks what is mapped now, what is mapped from now on, or both; without `FUTURE` the latter ends. See
+    /// mlockall(2). What is locked now is brought in area by area, each as far as it can be; that is no
+    /// error.
     ///
-    /// Takes the map's lock. Sleeps when pages are asked for.
+    /// Takes the map's lock; sleeps for pages without it.
+    pub fn mlockall(&self, store: &Store<P>, flags: LockAllFlags) -> Result<(), CallError> {
+        self.map.mlockall(store, flags)?;
+        if flags.contains(LockAllFlags::CURRENT) && !flags.contains(LockAllFlags::ONFAULT) {
+            let mut from = VirtAddr(0);
+            while let Some(range) = self.next_area(store, from) {
+                self.populate(store, range);
+                from = range.end;
+            }
+        }
+        Ok(())
+    }
+
+    /// The range of the first area that ends behind `from`.
+    fn next_area(&self, store: &Store<P>, from: VirtAddr) -> Option<VirtRange> {
+        let pin = store.mmu.phys.epoch.pin();
+        Some(self.map.areas.at_or_after(&pin, from.0)?.range)
+    }
+
+    /// Moves the end of the heap to `at` if that is possible; returns where it is then. Brings in what is
+    /// new if all that is mapped is to be locked.
+    ///
+    /// Takes the map's lock; sleeps for pages without it.
+    pub fn brk(&self, store: &Store<P>, at: VirtAddr) -> VirtAddr {
+        let (end, fill) = self.map.brk(store, at);
+        let whole = VirtRange::new(fill.start, fill.end.page_up().unwrap_or(fill.end));
+        self.populate(store, whole);
+        end
+    }
+
+    /// Takes advice on `length` bytes from `at`; see madvise(2). Holes are skipped, what is mapped is
+    /// advised, and the answer is then [`CallError::Unmapped`]. An area that cannot be advised so ends it
+    /// with its own answer; what comes before is advised. Populating stops at the first page that cannot be
+    /// brought in. [`CallError::Again`] is want of memory for a mark.
+    ///
+    /// Takes the map's lock. Sleeps when pages are asked for, and for holes in files.
     pub fn madvise(
         &self,
         store: &Store<P>,
@@ -132,7 +199,9 @@ impl<P: Platform> Space<P> {
                 FaultError::Unmapped { .. } => CallError::Unmapped,
                 FaultError::Denied { .. } => CallError::Invalid,
                 FaultError::NoMemory { .. } => CallError::NoMemory,
-                FaultError::BeyondEnd { .. } | FaultError::Pager { .. } => CallError::BadAddress,
+                FaultError::BeyondEnd { .. }
+                | FaultError::Pager { .. }
+                | FaultError::Guarded { .. } => CallError::BadAddress,
             })
         })
     }

@@ -6,6 +6,7 @@
 
 mod all;
 mod calls;
+mod process_madvise;
 mod resize;
 
 use core::ops::Deref;
@@ -13,6 +14,7 @@ use core::ops::Deref;
 use rumpvm_platform::Platform;
 
 pub use all::Spaces;
+pub use process_madvise::Advised;
 
 use crate::NoMemory;
 use crate::map::{Map, Store};

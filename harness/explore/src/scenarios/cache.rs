@@ -1,7 +1,10 @@
 //! #2083, #2370, #2374: an allocation cache that is filled while others use it; the same thing given out twice; a page
 //! that is used after it went back.
 
+use std::rc::Rc;
+
 use rumpvm::phys::{PageKind, Phys};
+use rumpvm::sync::{Atomic, Ordering};
 use rumpvm_arch::Frame;
 use rumpvm_hosted::explored::{Settings, Stage};
 
@@ -26,6 +29,12 @@ pub(super) fn table() -> Vec<Scenario> {
                 cache_against_squeeze,
             )
         },
+        Scenario::new(
+            "refill-against-drain",
+            REPORT,
+            "a CPU takes frames while another one gives up all that it has, and all of the depot",
+            refill_against_drain,
+        ),
         Scenario {
             settings: Settings { cpus: 2, frames: 24, ..Settings::USUAL },
             ..Scenario::new(
@@ -36,12 +45,52 @@ pub(super) fn table() -> Vec<Scenario> {
             )
         },
         Scenario::new(
+            "limbo-in-one-epoch",
+            "#2374",
+            "three frames are retired in one epoch while a reader looks at one of them",
+            limbo_in_one_epoch,
+        ),
+        Scenario::new(
             "limbo-against-reader",
             "#2374",
             "tables and nodes are given back while a fault of another CPU still looks at them",
             limbo_against_reader,
         ),
     ]
+}
+
+/// Frames are retired one after another while a reader may look at any of them.
+fn limbo_in_one_epoch(stage: &Stage) {
+    let kernel = Kernel::boot(stage);
+    let phys = &kernel.mmu.phys;
+    let frames = [(); 3].map(|()| {
+        let frame = phys.give(phys.alloc().expect("memory"), PageKind::Wired);
+        phys.write(frame, 0, &[7]);
+        frame
+    });
+    // Number of the frame that readers are led to.
+    let link = Rc::new(Atomic::<u32, Pc>::new(0));
+    let (led, reader) = (Rc::clone(&link), kernel.clone());
+    stage.actor(0, "reader", move || {
+        let phys = &reader.mmu.phys;
+        let _pin = phys.epoch.pin();
+        let at = led.load(Ordering::Acquire) as usize;
+        // Whoever frees it meanwhile is seen here.
+        led.load(Ordering::Acquire);
+        let mut found = [0];
+        if let Some(frame) = frames.get(at) {
+            phys.read(*frame, 0, &mut found);
+            assert_eq!(found, [7], "{frame:?} was free while a reader looked at it");
+        }
+    });
+    stage.actor(1, "writer", move || {
+        let phys = &kernel.mmu.phys;
+        for (number, frame) in frames.into_iter().enumerate() {
+            link.store(number as u32 + 1, Ordering::Release);
+            phys.retire(frame);
+        }
+        use_frames(phys, 3, 9);
+    });
 }
 
 /// Takes `count` frames, marks them with `mark`, and gives them back if they still have it.
@@ -86,6 +135,23 @@ fn cache_against_squeeze(stage: &Stage) {
         use_frames(&other.mmu.phys, 1, 2);
         other.mmu.squeeze();
         use_frames(&other.mmu.phys, 1, 2);
+    });
+}
+
+fn refill_against_drain(stage: &Stage) {
+    let kernel = Kernel::boot(stage);
+    let other = kernel.clone();
+    stage.actor(0, "drain", move || {
+        for _ in 0..2 {
+            use_frames(&kernel.mmu.phys, 1, 1);
+            kernel.mmu.phys.drain();
+        }
+    });
+    stage.actor(1, "take", move || {
+        for _ in 0..2 {
+            use_frames(&other.mmu.phys, 1, 2);
+            other.mmu.phys.drain();
+        }
     });
 }
 

@@ -1,15 +1,20 @@
 //! The scenarios, by report. To add one, write a file with a `pub(super) fn table()` and add it here.
 
+mod attach;
 mod cache;
 mod device;
 mod error_paths;
 mod foreign_space;
+mod frozen;
 mod handler;
+mod holes;
 mod litter;
+mod noted;
 mod per_cpu;
 mod prefault;
 mod primitives;
 mod records;
+mod regions;
 mod resize;
 mod sleep_locks;
 mod spin_locks;
@@ -27,15 +32,20 @@ pub fn all() -> Vec<Scenario> {
         error_paths::table(),
         foreign_space::table(),
         prefault::table(),
+        frozen::table(),
         two_calls::table(),
         litter::table(),
         table_count::table(),
+        regions::table(),
         write_out::table(),
+        holes::table(),
+        noted::table(),
         cache::table(),
         device::table(),
         resize::table(),
         records::table(),
         per_cpu::table(),
+        attach::table(),
         wait::table(),
         tokens::table(),
         sleep_locks::table(),

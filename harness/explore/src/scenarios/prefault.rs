@@ -54,6 +54,12 @@ pub(super) fn table() -> Vec<Scenario> {
             fill_against_truncation,
         ),
         Scenario::new(
+            "install-against-truncation",
+            "#2352",
+            "two faults put pages into an object that shrinks, and its nodes are there",
+            install_against_truncation,
+        ),
+        Scenario::new(
             "load-against-last-close",
             "#2369",
             "a fault looks a file up whose last user leaves",
@@ -72,6 +78,15 @@ pub(super) fn table() -> Vec<Scenario> {
                 "seed 004, #2137",
                 "one thread of the parent loads while another one and the child store below a shared table",
                 unshare_under_two_threads,
+            )
+        },
+        Scenario {
+            settings: three,
+            ..Scenario::new(
+                "unshare-under-a-late-flush",
+                "seed 004, #2137",
+                "a CPU knows the way to a shared table that one side gives up and the other side stores to",
+                unshare_under_a_late_flush,
             )
         },
         Scenario::new(
@@ -261,6 +276,29 @@ fn fill_against_truncation(stage: &Stage) {
     });
 }
 
+fn install_against_truncation(stage: &Stage) {
+    let kernel = Kernel::boot(stage);
+    let object = kernel.shared_memory(3 * PAGE_SIZE).expect("memory");
+    let user = kernel.user();
+    user.map_object(NEAR, 3, &object, MapFlags::SHARED).expect("room");
+    user.store(NEAR, 1).expect("memory");
+    kernel.keep(user.twin());
+    let (shrinks, last) = (object.clone(), object);
+    kernel.at_end(move |kernel| {
+        assert_eq!(last.resident_pages(&kernel.mmu), 1, "pages are left beyond the end");
+        kernel.close(&last).expect("it is mapped");
+    });
+    stage.actor(0, "store", move || {
+        for page in 1..3 {
+            let stored = user.store(NEAR + page * PAGE_SIZE, 1);
+            assert!(matches!(stored, Ok(()) | Err(FaultError::BeyondEnd { .. })), "{stored:?}");
+        }
+    });
+    stage.actor(1, "shrink", move || {
+        kernel.resize(&shrinks, PAGE_SIZE).expect("memory can be cut off")
+    });
+}
+
 fn load_against_last_close(stage: &Stage) {
     let kernel = Kernel::boot(stage);
     let object = kernel.open_file(Disk::new(1, 1)).expect("memory");
@@ -314,6 +352,30 @@ fn unshare_under_two_threads(stage: &Stage) {
         let after = twin.load(FAR).expect("memory");
         assert!(before == 1 || before == 10 && after == 10, "{before}, then {after}");
         assert!(after == 1 || after == 10, "{after} is the child's");
+    });
+    stage.actor(2, "child", move || {
+        child.store(FAR, 20).expect("memory");
+        assert_eq!(child.load(FAR), Ok(20));
+    });
+}
+
+/// As before, but the CPU of the one who loads knows the way to the table from the beginning: all that is left to
+/// happen is that a flush is late.
+fn unshare_under_a_late_flush(stage: &Stage) {
+    let kernel = Kernel::boot(stage);
+    let parent = filled(&kernel, 2);
+    let child = parent.fork().expect("memory");
+    parent.load(FAR + PAGE_SIZE).expect("memory");
+    let twin = parent.twin();
+    kernel.keep(parent.twin());
+    kernel.keep(child.twin());
+    stage.actor(0, "load", move || {
+        let seen = twin.load(FAR).expect("memory");
+        assert!(seen == 1 || seen == 10, "{seen} is the child's");
+    });
+    stage.actor(1, "store", move || {
+        parent.store(FAR, 10).expect("memory");
+        assert_eq!(parent.load(FAR), Ok(10));
     });
     stage.actor(2, "child", move || {
         child.store(FAR, 20).expect("memory");

@@ -3,7 +3,8 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use rumpvm::sync::{Atomic, Epoch, Event, Hold, Left, Ordering, PerCpu, Uses, fence};
+use rumpvm::sync::tree::Writer;
+use rumpvm::sync::{Atomic, Epoch, Event, Hold, Left, Ordering, PerCpu, Ranged, Tree, Uses, fence};
 use rumpvm_hosted::explored::{Settings, Stage};
 use rumpvm_platform::CpuId;
 
@@ -30,6 +31,13 @@ pub(super) fn table() -> Vec<Scenario> {
             "what is unlinked is freed two epochs later, against a reader that pins without a fence",
             settings,
             epoch,
+        ),
+        scenario(
+            "tree-versions",
+            "seed 002",
+            "a tree is changed three times while a reader looks at what was in it",
+            settings,
+            versions,
         ),
         scenario(
             "uses",
@@ -99,6 +107,56 @@ fn epoch(stage: &Stage) {
                 other.alive[0].store(0, Ordering::Release);
                 return;
             }
+        }
+    });
+}
+
+/// A value of a tree that says whether it is alive.
+struct Value {
+    alive: Word,
+}
+
+impl Ranged for Value {
+    fn start(&self) -> u64 {
+        0
+    }
+    fn end(&self) -> u64 {
+        1
+    }
+}
+
+impl Drop for Value {
+    fn drop(&mut self) {
+        self.alive.store(0, Ordering::Release);
+    }
+}
+
+/// Each change retires the version before it: several within one epoch, and within one look of the reader.
+fn versions(stage: &Stage) {
+    let epoch = Rc::new(Epoch::<Pc>::try_new(2).expect("memory for two CPUs"));
+    let (tree, mut writer) = Tree::<Value, Pc>::new();
+    let change = |tree: &Tree<Value, Pc>, writer: &mut Writer, epoch: &Epoch<Pc>| {
+        let mut edit = tree.edit(writer);
+        edit.splice(0, 1, vec![Value { alive: Word::new(1) }]).expect("memory");
+        edit.commit(epoch);
+    };
+    change(&tree, &mut writer, &epoch);
+    let tree = Rc::new(tree);
+    let (seen, clock) = (Rc::clone(&tree), Rc::clone(&epoch));
+    // Both end when nobody runs any more.
+    let all = (Rc::clone(&tree), Rc::clone(&epoch));
+    stage.finally(move || drop(all));
+    stage.actor(0, "reader", move || {
+        for _ in 0..2 {
+            let pin = clock.pin();
+            let value = seen.get(&pin, 0).expect("there is one in every version");
+            let alive = value.alive.load(Ordering::Acquire);
+            assert_eq!(alive, 1, "a reader sees what has been freed");
+        }
+    });
+    stage.actor(1, "writer", move || {
+        for _ in 0..3 {
+            change(&tree, &mut writer, &epoch);
         }
     });
 }

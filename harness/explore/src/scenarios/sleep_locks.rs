@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use rumpvm::sync::lockmgr::{LockError, Patience, Recursion};
-use rumpvm::sync::{Atomic, SleepLock};
+use rumpvm::sync::{Atomic, Event, Ordering, SleepLock};
 use rumpvm_hosted::explored::{Settings, Stage};
 use rumpvm_platform::{LockClass, LockKind};
 
@@ -41,6 +41,12 @@ pub(super) fn table() -> Vec<Scenario> {
             "#2388",
             "whoever gives up waiting leaves nothing behind",
             timeout,
+        ),
+        scenario(
+            "lock-given-up-on",
+            "#2388",
+            "a sharer whom a patient owner-to-be held back goes on when that one gives up",
+            given_up_on,
         ),
         scenario(
             "lock-drain",
@@ -185,6 +191,38 @@ fn timeout(stage: &Stage) {
         guarded.is_left(0);
         guarded.changes_alone();
     });
+}
+
+/// The first sharer stays until the second one has been in: so somebody has to tell that one when the owner-to-be,
+/// whom sharers give way to, gives up.
+fn given_up_on(stage: &Stage) {
+    let guarded = Guarded::new();
+    let been = Rc::new((Event::<Pc>::new(), Word::new(0)));
+    let [stays, patient, sharer] = std::array::from_fn(|_| Rc::clone(&guarded));
+    let told = Rc::clone(&been);
+    stage.actor(0, "stays", move || {
+        let share = stays.lock.shared(Patience::Wait, Recursion::Refuse).expect("in the end");
+        loop {
+            let seen = been.0.seen();
+            if been.1.load(Ordering::Acquire) != 0 {
+                break;
+            }
+            been.0.wait(seen);
+        }
+        drop(share);
+    });
+    stage.actor(1, "gives up", move || {
+        match patient.lock.exclusive(Patience::Until(u64::MAX), Recursion::Refuse) {
+            Ok(_held) => patient.change(),
+            Err(error) => assert_eq!(error, LockError::TimedOut),
+        }
+    });
+    stage.actor(2, "sharer", move || {
+        sharer.looks();
+        told.1.store(1, Ordering::Release);
+        told.0.raise();
+    });
+    stage.finally(move || assert!(!guarded.lock.is_held(), "the lock is left behind"));
 }
 
 fn drain(stage: &Stage) {

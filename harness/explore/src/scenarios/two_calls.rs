@@ -3,7 +3,7 @@
 //! Flow: two threads of a space, a call each -> the space as one order or the other leaves it. What the calls count
 //! is compared with what is mapped by the check at the end, for which a third user stays.
 
-use rumpvm::{Backing, CallError, Hold, MapFlags, Object};
+use rumpvm::{Backing, CallError, Hold, Limits, MapFlags, Object};
 use rumpvm_arch::{PAGE_SIZE, Prot, VirtAddr};
 use rumpvm_hosted::explored::Stage;
 
@@ -91,6 +91,12 @@ pub(super) fn table() -> Vec<Scenario> {
             one_file,
         ),
         one("two-files", "two threads open and close a file each", two_files),
+        one("two-memories", "two threads make shared memory and give it up", two_memories),
+        one(
+            "refused-against-unmap",
+            "a thread is refused another mapping of a file that a second space unmaps",
+            refused,
+        ),
         one(
             "two-in-a-fresh-table",
             "two threads store where no page-table page is yet",
@@ -199,6 +205,39 @@ fn two_files(stage: &Stage) {
             kernel.close(&file).expect("nothing was stored");
         });
     }
+}
+
+fn two_memories(stage: &Stage) {
+    let kernel = Kernel::boot(stage);
+    for (cpu, name) in [(0, "first"), (1, "second")] {
+        let kernel = kernel.clone();
+        stage.actor(cpu, name, move || {
+            let memory = kernel.shared_memory(PAGE_SIZE).expect("memory");
+            kernel.close(&memory).expect("it has no file");
+        });
+    }
+}
+
+/// What a refused call counted as users of the file is taken back.
+fn refused(stage: &Stage) {
+    let kernel = Kernel::boot(stage);
+    let file = kernel.open_file(Disk::new(1, 1)).expect("memory");
+    let (user, other) = (kernel.user(), kernel.user());
+    other.map_object(NEAR, 1, &file, MapFlags::SHARED).expect("room");
+    let limits = Limits { address_space: 0, ..user.space().limits() };
+    user.space().set_limits(limits);
+    let vm = kernel.clone();
+    let last = file.clone();
+    kernel.at_end(move |_| vm.close(&last).expect("nothing was stored"));
+    stage.actor(0, "refused", move || {
+        for _ in 0..2 {
+            let mapped = user.map_object(NEAR, 1, &file, MapFlags::SHARED);
+            assert!(matches!(mapped, Err(CallError::NoMemory)), "{mapped:?}");
+        }
+    });
+    stage.actor(1, "unmap", move || {
+        other.unmap(NEAR, 1).expect("memory");
+    });
 }
 
 /// Two threads store below a page-table page that neither finds there.

@@ -32,6 +32,12 @@ pub(super) fn table() -> Vec<Scenario> {
             vfork,
         ),
         scenario("wait-exec", "a thread execs while others of its process end or exec", exec),
+        scenario(
+            "wait-exec-again",
+            "a process execs twice, and another thread of it too",
+            exec_again,
+        ),
+        scenario("wait-four-children", "four children exit while their parent waits", four),
         scenario("wait-exit-twice", "two threads exit one process, which has a child", exit_twice),
         scenario("wait-fork-exit", "a process forks while it exits", fork_against_exit),
         scenario("wait-zombie-held", "a process is looked at while it exits and is reaped", held),
@@ -184,6 +190,41 @@ fn exec(stage: &Stage) {
     on(stage, 0, "execs", (&kernel, &process), execs);
     on(stage, 1, "execs too", (&kernel, &process), execs);
     on(stage, 2, "ends", (&kernel, &process), |_, process| assert!(!process.thread_ends()));
+}
+
+/// The first exec leaves nothing behind that a second one would be refused for.
+fn exec_again(stage: &Stage) {
+    let (kernel, process) = boot(stage);
+    process.thread_starts();
+    on(stage, 0, "execs", (&kernel, &process), |kernel, process| {
+        for _ in 0..2 {
+            let before = process.space().expect("it has not exited");
+            process.exec(kernel.vm()).expect("nobody else is in exec");
+            let after = process.space().expect("it has not exited");
+            assert!(!before.is(&after), "an exec gives a fresh space");
+        }
+    });
+    on(stage, 1, "ends", (&kernel, &process), |_, process| assert!(!process.thread_ends()));
+}
+
+/// Two of them on one CPU, one after the other.
+fn four(stage: &Stage) {
+    let (kernel, parent) = boot(stage);
+    for number in 0..4 {
+        let child = parent.fork(kernel.vm()).expect("memory for a child");
+        on(stage, 1 + number % 2, "child", (&kernel, &child), move |kernel, child| {
+            child.exit(kernel.vm(), number as i32);
+        });
+    }
+    on(stage, 0, "parent", (&kernel, &parent), |kernel, parent| {
+        let mut seen = 0;
+        for _ in 0..4 {
+            let got = parent.wait(kernel.vm(), WaitFor::Any, false);
+            let (_, status) = got.expect("there is a child").expect("it waits");
+            assert_eq!(seen & 1 << status, 0, "it is reaped twice");
+            seen |= 1 << status;
+        }
+    });
 }
 
 fn exit_twice(stage: &Stage) {

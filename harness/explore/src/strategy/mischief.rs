@@ -7,6 +7,9 @@ use rumpvm_hosted::explored::{Agent, Chance, Moment};
 /// One in so many; 0 for never.
 const RATES: [u32; 4] = [0, 64, 16, 4];
 
+/// As often a store is held back. A real CPU does so with every one.
+const DELAYS: [u32; 4] = [0, 16, 4, 1];
+
 /// Dice with a taste of their own, drawn from the seed.
 pub struct Mischief {
     dice: Xoshiro256PlusPlus,
@@ -19,8 +22,8 @@ impl Mischief {
     /// The dice of this seed.
     pub fn new(seed: u64) -> Self {
         let mut dice = Xoshiro256PlusPlus::seed_from_u64(seed);
-        let mut rate = || RATES[dice.next_u32() as usize % RATES.len()];
-        let (accidents, delays, interference) = (rate(), rate(), rate());
+        let mut one = |rates: [u32; 4]| rates[dice.next_u32() as usize % rates.len()];
+        let (accidents, delays, interference) = (one(RATES), one(DELAYS), one(RATES));
         Self { dice, accidents, delays, interference: interference * 4 }
     }
 
@@ -41,7 +44,11 @@ impl Mischief {
 
     /// Whether `what` happens.
     pub fn takes(&mut self, what: Chance) -> bool {
-        let rate = if what == Chance::Delay { self.delays } else { self.accidents };
+        let rate = match what {
+            Chance::Delay => self.delays,
+            Chance::Rest => 2,
+            _ => self.accidents,
+        };
         self.falls(rate)
     }
 

@@ -83,6 +83,9 @@ impl Chooser for Starve {
     }
 
     fn takes(&mut self, what: Chance, agent: Agent, nth: u32) -> bool {
-        self.others.takes(what, agent, nth)
+        // Stores that are to be late have to be held back to begin with.
+        let drains = |agents: &AgentSet| agents.iter().any(|agent| agent.kind() == Kind::Drain);
+        let late = matches!(&self.victim, Victim::Agents(agents) if drains(agents));
+        what == Chance::Delay && late || self.others.takes(what, agent, nth)
     }
 }

@@ -144,6 +144,7 @@ mod tests {
         assert_eq!(complaints("rumpvm", "pmap", text), [""; 0]);
         assert_eq!(complaints("rumpvm", "map", text), ["no `unsafe` in rumpvm, module `map`"]);
         assert_eq!(complaints("rumpvm-harness", "tour", text).len(), 1);
+        assert_eq!(complaints("rumpvm-harness", "linux", text), [""; 0]);
     }
 
     #[test]

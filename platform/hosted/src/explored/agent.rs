@@ -135,6 +135,12 @@ impl AgentSet {
         Self(self.0 & !(of_kind(Kind::Tick) | of_kind(Kind::Prefetch)))
     }
 
+    /// Those that are not in `others`.
+    #[inline]
+    pub fn without(self, others: Self) -> Self {
+        Self(self.0 & !others.0)
+    }
+
     /// In the order of [`Agent`].
     pub fn iter(self) -> impl Iterator<Item = Agent> {
         let mut left = self;

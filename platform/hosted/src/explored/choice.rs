@@ -78,12 +78,14 @@ pub enum Chance {
     Fault,
     /// A file fails.
     Io,
+    /// A step that a flaw has split rests between its halves until nobody else can go on.
+    Rest,
 }
 
 impl Chance {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::NoFrame, Self::NoHeap, Self::Delay, Self::Wake, Self::Fault, Self::Io];
+    pub const ALL: [Self; 7] =
+        [Self::NoFrame, Self::NoHeap, Self::Delay, Self::Wake, Self::Fault, Self::Io, Self::Rest];
 }
 
 /// Which chances a run takes.

@@ -50,11 +50,20 @@ impl Focus {
     }
 }
 
+/// How often runs came by a place.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Met {
+    /// Times.
+    pub times: u64,
+    /// Times at which others had touched the word as well.
+    pub shared: u64,
+}
+
 /// Counters over all runs of one explorer.
 #[derive(Default)]
 pub(super) struct Coverage {
     pairs: HashSet<(usize, usize), FxBuildHasher>,
-    places: HashMap<Mutation, u64, FxBuildHasher>,
+    places: HashMap<Mutation, Met, FxBuildHasher>,
 }
 
 impl Coverage {
@@ -70,10 +79,12 @@ impl Coverage {
 
     /// A flaw could be put in here, where others have been as well, or nobody.
     pub(super) fn place(&mut self, flaw: Mutation, shared: bool) {
-        *self.places.entry(flaw).or_default() += u64::from(shared);
+        let met = self.places.entry(flaw).or_default();
+        met.times += 1;
+        met.shared += u64::from(shared);
     }
 
-    pub(super) fn places(&self) -> BTreeMap<Mutation, u64> {
-        self.places.iter().map(|(place, shared)| (*place, *shared)).collect()
+    pub(super) fn places(&self) -> BTreeMap<Mutation, Met> {
+        self.places.iter().map(|(place, met)| (*place, *met)).collect()
     }
 }

@@ -26,6 +26,7 @@ mod story;
 
 pub use agent::{Agent, AgentSet, Kind, MOST};
 pub use choice::{Chance, Chances, Choice, Chooser, Deviation, Moment, Next};
+pub use coverage::Met;
 pub use heap::{RunHeap, records_here};
 pub use outcome::{Failure, FailureKind, Line, Outcome};
 pub use run::{Explorer, Stage};

@@ -25,6 +25,7 @@ use rumpvm_arch::PAGE_SIZE;
 
 use super::agent::{Agent, Kind, MOST};
 use super::choice::{Chooser, Next};
+use super::coverage::Met;
 use super::heap::{self, Region};
 use super::outcome::{Failure, FailureKind, Outcome};
 use super::settings::{Mutation, Settings};
@@ -122,9 +123,8 @@ impl Explorer {
         self.state.borrow().coverage.pairs()
     }
 
-    /// Flaws that could be put in where runs with [`Settings::survey`] have been, and how often they would have hit
-    /// a word that others had touched too.
-    pub fn places(&self) -> BTreeMap<Mutation, u64> {
+    /// Flaws that could be put in where runs with [`Settings::survey`] have been, and how often those came by.
+    pub fn places(&self) -> BTreeMap<Mutation, Met> {
         self.state.borrow().coverage.places()
     }
 

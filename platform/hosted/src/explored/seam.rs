@@ -421,9 +421,10 @@ fn split(step: Step) -> u64 {
     let seen = with(|state| state.execute(cell, Op::Load, order, site));
     stop_if_failed();
     if let Some(value) = super::memory::after(op, seen) {
-        if !with(|state| state.arrive_between(cell.address)) {
+        if !with(|state| state.rest_between(cell.address)) {
             park();
         }
+        with(|state| state.goes_on());
         with(|state| state.execute(cell, Op::Store(value), order, site));
     }
     seen

@@ -20,7 +20,7 @@ use std::sync::{Arc, Weak};
 
 use rumpvm_platform::{Cell, LockUse, Op, Site, ThreadLocal, Witness};
 
-use crate::explored::agent::{Agent, Kind};
+use crate::explored::agent::{Agent, AgentSet, Kind};
 use crate::explored::choice::{Chooser, Deviation, Next};
 use crate::explored::coverage::{Coverage, Focus};
 use crate::explored::memory::{Clock, Memory, Touched};
@@ -134,6 +134,8 @@ pub(in crate::explored) struct State {
     pub(in crate::explored) coverage: Coverage,
     pub(in crate::explored) locks: LockOrder,
     pub(in crate::explored) failure: Option<Failure>,
+    /// Those who rest between the halves of a step that was split.
+    resting: AgentSet,
     /// A panic is on its way up: no step is a choice any more.
     pub(in crate::explored) unwinding: bool,
     pub(in crate::explored) schedule: Vec<Deviation>,
@@ -177,6 +179,7 @@ impl State {
             coverage: Coverage::default(),
             locks: LockOrder::default(),
             failure: None,
+            resting: AgentSet::NONE,
             unwinding: false,
             schedule: Vec::new(),
             steps: 0,
@@ -206,6 +209,7 @@ impl State {
         self.blind = false;
         self.locks.reset();
         self.failure = None;
+        self.resting = AgentSet::NONE;
         self.unwinding = false;
         self.schedule.clear();
         (self.steps, self.moments, self.hash, self.class) = (0, 0, 0, 0);

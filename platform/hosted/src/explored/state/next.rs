@@ -40,6 +40,20 @@ impl State {
         self.decide() == Some(running)
     }
 
+    /// As [`State::arrive_between`]. A split between whose halves nothing happens is no flaw: so the running flow may
+    /// rest here until nobody else can go on.
+    pub(in crate::explored) fn rest_between(&mut self, address: usize) -> bool {
+        if self.takes(Chance::Rest) {
+            self.resting.insert(self.running);
+        }
+        self.arrive_between(address)
+    }
+
+    /// The running flow rests no more.
+    pub(in crate::explored) fn goes_on(&mut self) {
+        self.resting.remove(self.running);
+    }
+
     /// Chooses who is next, and carries out the steps of those who need no coroutine.
     pub(in crate::explored) fn decide(&mut self) -> Option<Agent> {
         loop {
@@ -108,7 +122,8 @@ impl State {
 
     /// Whether `what` happens to the running agent now.
     pub(in crate::explored) fn takes(&mut self, what: Chance) -> bool {
-        if self.solo || self.failure.is_some() || !self.settings.chances.contain(what) {
+        let possible = what == Chance::Rest || self.settings.chances.contain(what);
+        if self.solo || self.failure.is_some() || !possible {
             return false;
         }
         let running = self.running;
@@ -146,7 +161,8 @@ impl State {
                 enabled.insert(Agent::new(Kind::Prefetch, number));
             }
         }
-        enabled
+        let awake = enabled.without(self.resting);
+        if awake.ordinary().is_empty() { enabled } else { awake }
     }
 
     /// Whether the CPU of a ready actor is his to run on.

@@ -45,7 +45,8 @@ impl State {
     ) -> u64 {
         let cpu = self.cpu();
         let key = self.name(cell.address);
-        if !self.focus.has(key) && self.is_alone(key, cpu, op) {
+        // A flaw hits private words too.
+        if !self.focus.has(key) && !self.is_flawed(site) && self.is_alone(key, cpu, op) {
             self.steps += 1;
             // SAFETY: the component's promise (`Seam::carry_out`).
             return unsafe { perform(cell, op) };

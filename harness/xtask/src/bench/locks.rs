@@ -8,16 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
-use clap::ValueEnum;
 
-use crate::{step, workspace};
-
-/// What can be measured.
-#[derive(Clone, Copy, ValueEnum)]
-pub(crate) enum What {
-    /// Locks that nobody else wants.
-    Locks,
-}
+use crate::{debian, step, workspace};
 
 /// One way to take and give back a lock, and what it may cost.
 struct Row {
@@ -48,8 +40,8 @@ const ROWS: [Row; 10] = [
 const ROUNDS: u64 = 1000;
 
 /// Prints what each lock costs; fails if one is over its budget.
-pub(crate) fn locks() -> Result<()> {
-    need_valgrind()?;
+pub(crate) fn run() -> Result<()> {
+    debian::need(&["valgrind"])?;
     let words = "build --release -p rumpvm-tests --example lock_cost";
     step::run("lock cost", &mut step::cargo(&workspace::root(), words))?;
     let program: PathBuf =
@@ -88,19 +80,4 @@ fn count(program: &Path, name: &str, times: u64) -> Result<u64> {
     let collected = told.lines().find_map(|line| line.split_once("Collected : "));
     let (_, number) = collected.with_context(|| format!("no count in what {command:?} says"))?;
     Ok(number.trim().parse()?)
-}
-
-fn need_valgrind() -> Result<()> {
-    if step::succeeds(Command::new("valgrind").arg("--version")) {
-        return Ok(());
-    }
-    println!("xtask: no valgrind: apt-get install -y valgrind");
-    let mut update = Command::new("apt-get");
-    let mut install = Command::new("apt-get");
-    install.args(["install", "-y", "-q", "--no-install-recommends", "valgrind"]);
-    install.env("DEBIAN_FRONTEND", "noninteractive");
-    if !step::succeeds(update.arg("update")) || !step::succeeds(&mut install) {
-        bail!("cannot count instructions: run as root `apt-get install -y valgrind`");
-    }
-    Ok(())
 }

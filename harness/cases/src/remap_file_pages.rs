@@ -1,0 +1,81 @@
+//! remap_file_pages(2): other pages of the same object.
+
+use rumpvm::{CallError, MapFlags, Vm};
+use rumpvm_arch::Prot;
+use rumpvm_platform::Platform;
+
+use crate::program::BASE;
+use crate::{PAGE, Program, RamFile, cases};
+
+cases! {
+    part_of_a_shared_mapping_shows_other_pages,
+    what_is_not_mapped_alike_is_refused,
+    offsets_have_the_limits_of_linux,
+    rights_and_locks_stay_and_guards_go,
+}
+
+fn program<P: Platform>(vm: &Vm<P>) -> Program<'_, P> {
+    let program = Program::new(vm);
+    let object = vm.open_file(RamFile::<P>::numbered(1, 16)).unwrap();
+    program.map_object(BASE, 8, MapFlags::SHARED, &object, 0);
+    vm.close(&object).unwrap();
+    program
+}
+
+fn remap<P: Platform>(on: &Program<'_, P>, at: u64, size: u64, page: u64) -> Result<(), CallError> {
+    on.remap_file_pages(on.vm, BASE + at, size, 0, page, MapFlags::empty())
+}
+
+fn part_of_a_shared_mapping_shows_other_pages<P: Platform>(vm: &Vm<P>) {
+    let program = program(vm);
+    assert_eq!(remap(&program, PAGE, PAGE, 5), Ok(()));
+    assert_eq!(program.numbers(BASE, 4), [1, 6, 3, 4]);
+    assert_eq!(program.pages(), [(0, 1), (1, 2), (2, 8)]);
+    assert_eq!(remap(&program, 7, 2 * PAGE - 1, 9), Ok(()), "both are rounded down");
+    assert_eq!(program.numbers(BASE, 4), [10, 6, 3, 4]);
+    assert_eq!(remap(&program, 0, 8 * PAGE, 2), Ok(()), "over pieces");
+    assert_eq!(program.numbers(BASE, 8), [3, 4, 5, 6, 7, 8, 9, 10]);
+    assert_eq!(remap(&program, 3 * PAGE, PAGE, 100), Ok(()));
+    assert!(program.load(BASE + 3 * PAGE).is_err());
+}
+
+fn what_is_not_mapped_alike_is_refused<P: Platform>(vm: &Vm<P>) {
+    let program = program(vm);
+    program.map_at(BASE + 16 * PAGE, 1);
+    let invalid = Err(CallError::Invalid);
+    for (at, size) in [(0, 0), (0, PAGE - 1), (0, 9 * PAGE), (16 * PAGE, PAGE), (20 * PAGE, PAGE)] {
+        assert_eq!(remap(&program, at, size, 0), invalid, "{at:#x} {size:#x}");
+    }
+    assert_eq!(remap(&program, 0, 0_u64.wrapping_sub(PAGE), 0), invalid);
+    let with_rights = program.remap_file_pages(vm, BASE, PAGE, 1, 0, MapFlags::empty());
+    assert_eq!(with_rights, invalid);
+    program.protect(BASE + 2 * PAGE, 1, Prot::READ);
+    assert_eq!(remap(&program, PAGE, 2 * PAGE, 0), invalid);
+    program.protect(BASE + 2 * PAGE, 1, Prot::RW);
+    assert_eq!(remap(&program, PAGE, 2 * PAGE, 0), Ok(()));
+    program.unmap(BASE + 6 * PAGE, 1);
+    assert_eq!(remap(&program, 5 * PAGE, 3 * PAGE, 0), invalid);
+}
+
+fn offsets_have_the_limits_of_linux<P: Platform>(vm: &Vm<P>) {
+    let program = program(vm);
+    let errno = |page| remap(&program, 0, PAGE, page).map_err(CallError::errno);
+    let last = i64::MAX as u64 / PAGE;
+    assert_eq!(errno(u64::MAX), Err(22));
+    assert_eq!(errno(u64::MAX - 2), Err(75));
+    assert_eq!(errno(last), Err(75));
+    assert_eq!(errno(last - 1), Ok(()));
+}
+
+fn rights_and_locks_stay_and_guards_go<P: Platform>(vm: &Vm<P>) {
+    let program = program(vm);
+    program.protect(BASE, 1, Prot::READ);
+    assert_eq!(remap(&program, 0, PAGE, 4), Ok(()));
+    assert_eq!((program.get(BASE), program.store(BASE, 1).is_err()), (5, true));
+    program.mlock(vm, BASE + PAGE, PAGE).unwrap();
+    assert_eq!(remap(&program, PAGE, PAGE, 4), Ok(()));
+    assert_eq!(program.locked_bytes(), PAGE);
+    program.madvise(vm, BASE + 2 * PAGE, PAGE, 102).unwrap();
+    assert_eq!(remap(&program, 2 * PAGE, PAGE, 4), Ok(()));
+    assert_eq!(program.get(BASE + 2 * PAGE), 5);
+}

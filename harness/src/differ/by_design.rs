@@ -1,0 +1,94 @@
+//! Differences by design: the one table, each row with its reason, as narrow as it can be.
+//!
+//! A row says what is not compared, or not tried, and the code beside it is all that knows of it.
+
+use super::answer::{Outcome, PageSeen, Shown};
+use super::op::{Call, Op, PAGE};
+
+const EFAULT: i32 = 14;
+const EINVAL: i32 = 22;
+/// `MADV_PAGEOUT`.
+const PAGEOUT: i32 = 21;
+
+/// A difference that stays.
+pub struct ByDesign {
+    /// What differs.
+    pub what: &'static str,
+    /// Why it is left so.
+    pub reason: &'static str,
+}
+
+/// All of them.
+pub const TABLE: &[ByDesign] = &[
+    ByDesign {
+        what: "where a mapping goes whose place is the kernel's choice",
+        reason: "placement is policy, and random on the host; that it is chosen at all is compared, and the mapping is taken away at once",
+    },
+    ByDesign {
+        what: "where one area ends and the next begins",
+        reason: "merging is policy: areas are compared page by page",
+    },
+    ByDesign {
+        what: "whether pages of a file are in memory, and pages that were loaded but never stored to",
+        reason: "read-ahead, fault-around and the shared page of zeros are policy; private pages, and shared memory by mincore, are compared",
+    },
+    ByDesign {
+        what: "bytes stored behind the end of a file, in its last page",
+        reason: "POSIX leaves open how long they are seen: stores go to the first bytes of a page, and files end behind those",
+    },
+    ByDesign {
+        what: "what a page holds after MADV_FREE, until it is stored to",
+        reason: "Linux lets it go when memory is short, we at once: one page at a time is freed, and MADV_DONTNEED follows on both sides",
+    },
+    ByDesign {
+        what: "a page brought in by a fetch that is denied",
+        reason: "Linux takes the fetch of an absent page for a load at first: a fetch is tried after a load",
+    },
+    ByDesign {
+        what: "MREMAP_DONTUNMAP in programs that lock memory",
+        reason: "Linux unlocks all of the area of which a part moved, so what is locked then follows from merging; we unlock what moved",
+    },
+    ByDesign {
+        what: "mremap of pages whose areas only Linux holds apart: EFAULT there",
+        reason: "merging is policy, and this is where it shows; the rest of such a program is not compared",
+    },
+    ByDesign {
+        what: "PROT_GROWSDOWN where stacks touch",
+        reason: "a stack that has grown down to another one is merged with it here and not on Linux, and PROT_GROWSDOWN shows where it begins: programs with it have one stack, and no holes come into it",
+    },
+    ByDesign {
+        what: "what is in memory in programs with MADV_PAGEOUT",
+        reason: "which pages go, and whether there is anywhere to go, is policy",
+    },
+    ByDesign {
+        what: "MAP_SYNC of private memory",
+        reason: "ignored on both sides, but Linux remembers it and does not merge",
+    },
+    ByDesign {
+        what: "mremap of several areas at once",
+        reason: "since Linux 6.17, and only if nothing is resized: such moves are of one page",
+    },
+    ByDesign {
+        what: "superpages",
+        reason: "they are off on the host's side (PR_SET_THP_DISABLE): when they are made is policy",
+    },
+];
+
+/// Whether the table excuses these outcomes of a step. What comes after it is not compared.
+///
+/// Areas that only Linux holds apart make `mremap` of both impossible there; we hold none apart that it merges.
+pub(super) fn ends(op: &Op, linux: Outcome, ours: Outcome) -> bool {
+    let several = op.call == Call::Mremap && op.arguments[1] > PAGE;
+    several && linux == Outcome::Refused(EFAULT) && ours != Outcome::Refused(EINVAL)
+}
+
+/// Whether what is in memory means nothing in this program: it asked for pages to go.
+pub(super) fn presence_is_open(ops: &[Op]) -> bool {
+    ops.iter().any(|op| op.call == Call::Madvise && op.arguments[2] as i32 == PAGEOUT)
+}
+
+/// Whether two pages have the same area, but for what the table excuses.
+pub(super) fn same_area(linux: &PageSeen, ours: &PageSeen) -> bool {
+    let kept = Shown::all();
+    linux.shown() & kept == ours.shown() & kept && linux.index == ours.index
+}

@@ -1,0 +1,94 @@
+//! What differs between two voices: the first step at which they do, and how.
+
+use super::answer::{Answers, Look, Outcome, PageSeen, Present, Shown};
+use super::by_design;
+use super::op::{AREAS, BYTES, Call, Op, RESIDENT};
+use super::program::Program;
+
+/// A difference.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Difference {
+    /// Number of the step.
+    pub step: usize,
+    /// What the host's Linux said.
+    pub linux: String,
+    /// What rumpvm said.
+    pub ours: String,
+    /// What Linux answered.
+    pub outcome: Outcome,
+    /// Number of the page that it is about, if it is a look's.
+    pub page: Option<u64>,
+    /// Which part of the look; 0 if it is none's.
+    pub part: u64,
+}
+
+/// The first difference that is not by design.
+pub fn compare(program: &Program, linux: &Answers, ours: &Answers) -> Option<Difference> {
+    if let Some(story) = &ours.panic {
+        let step = program.ops.len().saturating_sub(1);
+        let (linux, ours) = ("goes on".into(), format!("stops: {story}"));
+        let outcome = Outcome::Unreached;
+        return Some(Difference { step, linux, ours, outcome, page: None, part: 0 });
+    }
+    let presence = !by_design::presence_is_open(&program.ops);
+    let mut looks = linux.looks.iter().zip(&ours.looks);
+    for (step, op) in program.ops.iter().enumerate() {
+        let (theirs, mine) = (linux.outcomes[step], ours.outcomes[step]);
+        if theirs != mine {
+            if by_design::ends(op, theirs, mine) {
+                return None;
+            }
+            let (linux, ours) = (theirs.to_string(), mine.to_string());
+            return Some(Difference { step, linux, ours, outcome: theirs, page: None, part: 0 });
+        }
+        if op.call == Call::Look {
+            let (theirs, mine) = looks.next()?;
+            if let Some(difference) = looked(step, op, presence, theirs, mine) {
+                return Some(difference);
+            }
+        }
+    }
+    None
+}
+
+fn looked(step: usize, op: &Op, presence: bool, linux: &Look, ours: &Look) -> Option<Difference> {
+    let parts = op.arguments[0];
+    for (page, (theirs, mine)) in linux.iter().zip(ours).enumerate() {
+        let told = |part| {
+            let (linux, ours) = (told(theirs, part), told(mine, part));
+            let (outcome, page) = (Outcome::Done(0), Some(page as u64));
+            Some(Difference { step, linux, ours, outcome, page, part })
+        };
+        if parts & AREAS != 0 && !by_design::same_area(theirs, mine) {
+            return told(AREAS);
+        }
+        if parts & RESIDENT != 0 && presence && !same_presence(theirs, mine) {
+            return told(RESIDENT);
+        }
+        if parts & BYTES != 0 && (theirs.fault, theirs.hash) != (mine.fault, mine.hash) {
+            return told(BYTES);
+        }
+    }
+    None
+}
+
+/// Whether what is in memory agrees, as far as it is more than policy: private pages exactly, where the host can
+/// tell; and what mincore(2) says of memory that only exists in memory. Pages of files may be in memory or
+/// not, and so may the shared page of zeros.
+fn same_presence(linux: &PageSeen, ours: &PageSeen) -> bool {
+    let (theirs, mine) = (linux.in_memory(), ours.in_memory());
+    let private = theirs.contains(Present::UNTOLD)
+        || theirs.contains(Present::PRIVATE) == mine.contains(Present::PRIVATE);
+    let shown = linux.shown() | ours.shown();
+    let only_memory = shown.intersects(Shown::MEMORY | Shown::NAMELESS);
+    private && (!only_memory || theirs.contains(Present::CORE) == mine.contains(Present::CORE))
+}
+
+/// A part of what a look shows of a page, in words.
+pub(super) fn told(seen: &PageSeen, part: u64) -> String {
+    match part {
+        AREAS => seen.area_told(),
+        RESIDENT => seen.present_told(),
+        _ => seen.bytes_told(),
+    }
+}

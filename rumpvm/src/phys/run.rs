@@ -1,0 +1,64 @@
+//! Runs: many frames in a row, straight from the buddy, for superpages and devices.
+//!
+//! A run is one thing until it is taken apart: only the record of its first frame is touched, so a large one costs
+//! no more than a small one.
+
+use core::panic::Location;
+
+use rumpvm_arch::Frame;
+use rumpvm_platform::{Platform, Scarce};
+
+use super::page::PageKind;
+use super::{Fresh, Phys};
+use crate::NoMemory;
+
+/// 2^order frames in a row, aligned to their length, that nobody but the holder of this value knows. Free it, or
+/// take it apart.
+#[must_use = "a run is lost unless it is freed or taken apart"]
+#[derive(PartialEq, Eq, Debug)]
+pub struct Run {
+    first: Frame,
+    order: u32,
+}
+
+impl Run {
+    /// Its first frame.
+    pub fn first(&self) -> Frame {
+        self.first
+    }
+}
+
+impl<P: Platform> Phys<P> {
+    /// 2^`order` frames in a row, aligned to their length, with unknown contents. Takes the buddy's lock.
+    #[inline]
+    #[track_caller]
+    pub fn alloc_run(&self, order: u32) -> Result<Run, NoMemory> {
+        if P::fails(Scarce::Frame, Location::caller()) {
+            return Err(NoMemory);
+        }
+        let first = self.buddy.lock().alloc(&self.records, order).ok_or(NoMemory)?;
+        self.page(first).set_kind(PageKind::Fresh);
+        Ok(Run { first, order })
+    }
+
+    /// Frees a run that was never taken apart. Nobody can have mapped it, so the machine need not be told. Takes
+    /// the buddy's lock.
+    #[inline]
+    pub fn free_run(&self, run: Run) {
+        if cfg!(debug_assertions) {
+            for at in 0..1 << run.order {
+                self.junk(&Fresh(Frame(run.first.0 + at)));
+            }
+        }
+        self.buddy.lock().free(&self.records, run.first, run.order);
+    }
+
+    /// Takes a run apart: its frames, in order, each to be given to an owner or freed by itself.
+    pub fn split_run(&self, run: Run) -> impl Iterator<Item = Fresh> {
+        let Run { first, order } = run;
+        for at in 1..1u32 << order {
+            self.page(Frame(first.0 + at)).set_kind(PageKind::Fresh);
+        }
+        (0..1u32 << order).map(move |at| Fresh(Frame(first.0 + at)))
+    }
+}
