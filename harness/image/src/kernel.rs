@@ -149,9 +149,10 @@ impl Upcalls for Kernel {
         }
         let phys = &self.vm.mmu.phys;
         let run = phys.alloc_run(order).ok()?;
-        for fresh in phys.rest_of_run(&run, order) {
+        let first = run.first();
+        for fresh in phys.split_run(run) {
             phys.give(fresh, PageKind::Wired);
         }
-        Some(phys.give(run, PageKind::Wired).start())
+        Some(first.start())
     }
 }

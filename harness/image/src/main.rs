@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `cases` | every behaviour case, as kernel code; further words choose some by a part of their names |
 //! | `ring3` | programs of a few instructions, and what the kernel must make of them |
+//! | `disk` | a disk that is mapped as a file, stored to, and read again; it must begin with zeros |
 //! | `panic`, `overflow` | bugs, to see whether the machine tells of them and ends |
 //!
 //! Flow:  boot loader -> `rumpvm-bare` -> [`run`] -> exit status.
@@ -12,6 +13,7 @@
 extern crate alloc;
 
 mod cases;
+mod disk;
 mod kernel;
 mod probe;
 mod trouble;
@@ -31,6 +33,7 @@ fn run(boot: &'static BootInfo) -> u8 {
     match first {
         Some("cases") => cases::run(words),
         Some("ring3") => probe::run(),
+        Some("disk") => disk::run(),
         Some("panic") => trouble::panic(),
         Some("overflow") => trouble::overflow(),
         other => {

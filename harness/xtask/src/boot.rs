@@ -3,6 +3,7 @@
 //! Each run has its own limit of time. What the machine says is shown when it ends in any other way than it should;
 //! otherwise its last line is.
 
+use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::{bare, debian, disc};
+use crate::{bare, debian, disc, workspace};
 
 /// Where the image comes from.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -33,6 +34,8 @@ struct Run {
     cpus: u32,
     /// How much memory. It may be more than the host has: what the image does not touch is never there.
     memory: &'static str,
+    /// It has a disk.
+    disk: bool,
     /// The image's command line.
     words: &'static str,
     /// Exit status of the image.
@@ -40,14 +43,15 @@ struct Run {
 }
 
 const fn on(machine: &'static str, cpu: &'static str, cpus: u32, memory: &'static str) -> Run {
-    Run { medium: Medium::Kernel, machine, cpu, cpus, memory, words: "cases", status: 0 }
+    let medium = Medium::Kernel;
+    Run { medium, machine, cpu, cpus, memory, disk: false, words: "cases", status: 0 }
 }
 
 /// Without the chips of 1981.
 const SMALLEST: &str = "microvm,pic=off,pit=off,rtc=off";
 
 /// `max` can do all that QEMU can; `qemu64` is of 2003 and has neither x2APIC, pages of 1 GiB, SMEP nor SMAP.
-const RUNS: [Run; 14] = [
+const RUNS: [Run; 16] = [
     on("pc", "max", 1, "64M"),
     on("pc", "max", 2, "64M"),
     on("q35", "max", 4, "128M"),
@@ -59,6 +63,8 @@ const RUNS: [Run; 14] = [
     Run { words: "ring3", ..on(SMALLEST, "qemu64", 1, "64M") },
     Run { words: "ring3", ..on("q35", "max", 2, "64G") },
     Run { words: "ring3", medium: Medium::Disc, ..on("pc", "max", 2, "64M") },
+    Run { words: "disk", disk: true, ..on("pc", "qemu64", 1, "32M") },
+    Run { words: "disk", disk: true, ..on("q35", "max", 2, "64M") },
     Run { words: "panic", status: 101, ..on("pc", "max", 2, "32M") },
     Run { words: "overflow", status: 101, ..on("q35", "qemu64", 2, "32M") },
     Run { words: "nothing", status: 2, ..on("pc", "max", 2, "32M") },
@@ -66,6 +72,9 @@ const RUNS: [Run; 14] = [
 
 /// A busy machine without hardware's help takes one minute for all cases.
 const LIMIT: Duration = Duration::from_secs(600);
+
+/// Bytes of a disk.
+const DISK: u64 = 4 << 20;
 
 /// Builds the image and boots it on each machine.
 pub(crate) fn run() -> Result<()> {
@@ -87,6 +96,9 @@ fn boot(image: &Path, run: &Run) -> Result<()> {
     println!("xtask: {title}");
     let started = Instant::now();
     let mut command = command(image, run);
+    if run.disk {
+        give_disk(&mut command)?;
+    }
     let (status, said) = watch(&mut command)?;
     if status != Some(exit_status(run.status)) {
         let how = match status {
@@ -118,6 +130,16 @@ fn command(image: &Path, run: &Run) -> Command {
     command.args(["-nodefaults", "-no-reboot", "-display", "none", "-serial", "stdio"]);
     command.args(["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]);
     command
+}
+
+/// Gives the machine a disk full of zeros.
+fn give_disk(command: &mut Command) -> Result<()> {
+    let disk = workspace::metadata()?.target_directory.join("rumpvm-disk.img");
+    let file = File::create(&disk).with_context(|| format!("cannot make {disk}"))?;
+    file.set_len(DISK).with_context(|| format!("cannot lengthen {disk}"))?;
+    command.args(["-drive", &format!("file={disk},format=raw,if=none,id=disk")]);
+    command.args(["-device", "virtio-blk-pci,drive=disk"]);
+    Ok(())
 }
 
 /// The command as one types it.

@@ -24,6 +24,7 @@ mod boot;
 mod clock;
 pub mod console;
 mod cpu;
+mod disk;
 pub mod heap;
 mod home;
 mod layout;
@@ -44,6 +45,7 @@ use rumpvm_arch::PhysAddr;
 use spin::Once;
 
 pub use boot::{BootInfo, Kind, Module, Region};
+pub use disk::{Disk, find_disks};
 pub use home::{Bare, Kernel};
 pub use panic::STATUS as PANIC_STATUS;
 pub use program::{Program, ProgramCopy, Trap};
