@@ -48,10 +48,11 @@ pub fn usage() -> (usize, usize) {
     (heap.stats_total_bytes(), heap.stats_alloc_actual())
 }
 
-/// Lets it grow until `bytes` are left, for who must not make it grow; whether there was memory.
+/// Lets it grow until `bytes` are left, and what is always left besides, for who must not make it grow; whether there
+/// was memory.
 pub fn make_room(bytes: usize) -> bool {
     let has_room = HEAP.left.load(Ordering::Relaxed) >= bytes + LOW_WATER;
-    has_room || Layout::from_size_align(bytes + LOW_WATER, 1).is_ok_and(|layout| HEAP.grow(layout))
+    has_room || Layout::from_size_align(bytes, 1).is_ok_and(|layout| HEAP.grow(layout))
 }
 
 impl KernelHeap {
