@@ -75,7 +75,7 @@ impl Countdown {
     }
 }
 
-/// A file each of whose reads, writes, syncs and changes of length asks the home `S` whether it fails.
+/// A file each of whose reads, writes, holes, syncs and changes of length asks the home `S` whether it fails.
 pub struct FailingFile<T, S> {
     file: T,
     home: PhantomData<fn() -> S>,
@@ -120,6 +120,15 @@ impl<T: File, S: Seam> File for FailingFile<T, S> {
     fn sync(&self) -> Result<(), IoError> {
         self.admit()?;
         self.file.sync()
+    }
+
+    fn can_punch(&self) -> bool {
+        self.file.can_punch()
+    }
+
+    fn punch(&self, offset: u64, length: u64) -> Result<(), IoError> {
+        self.admit()?;
+        self.file.punch(offset, length)
     }
 }
 

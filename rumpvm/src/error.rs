@@ -25,6 +25,10 @@ pub enum CallError {
     Invalid,
     /// No frame, no record, no room in the address space, or a limit is reached.
     NoMemory,
+    /// A table of the machine is full.
+    NoSpace,
+    /// Nothing has that name.
+    NotFound,
     /// Part of the range is not mapped. What was mapped before the hole may have been changed.
     Unmapped,
     /// There is something where nothing may be replaced.
@@ -54,6 +58,7 @@ impl CallError {
     pub const fn errno(self) -> i32 {
         match self {
             Self::NotPermitted => 1,
+            Self::NotFound => 2,
             Self::Io(_) => 5,
             Self::NoChild => 10,
             Self::Again => 11,
@@ -63,6 +68,7 @@ impl CallError {
             Self::Busy => 16,
             Self::Exists => 17,
             Self::Invalid => 22,
+            Self::NoSpace => 28,
             Self::Overflow => 75,
             Self::Unsupported => 95,
         }
@@ -74,6 +80,8 @@ impl fmt::Display for CallError {
         f.write_str(match self {
             Self::NotPermitted => "operation not permitted (EPERM)",
             Self::Io(_) => "input or output error (EIO)",
+            Self::NotFound => "no such thing (ENOENT)",
+            Self::NoSpace => "no space left (ENOSPC)",
             Self::NoChild => "no child (ECHILD)",
             Self::Again => "try again (EAGAIN)",
             Self::NoMemory => "out of memory (ENOMEM)",

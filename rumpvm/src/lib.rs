@@ -12,7 +12,9 @@ pub mod object;
 pub mod phys;
 pub mod pmap;
 pub mod process;
+pub mod promise;
 pub mod radix;
+pub mod shm;
 pub mod space;
 pub mod stats;
 pub mod sync;
@@ -21,12 +23,13 @@ mod vm;
 pub use check::Broken;
 pub use error::{CallError, FaultError, NoMemory, Signal};
 pub use map::{
-    Area, AreaFlags, Backing, Inheritance, Limits, LockAllFlags, LockFlags, MapFlags, Overcommit,
-    ProtFlags, RemapFlags, Store, SyncFlags,
+    Area, AreaFlags, Backing, Direction, Inheritance, Layout, Limits, LockAllFlags, LockFlags,
+    MapFlags, ProtFlags, Randomness, RemapFlags, Reserve, Store, SyncFlags,
 };
-pub use object::Object;
+pub use object::{MemoryFlags, Object, Seals};
 pub use phys::AddMemoryError;
 pub use process::{Orphans, Pid, Process, State, WaitFor};
+pub use promise::{CommitPolicy, Overcommit};
 pub use space::{Advised, Space};
 pub use stats::{Event, Statistics};
 pub use sync::Hold;

@@ -2,16 +2,18 @@
 
 use core::ops::Deref;
 
-use rumpvm_arch::{Access, Frame, PhysAddr, VirtAddr};
+use rumpvm_arch::{Access, Frame, PAGE_SIZE, PhysAddr, VirtAddr};
 use rumpvm_platform::{File, Platform};
 
 use crate::check::Broken;
 use crate::error::{CallError, FaultError, NoMemory};
 use crate::map::Store;
-use crate::object::{Object, Registry};
+use crate::object::{MemoryFlags, Object, Purpose, Registry, Seals};
 use crate::phys::AddMemoryError;
 use crate::pmap::Mmu;
 use crate::process::Processes;
+use crate::promise::CommitPolicy;
+use crate::shm::Segments;
 use crate::space::{Space, Spaces};
 use crate::stats::Statistics;
 use crate::sync::{Atomic, Hold, Ordering, PerCpu, try_box};
@@ -22,6 +24,7 @@ use crate::sync::{Atomic, Hold, Ordering, PerCpu, try_box};
 /// frames, tables and objects. A call that takes one of those takes a `&Vm`.
 pub struct Vm<P: Platform> {
     processes: Processes<P>,
+    segments: Segments<P>,
     /// CPUs that do idle work.
     idling: PerCpu<Atomic<u32, P>, P>,
     /// Checks under way: idle CPUs keep off.
@@ -32,9 +35,10 @@ impl<P: Platform> Vm<P> {
     /// The virtual memory of `platform`, which has no memory yet: see [`Vm::add_memory`].
     pub fn new(platform: P) -> Result<Self, NoMemory> {
         let cpus = platform.cpu_count();
-        let store = Store { mmu: Mmu::try_new(platform)?, objects: Registry::new() };
+        let store = Store { mmu: Mmu::try_new(platform)?, objects: Registry::try_new(cpus)? };
         Ok(Self {
             processes: Processes::new(Spaces::try_new(store)?),
+            segments: Segments::new(),
             idling: PerCpu::try_new(cpus, |_| Atomic::new(0))?,
             checking: Atomic::new(0),
         })
@@ -93,6 +97,32 @@ impl<P: Platform> Vm<P> {
         busy
     }
 
+    /// System V's shared memory.
+    pub fn segments(&self) -> &Segments<P> {
+        &self.segments
+    }
+
+    /// How much may be promised.
+    pub fn commit_policy(&self) -> CommitPolicy {
+        self.objects.promises().policy()
+    }
+
+    /// Changes how much may be promised. What has been promised stays so. Takes no lock.
+    pub fn set_commit_policy(&self, policy: CommitPolicy) {
+        self.objects.promises().set_policy(policy);
+    }
+
+    /// Bytes promised (`Committed_AS`): private memory that can be stored to, and shared anonymous memory, both
+    /// unless they were not to be reserved. As of some moment.
+    pub fn committed(&self) -> u64 {
+        self.objects.promises().pages() * PAGE_SIZE
+    }
+
+    /// Bytes that may be promised under [`Overcommit::Never`](crate::Overcommit::Never) (`CommitLimit`).
+    pub fn commit_limit(&self) -> u64 {
+        self.objects.promises().limit(self.mmu.phys.total_frames()) * PAGE_SIZE
+    }
+
     /// Makes `access` to `at` in `space` possible, or says why not. The caller is a user of the space.
     ///
     /// Takes no lock of the space. Sleeps for pages in transit and while pages of the space move.
@@ -107,10 +137,63 @@ impl<P: Platform> Vm<P> {
         Ok(self.objects.open_file(try_box::<_, P>(file)?)?)
     }
 
-    /// Anonymous memory of `bytes` bytes that spaces can share, as memfd_create(2) makes it; the caller is a
-    /// user, as of a file. Takes the registry's lock.
+    /// A memory file of `bytes` bytes that can be sealed; the caller is a user, as of a file. Takes the
+    /// registry's lock.
     pub fn shared_memory(&self, bytes: u64) -> Result<Hold<Object<P>, P>, CallError> {
-        Ok(self.objects.memory(bytes)?)
+        let purpose = Purpose::File { executable: true };
+        Ok(self.objects.memory(purpose, bytes, Seals::empty(), None)?)
+    }
+
+    /// An empty memory file, as memfd_create(2) makes it; the caller is a user, as of a file. Takes the
+    /// registry's lock. Errors: [`CallError::Invalid`] for flags that are unknown or contradict each other,
+    /// [`CallError::NoMemory`].
+    pub fn memory_file(&self, flags: MemoryFlags) -> Result<Hold<Object<P>, P>, CallError> {
+        let (seals, purpose) = flags.decode()?;
+        Ok(self.objects.memory(purpose, 0, seals, None)?)
+    }
+
+    /// Adds seals to a memory file, as fcntl(2) with `F_ADD_SEALS` for a descriptor that was opened for writing.
+    /// Errors, and then nothing has changed: [`CallError::Invalid`] for unknown seals and for what is no memory
+    /// file, [`CallError::NotPermitted`] if that is sealed off itself, [`CallError::Busy`] when stores are to be
+    /// sealed off and a shared mapping could be stored through. Sleeps while the size is being changed.
+    pub fn add_seals(&self, object: &Object<P>, seals: Seals) -> Result<(), CallError> {
+        object.add_seals(&self.mmu, seals)
+    }
+
+    /// Copies bytes of `object` from `offset` on and returns how many there were, as pread(2): mappings and this
+    /// see the same. Errors: [`CallError::Io`], [`CallError::NoMemory`]. Sleeps as a fault does.
+    pub fn read_object(
+        &self,
+        object: &Object<P>,
+        offset: u64,
+        into: &mut [u8],
+    ) -> Result<usize, CallError> {
+        object.read(&self.mmu, offset, into)
+    }
+
+    /// Stores `from` in `object` at `offset`, which becomes longer if need be, and returns how many bytes, as
+    /// pwrite(2). Errors, when nothing was stored: [`CallError::NotPermitted`] by its seals, [`CallError::Io`],
+    /// [`CallError::NoMemory`], [`CallError::Invalid`]. Sleeps as a fault does.
+    pub fn write_object(
+        &self,
+        object: &Object<P>,
+        offset: u64,
+        from: &[u8],
+    ) -> Result<usize, CallError> {
+        object.write(&self.mmu, offset, from)
+    }
+
+    /// Makes `length` bytes of a memory file from `offset` on zeros and gives their pages back, as fallocate(2)
+    /// with `PUNCH_HOLE`. The size stays, and so do private copies. Errors, and then nothing has changed:
+    /// [`CallError::Invalid`] for no length, [`CallError::NotPermitted`] by its seals,
+    /// [`CallError::Unsupported`] if it is no anonymous memory. Sleeps.
+    pub fn punch_hole(
+        &self,
+        object: &Object<P>,
+        offset: u64,
+        length: u64,
+    ) -> Result<(), CallError> {
+        object.punch_hole(&self.mmu, offset, length)
     }
 
     /// The memory of a device: `frames` frames from `first` on, which were not given as memory; the caller is

@@ -27,16 +27,26 @@ impl Memory {
     ) -> Result<VirtAddr, CallError> {
         let shared = flags.contains(MapFlags::SHARED);
         let stack = flags.contains(MapFlags::GROWSDOWN);
-        if !flags.intersects(MapFlags::SHARED | MapFlags::PRIVATE)
-            || length == 0
-            || source.is_some_and(|(_, offset)| !offset.is_multiple_of(PAGE_SIZE))
-            || (stack && (shared || source.is_some()))
-        {
+        if length == 0 || source.is_some_and(|(_, offset)| !offset.is_multiple_of(PAGE_SIZE)) {
             return Err(CallError::Invalid);
         }
         let pages =
             length.checked_next_multiple_of(PAGE_SIZE).ok_or(CallError::NoMemory)? / PAGE_SIZE;
         let first = self.choose(hint, pages, flags)?;
+        let mut lock = self.future;
+        lock |= if flags.contains(MapFlags::LOCKED) { AreaFlags::LOCKED } else { lock };
+        let locked = !lock.is_empty();
+        if flags.contains(MapFlags::LOCKED) && self.lock_limit == 0 {
+            return Err(CallError::NotPermitted);
+        }
+        if locked && self.locked().saturating_add(pages * PAGE_SIZE) > self.lock_limit {
+            return Err(CallError::Again);
+        }
+        if !flags.intersects(MapFlags::SHARED | MapFlags::PRIVATE)
+            || (stack && (shared || source.is_some()))
+        {
+            return Err(CallError::Invalid);
+        }
         let promised = prot.contains(Prot::WRITE)
             && !shared
             && !flags.contains(MapFlags::NORESERVE)
@@ -44,18 +54,7 @@ impl Memory {
         if promised {
             return Err(CallError::NoMemory);
         }
-        let mut lock = self.future;
-        lock.set(
-            AreaFlags::LOCKED,
-            lock.contains(AreaFlags::LOCKED) || flags.contains(MapFlags::LOCKED),
-        );
-        let locked = !lock.is_empty();
         let range = (first, first + pages);
-        let there = self.in_range(range).filter(|(_, page)| page.is_locked()).count() as u64;
-        let after = self.locked() + (pages - there) * PAGE_SIZE;
-        if locked && after > self.lock_limit && pages > there {
-            return Err(CallError::Again);
-        }
         let object = match source {
             Some((object, offset)) => Some((object, (offset / PAGE_SIZE) as usize)),
             None if shared => {
@@ -69,9 +68,11 @@ impl Memory {
         kind.set(AreaFlags::GROWSDOWN, stack);
         kind |= lock;
         kind.set(AreaFlags::NORESERVE, flags.contains(MapFlags::NORESERVE));
-        let page = Page { prot, flags: kind, object, private: None, loaded: false, guard: false };
+        let mut page = Page::fresh(prot, kind, object);
+        page.account();
         self.put(range, &page);
-        let asked = flags.contains(MapFlags::POPULATE) && !flags.contains(MapFlags::NONBLOCK);
+        let populate = MapFlags::POPULATE;
+        let asked = flags & (populate | MapFlags::NONBLOCK) == populate;
         if if locked { lock == AreaFlags::LOCKED } else { asked } {
             self.populate(objects, range);
         }
@@ -94,8 +95,10 @@ impl Memory {
     fn choose(&self, hint: VirtAddr, pages: u64, flags: MapFlags) -> Result<u64, CallError> {
         if !flags.intersects(MapFlags::FIXED | MapFlags::FIXED_NOREPLACE) {
             let low = flags.contains(MapFlags::BIT32);
-            let end = if low { LOW_END.min(self.computer.end.0) } else { self.computer.end.0 };
-            return self.place(hint, end / PAGE_SIZE, pages);
+            if low {
+                return self.place_low(hint, pages);
+            }
+            return self.place(hint, self.computer.end.page(), pages);
         }
         let end = self.computer.end.page();
         if pages > end || hint.0 > (end - pages) * PAGE_SIZE {
@@ -127,6 +130,24 @@ impl Memory {
         }
         let room = end - STACK_ROOM / PAGE_SIZE;
         [room, end].iter().find_map(|&top| self.highest(top, pages)).ok_or(CallError::NoMemory)
+    }
+
+    /// Where so many pages go whose addresses must fit 31 bits: at the hint if that is free, else as low as
+    /// possible in the upper half.
+    fn place_low(&self, hint: VirtAddr, pages: u64) -> Result<u64, CallError> {
+        let (lowest, end) = (LOWEST / PAGE_SIZE, LOW_END.min(self.computer.end.0) / PAGE_SIZE);
+        let at = hint.page().max(lowest);
+        if hint.page() != 0 && at + pages <= end && self.is_clear((at, at + pages)) {
+            return Ok(at);
+        }
+        let mut at = LOW_END / 2 / PAGE_SIZE;
+        while at + pages <= end {
+            match self.pages.range(at..).next() {
+                Some((&next, _)) if self.below_guard(next) < at + pages => at = self.area_end(next),
+                _ => return Ok(at),
+            }
+        }
+        Err(CallError::NoMemory)
     }
 
     /// The highest gap below page `top`.
@@ -186,8 +207,8 @@ impl Memory {
                 return old;
             }
             let flags = AreaFlags::HEAP | self.future;
-            let (object, private) = (None, None);
-            let page = Page { prot: Prot::RW, flags, object, private, loaded: false, guard: false };
+            let mut page = Page::fresh(Prot::RW, flags, None);
+            page.account();
             self.put((from, to), &page);
             if flags.contains(AreaFlags::LOCKED) && !flags.contains(AreaFlags::ONFAULT) {
                 self.populate(objects, (from, to));

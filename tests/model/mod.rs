@@ -81,6 +81,8 @@ pub struct Page {
     pub object: Option<(usize, usize)>,
     /// The private copy, once there is one.
     pub private: Option<Vec<u8>>,
+    /// It is, or was, private memory that can be stored to: promised.
+    pub accounted: bool,
     /// It was loaded from. Whether a page of zeros counts as being in memory from then on is no promise.
     loaded: bool,
     /// Nothing may touch it.
@@ -88,9 +90,20 @@ pub struct Page {
 }
 
 impl Page {
+    /// One that nobody has touched.
+    fn fresh(prot: Prot, flags: AreaFlags, object: Option<(usize, usize)>) -> Self {
+        Self { prot, flags, object, private: None, accounted: false, loaded: false, guard: false }
+    }
+
     /// Whether stores go to the object.
     pub fn is_shared(&self) -> bool {
         self.flags.contains(AreaFlags::SHARED)
+    }
+
+    /// Private memory that can be stored to is promised from then on.
+    pub(crate) fn account(&mut self) {
+        let shared = AreaFlags::SHARED | AreaFlags::NORESERVE;
+        self.accounted |= self.prot.contains(Prot::WRITE) && !self.flags.intersects(shared);
     }
 
     fn is_stack(&self) -> bool {
@@ -114,7 +127,9 @@ impl Page {
 
     fn continues_in(&self, next: &Self) -> bool {
         let further = self.further(1);
-        further.object == next.object && (self.prot, self.flags) == (next.prot, next.flags)
+        further.object == next.object
+            && (self.prot, self.flags) == (next.prot, next.flags)
+            && self.accounted == next.accounted
     }
 
     /// What is in it.

@@ -47,6 +47,7 @@ impl Memory {
             }
             if !page.flags.contains(AreaFlags::RESERVED) {
                 page.prot = prot;
+                page.account();
             }
         }
         // Area by area, and each as far as it goes.

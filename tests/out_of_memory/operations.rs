@@ -1,5 +1,8 @@
 //! The operations, each with what it may leave behind when it is refused.
 
+use rumpvm::MemoryFlags;
+use rumpvm::shm::{AttachFlags, Caller, PRIVATE, Rank, SegmentFlags};
+
 use super::*;
 
 pub(super) const MAYMOVE: RemapFlags = RemapFlags::MAYMOVE;
@@ -43,6 +46,20 @@ pub(super) fn fill_lists(stage: &Stage<'_>) -> Outcome {
 fn failed_as(told: CallError, result: Result<(), CallError>) -> Outcome {
     const EIO: IoError = IoError(5);
     result.map_err(|error| if error == told { CallError::Io(EIO) } else { error }.into())
+}
+
+const CALLER: Caller<'static> =
+    Caller { uid: 0, gid: 0, groups: &[], rank: Rank::Administrator, pid: 1, now: 0 };
+
+/// Attaches a segment that nobody will find.
+fn attach_new_segment(on: &Stage<'_>) -> Outcome {
+    let (segments, make) = (on.vm.segments(), SegmentFlags::CREATE);
+    let id = segments.get(on.vm, &CALLER, PRIVATE, 3 * PAGE, make, 0o600)?;
+    let flags = AttachFlags::empty();
+    let attached = segments.attach(on.vm, &CALLER, &on.space, id, AWAY, flags);
+    segments.remove(on.vm, &CALLER, id)?;
+    attached?;
+    Ok(())
 }
 
 pub(super) const fn op(
@@ -134,7 +151,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         act: |on| on.remap(SHARED, (4, 4), MAYMOVE | RemapFlags::DONTUNMAP, AWAY),
     },
     op("madvise makes a hole", Whole, |on| on.advise(SHARED, 4, REMOVE)),
-    op("madvise makes a hole in a file", Whole, |on| on.advise(SHARED_FILE, 4, REMOVE)),
+    op("madvise makes a hole in a file", Partly, |on| on.advise(SHARED_FILE, 4, REMOVE)),
     // One area after the other.
     op("mremap moves several areas", Partly, |on| {
         on.protect(ANON + 4 * PAGE, 4, Prot::READ)?;
@@ -259,6 +276,30 @@ pub(super) const OPERATIONS: &[Operation] = &[
             assert_eq!(reaped, Some((youngest.pid(), 3)));
             Ok(())
         },
+    },
+    op("a file is cut off behind its first page", Whole, |on| {
+        Ok(on.vm.resize(&on.object_at(PRIVATE_FILE), PAGE)?)
+    }),
+    Operation {
+        name: "a file is cut off whose copies a fork shares",
+        refused: Whole,
+        prepare: |on| Ok(on.process.fork(on.vm).map(drop)?),
+        act: |on| Ok(on.vm.resize(&on.object_at(PRIVATE_FILE), PAGE)?),
+    },
+    op("a file grows", Whole, |on| Ok(on.vm.resize(&on.object_at(SHARED_FILE), 9 * PAGE)?)),
+    op("write to a shared object", Whole, |on| {
+        Ok(on.vm.write_object(&on.object_at(SHARED), 3 * PAGE, &[1; 9]).map(drop)?)
+    }),
+    op("read of a file's object", Whole, |on| {
+        Ok(on.vm.read_object(&on.object_at(SHARED_FILE), 7 * PAGE, &mut [0; 9]).map(drop)?)
+    }),
+    op("memory file", Whole, |on| on.keep(on.vm.memory_file(MemoryFlags::ALLOW_SEALING))),
+    op("a segment is made, attached and removed", Whole, attach_new_segment),
+    Operation {
+        name: "shmdt",
+        refused: Whole,
+        prepare: attach_new_segment,
+        act: |on| Ok(on.vm.segments().detach(on.vm, &CALLER, &on.space, AWAY)?),
     },
     op("open a file", Whole, |on| on.keep(on.vm.open_file(MemoryFile::zeroed(9)))),
     op("shared memory", Whole, |on| on.keep(on.vm.shared_memory(3 * PAGE))),

@@ -22,7 +22,7 @@ const STOP_INSTRUMENTATION: u64 = BASE + 5;
 
 /// Variants of `memcpy` and the like that the C library shall not choose, by the names of its versions.
 const TUNABLES: &str = "glibc.cpu.hwcaps=-AVX512F,-AVX512VL,-AVX512BW,-AVX2,-AVX2_Usable,-AVX,-AVX_Usable,\
-                        -ERMS,-FSRM,-SSSE3,-Fast_Copy_Backward,-Fast_Unaligned_Copy";
+                        -AVX_Fast_Unaligned_Load,-ERMS,-FSRM,-SSSE3,-Fast_Copy_Backward,-Fast_Unaligned_Copy";
 
 /// What one case took.
 pub(crate) struct Count {
@@ -76,9 +76,13 @@ pub(crate) fn end_of(name: &str, operations: u64) {
 
 /// Runs the cases called `names` under callgrind.
 pub(crate) fn count<'n>(names: impl IntoIterator<Item = &'n str>) -> Result<Vec<Count>> {
-    let folder = std::env::temp_dir().join(format!("rumpvm-bench-{}", std::process::id()));
-    fs::create_dir_all(&folder)?;
+    // Beside the program: the dumps of the last run stay there, for callgrind_annotate.
     let program = std::env::current_exe()?;
+    let folder = program.with_extension("callgrind");
+    if folder.exists() {
+        fs::remove_dir_all(&folder)?;
+    }
+    fs::create_dir_all(&folder)?;
     let mut command = Command::new("valgrind");
     command.args(["--tool=callgrind", "--instr-atstart=no", "--collect-atstart=no"]);
     command.args(["--dump-line=yes", "--dump-instr=no"]);

@@ -7,9 +7,11 @@
 use std::io;
 use std::process::Command;
 use std::ptr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+
+use crate::meter::own_time;
 
 const GIBIBYTE: usize = 1 << 30;
 const PAGE: usize = 4096;
@@ -44,11 +46,11 @@ pub(crate) fn measure() -> Result<()> {
         faults.push(memory.touch_all() / (GIBIBYTE / PAGE) as u32);
         forks.push(memory.fork_and_store()?);
         drop(memory);
-        let start = Instant::now();
+        let start = own_time();
         for _ in 0..10_000 {
             drop(Mapping::new(PAGE)?);
         }
-        areas.push(start.elapsed() / 10_000);
+        areas.push(since(start) / 10_000);
     }
     let median = |mut all: Vec<Duration>| {
         all.sort();
@@ -56,6 +58,11 @@ pub(crate) fn measure() -> Result<()> {
     };
     println!("{} {} {}", median(forks) / 1e6, median(faults), median(areas));
     Ok(())
+}
+
+/// What this thread has had of a processor since `start`; what other programs do is not in it.
+fn since(start: u64) -> Duration {
+    Duration::from_nanos(own_time() - start)
 }
 
 /// Private anonymous memory.
@@ -80,11 +87,11 @@ impl Mapping {
 
     /// Stores to every page, and says how long that took.
     fn touch_all(&self) -> Duration {
-        let start = Instant::now();
+        let start = own_time();
         for at in (0..self.bytes).step_by(PAGE) {
             self.store(at);
         }
-        start.elapsed()
+        since(start)
     }
 
     fn store(&self, at: usize) {
@@ -94,7 +101,7 @@ impl Mapping {
 
     /// How long fork and the store that follows take in the parent.
     fn fork_and_store(&self) -> Result<Duration> {
-        let start = Instant::now();
+        let start = own_time();
         // SAFETY: this process has one thread, and the child calls nothing but `pause`.
         let child = unsafe { libc::fork() };
         if child == 0 {
@@ -104,7 +111,7 @@ impl Mapping {
             }
         }
         self.store(0);
-        let took = start.elapsed();
+        let took = since(start);
         ensure!(child > 0, "fork: {}", io::Error::last_os_error());
         // SAFETY: the child is ours, and nobody else waits for it.
         unsafe {

@@ -93,7 +93,7 @@ fn profile(name: &str) -> Result<()> {
         let counts = callgrind::count(row.ours().map(|case| case.name))?;
         for count in counts {
             println!("{}: {:.1} instructions", count.name, count.each());
-            println!("{}", places::table(&count, 40));
+            println!("{}\n{}", places::functions(&count, 40), places::table(&count, 40));
         }
     }
     Ok(())

@@ -34,6 +34,11 @@ impl Measured {
         self.cycles / self.operations as f64
     }
 
+    /// Milliseconds of one piece of work, of the processor's time.
+    pub(crate) fn milliseconds_each(&self) -> f64 {
+        self.cycles_each() / ticks_per_nanosecond() / 1e6
+    }
+
     /// Nanoseconds of one piece of work, by the clock.
     pub(crate) fn nanoseconds_each(&self) -> f64 {
         self.time.as_nanos() as f64 / self.operations as f64
@@ -104,7 +109,7 @@ fn ticks() -> u64 {
 }
 
 /// Nanoseconds that this thread has had of a processor.
-fn own_time() -> u64 {
+pub(crate) fn own_time() -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the kernel writes to `time`, which is ours.
     unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };

@@ -37,6 +37,45 @@ pub(crate) fn table(count: &Count, most: usize) -> String {
     told
 }
 
+/// The functions in which most instructions of one piece of work were spent, with the calls of each.
+pub(crate) fn functions(count: &Count, most: usize) -> String {
+    let text = fs::read_to_string(&count.dump).unwrap_or_default();
+    let mut all: Vec<(String, (u64, u64))> = by_function(&text).into_iter().collect();
+    all.sort_by_key(|(name, (cost, _))| (u64::MAX - cost, name.clone()));
+    let each = |cost: u64| cost as f64 / count.operations as f64;
+    let shown = all.iter().take(most).filter(|(_, (cost, _))| each(*cost) >= 0.5);
+    shown
+        .map(|(name, (cost, calls))| {
+            let name: String = name.chars().take(90).collect();
+            format!("    {:8.1}  {:5.2} calls  {name}\n", each(*cost), each(*calls))
+        })
+        .collect()
+}
+
+/// Cost and calls by function; see [`collect`].
+fn by_function(text: &str) -> HashMap<String, (u64, u64)> {
+    let mut names: HashMap<String, String> = HashMap::new();
+    let mut functions: HashMap<String, (u64, u64)> = HashMap::new();
+    let (mut at, mut callee, mut is_call) = (String::new(), String::new(), false);
+    for line in text.lines() {
+        if let Some(value) = line.strip_prefix("fn=") {
+            at = named(&mut names, value);
+        } else if let Some(value) = line.strip_prefix("cfn=") {
+            callee = named(&mut names, value);
+        } else if let Some(value) = line.strip_prefix("calls=") {
+            let calls = value.split(' ').next().and_then(|calls| calls.parse::<u64>().ok());
+            functions.entry(callee.clone()).or_default().1 += calls.unwrap_or(0);
+            is_call = true;
+        } else if line.starts_with(|first: char| first.is_ascii_digit() || "+-*".contains(first))
+            && !core::mem::take(&mut is_call)
+        {
+            let cost = line.split(' ').nth(1).and_then(|cost| cost.parse::<u64>().ok());
+            functions.entry(at.clone()).or_default().0 += cost.unwrap_or(0);
+        }
+    }
+    functions
+}
+
 /// All instructions of a dump.
 pub(crate) fn total(dump: &str) -> u64 {
     collect(dump).values().map(|file| file.total).sum()

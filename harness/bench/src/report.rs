@@ -53,8 +53,8 @@ pub(crate) fn all(filter: &str) -> Result<()> {
     }
     for row in missed {
         if let Some(count) = counts.get(row.name) {
-            println!("{}: where {:.1} instructions go, by file and line", row.work, count.each());
-            println!("{}", places::table(count, 12));
+            println!("{}: where {:.1} instructions go", row.work, count.each());
+            println!("{}\n{}", places::functions(count, 10), places::table(count, 10));
         }
     }
     Ok(())
@@ -99,13 +99,13 @@ impl Figures {
             }
             Limit::Faster(times) => self.times_faster(None) >= times,
             Limit::FasterThan(peer, times) => self.times_faster(Some(peer)) >= times,
-            Limit::Milliseconds(most) => self.ours().nanoseconds_each() / 1e6 <= most,
+            Limit::Milliseconds(most) => self.ours().milliseconds_each() <= most,
         }
     }
 
     fn cycles(&self) -> String {
         match self.row.limits {
-            [Limit::Milliseconds(_)] => format!("{:.3} ms", self.ours().nanoseconds_each() / 1e6),
+            [Limit::Milliseconds(_)] => format!("{:.3} ms", self.ours().milliseconds_each()),
             _ => number(self.ours().cycles_each()),
         }
     }
@@ -143,7 +143,7 @@ impl Figures {
                 "fork" => told.push(format!(
                     "Linux {:.1} ms: {:.0} x",
                     host.fork,
-                    host.fork * 1e6 / self.ours().nanoseconds_each()
+                    host.fork / self.ours().milliseconds_each()
                 )),
                 "fault" => told.push(format!("Linux {:.0} ns with trap and zeroing", host.fault)),
                 "areas-1k" => told.push(format!("Linux {:.0} ns with two traps", host.areas)),

@@ -59,6 +59,12 @@ pub(crate) const ROWS: &[Row] = &[
         ],
     },
     Row {
+        name: "map-known",
+        work: "the same, frames that others may be mapping too",
+        limits: &[],
+        cases: &[case("map-known", tables::map_known)],
+    },
+    Row {
         name: "map-device",
         work: "the same without reverse map",
         limits: &[Limit::Faster(3.5)],

@@ -44,6 +44,8 @@ mod process_madvise;
 mod remap_file_pages;
 mod remove;
 mod reverse;
+mod seals;
+mod shm;
 mod stack;
 mod tables;
 
@@ -78,7 +80,7 @@ use cases;
 
 /// Every case.
 pub fn all<P: Platform>() -> impl Iterator<Item = Case<P>> {
-    let tables: [Vec<Case<P>>; 32] = [
+    let tables: [Vec<Case<P>>; 34] = [
         frames::table(),
         pmap::table(),
         reverse::table(),
@@ -90,6 +92,8 @@ pub fn all<P: Platform>() -> impl Iterator<Item = Case<P>> {
         file_failures::table(),
         memory::table(),
         cut_off::table(),
+        seals::table(),
+        shm::table(),
         device::table(),
         mmap::table(),
         placement::table(),

@@ -1,6 +1,8 @@
 //! Limits of a space: what goes beyond one is refused and changes nothing.
 
-use rumpvm::{CallError, Limits, MapFlags, Overcommit, RemapFlags, Vm};
+use rumpvm::{
+    Backing, CallError, CommitPolicy, Limits, MapFlags, Overcommit, RemapFlags, Reserve, Vm,
+};
 use rumpvm_arch::{Prot, VirtAddr};
 use rumpvm_platform::Platform;
 
@@ -12,6 +14,9 @@ cases! {
     replacing_a_mapping_does_not_count_twice,
     the_area_limit_refuses_a_cut_but_not_a_removal,
     a_mapping_larger_than_memory_is_refused_unless_overcommit_is_allowed,
+    promises_are_counted_and_kept_below_the_limit,
+    reserves_are_kept_from_who_may_not_use_them,
+    the_data_limit_counts_private_memory_that_can_be_stored_to,
     the_lowest_address_cannot_be_mapped,
     limits_are_inherited,
     a_parent_above_its_area_limit_can_still_fork,
@@ -47,11 +52,13 @@ fn the_area_limit_refuses_a_cut_but_not_a_removal<P: Platform>(vm: &Vm<P>) {
     let middle = BASE + 4 * PAGE;
     assert_eq!(program.munmap(vm, middle, PAGE), Err(CallError::NoMemory));
     assert_eq!(program.mprotect(vm, middle, PAGE, Prot::READ), Err(CallError::NoMemory));
-    assert_eq!(program.try_map(VirtAddr(0), 1, ANON), Err(CallError::NoMemory));
     // Linux's word for it in advice.
     assert_eq!(program.madvise(vm, middle, PAGE, 1), Err(CallError::Again));
     assert_eq!(program.table(), table);
     program.set(middle, 1);
+    let third = program.map(1);
+    assert_eq!(program.try_map(VirtAddr(0), 1, ANON), Err(CallError::NoMemory), "one too many");
+    program.unmap(third, 1);
     program.unmap(BASE, 1);
     program.unmap(BASE + 20 * PAGE, 1);
     program.unmap(middle, 1);
@@ -63,8 +70,85 @@ fn a_mapping_larger_than_memory_is_refused_unless_overcommit_is_allowed<P: Platf
     let large = |flags| program.try_map(VirtAddr(0), pages, flags);
     assert_eq!(large(ANON), Err(CallError::NoMemory));
     large(ANON | MapFlags::NORESERVE).expect("a promise that is not kept in mind");
-    program.set_limits(Limits { overcommit: Overcommit::Always, ..Limits::default() });
+    vm.set_commit_policy(CommitPolicy { mode: Overcommit::Always, ..CommitPolicy::default() });
     large(ANON).expect("promises without end");
+    vm.set_commit_policy(CommitPolicy::default());
+}
+
+fn promises_are_counted_and_kept_below_the_limit<P: Platform>(vm: &Vm<P>) {
+    let before = vm.committed();
+    let policy = CommitPolicy {
+        mode: Overcommit::Never,
+        bytes: before + 100 * PAGE,
+        user_reserve: 0,
+        ..CommitPolicy::default()
+    };
+    vm.set_commit_policy(policy);
+    assert_eq!(vm.commit_limit(), before + 100 * PAGE);
+    let committed = || (vm.committed() - before) / PAGE;
+    let program = Program::new(vm);
+    program.map_at(BASE, 40);
+    let shared = MapFlags::SHARED | MapFlags::ANONYMOUS;
+    let object = program.try_map(VirtAddr(0), 20, shared).unwrap();
+    assert_eq!(committed(), 60);
+    let flags = ANON | MapFlags::NORESERVE;
+    assert_eq!(program.try_map(VirtAddr(0), 40, flags), Err(CallError::NoMemory));
+    let fork = vm.fork_space(&program.hold());
+    assert_eq!((fork.map(drop), committed()), (Err(rumpvm::NoMemory), 60));
+    program.protect(BASE, 20, Prot::READ);
+    assert_eq!(committed(), 60, "once promised, always promised");
+    program.unmap(BASE, 20);
+    program.unmap(object, 10);
+    assert_eq!(committed(), 40, "shared memory stays promised as a whole");
+    let child = program.fork();
+    assert_eq!(committed(), 60);
+    drop(child);
+    program.unmap(object + 10 * PAGE, 10);
+    assert_eq!(committed(), 20);
+    let text =
+        program.mmap(vm, VirtAddr(0), 90 * PAGE, Prot::READ, ANON, Backing::Anonymous, 0).unwrap();
+    assert_eq!(committed(), 20);
+    let rights = Prot::RW;
+    assert_eq!(program.mprotect(vm, text, 90 * PAGE, rights), Err(CallError::NoMemory));
+    assert_eq!((program.mprotect(vm, text, 50 * PAGE, rights), committed()), (Ok(()), 70));
+    vm.set_commit_policy(CommitPolicy::default());
+    drop(program);
+    assert_eq!(vm.committed(), before);
+}
+
+fn reserves_are_kept_from_who_may_not_use_them<P: Platform>(vm: &Vm<P>) {
+    let policy = CommitPolicy {
+        mode: Overcommit::Never,
+        bytes: 100 * PAGE,
+        admin_reserve: 50 * PAGE,
+        ..CommitPolicy::default()
+    };
+    vm.set_commit_policy(policy);
+    let program = Program::new(vm);
+    program.set_limits(Limits { reserve: Reserve::Kept, ..Limits::default() });
+    assert_eq!(program.try_map(VirtAddr(0), 60, ANON), Err(CallError::NoMemory));
+    program.map(40);
+    program.set_limits(Limits::default());
+    program.map(50);
+    vm.set_commit_policy(CommitPolicy::default());
+}
+
+fn the_data_limit_counts_private_memory_that_can_be_stored_to<P: Platform>(vm: &Vm<P>) {
+    let program = Program::new(vm);
+    program.map_at(BASE, 4);
+    let limits = Limits { data: 4 * PAGE, ..Limits::default() };
+    program.set_limits(limits);
+    assert_eq!(program.data_bytes(), 4 * PAGE);
+    assert_eq!(program.try_map(VirtAddr(0), 1, ANON), Err(CallError::NoMemory));
+    program.map_at(BASE, 1);
+    program.try_map(VirtAddr(0), 1, ANON | MapFlags::GROWSDOWN).unwrap();
+    program.try_map(VirtAddr(0), 1, MapFlags::SHARED | MapFlags::ANONYMOUS).unwrap();
+    let text =
+        program.mmap(vm, VirtAddr(0), PAGE, Prot::READ, ANON, Backing::Anonymous, 0).unwrap();
+    let refused = program.mprotect(vm, text, PAGE, Prot::RW);
+    assert_eq!(refused, Err(CallError::NoMemory));
+    program.unmap(BASE, 1);
+    program.protect(text, 1, Prot::RW);
 }
 
 fn the_lowest_address_cannot_be_mapped<P: Platform>(vm: &Vm<P>) {

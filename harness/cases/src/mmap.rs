@@ -19,6 +19,8 @@ cases! {
     replacing_a_shared_file_mapping_writes_it,
     a_length_is_rounded_up_to_whole_pages,
     a_refused_request_changes_nothing,
+    a_descriptor_decides_what_can_be_mapped,
+    what_is_checked_first_is_told_first,
 }
 
 const SHARED_ANON: MapFlags = MapFlags::SHARED.union(MapFlags::ANONYMOUS);
@@ -197,4 +199,68 @@ fn a_refused_request_changes_nothing<P: Platform>(vm: &Vm<P>) {
     assert_eq!(program.try_map(BASE, too_large, ANON | MapFlags::FIXED), Err(CallError::NoMemory));
     assert_eq!(program.table(), table);
     assert_eq!(program.numbers(BASE, 4), [1, 2, 3, 4]);
+}
+
+fn a_descriptor_decides_what_can_be_mapped<P: Platform>(vm: &Vm<P>) {
+    let program = Program::new(vm);
+    let object = vm.open_file(RamFile::<P>::numbered(1, 4)).unwrap();
+    let (shared, private) = (MapFlags::SHARED, MapFlags::PRIVATE);
+    let (load, store, exec) = (Prot::READ, Prot::WRITE, Prot::EXEC);
+    let table = [
+        (load | exec, Prot::RW, shared, Err(13)),
+        (load | exec, load, shared, Ok(load | exec)),
+        (load | exec, Prot::RW, private, Ok(Prot::ALL)),
+        (store | exec, load, shared, Err(13)),
+        (store | exec, load, private, Err(13)),
+        (Prot::RW, load | exec, private, Err(1)),
+        (Prot::RW, Prot::RW, shared, Ok(Prot::RW)),
+        (load | exec, Prot::RW, shared | MapFlags::GROWSDOWN, Err(13)),
+        (Prot::ALL, Prot::RW, private | MapFlags::GROWSDOWN, Err(22)),
+        (Prot::ALL, load, private | MapFlags::SYNC, Err(95)),
+        (Prot::ALL, load, shared | private | MapFlags::FIXED_NOREPLACE, Err(95)),
+        (Prot::ALL, load, shared | MapFlags::from_bits_retain(4), Err(22)),
+    ];
+    for (rights, prot, flags, expected) in table {
+        let backing = Backing::Opened(&object, rights);
+        let mapped = program.mmap(vm, BASE, PAGE, prot, flags, backing, 0);
+        let mut most = None;
+        let _ = program.areas(vm, |area| {
+            most = Some(area.max_prot);
+            core::ops::ControlFlow::<()>::Continue(())
+        });
+        let answer = mapped.map(|_| most.unwrap()).map_err(CallError::errno);
+        assert_eq!(answer, expected, "{rights:?} {prot:?} {flags:?}");
+        program.unmap(BASE, 1);
+    }
+    vm.close(&object).unwrap();
+}
+
+fn what_is_checked_first_is_told_first<P: Platform>(vm: &Vm<P>) {
+    let program = Program::new(vm);
+    let object = vm.open_file(RamFile::<P>::numbered(1, 4)).unwrap();
+    program.map_at(BASE, 1);
+    program.set_limits(rumpvm::Limits { locked: 4 * PAGE, ..Default::default() });
+    let noreplace = MapFlags::PRIVATE | MapFlags::FIXED_NOREPLACE;
+    let locked = MapFlags::SHARED | MapFlags::LOCKED;
+    let too_far = (1 << 63) - PAGE;
+    // A place first, then locked memory, then the offset, then the descriptor's rights.
+    let table = [
+        (BASE, PAGE, noreplace, too_far, 17),
+        (BASE + 1, PAGE, noreplace, 1, 22),
+        (VirtAddr(0), 5 * PAGE, locked, too_far, 11),
+        (VirtAddr(0), 4 * PAGE, locked, too_far, 75),
+        (VirtAddr(0), 4 * PAGE, locked, 0, 13),
+        (VirtAddr(0), u64::MAX, MapFlags::SHARED, 0, 12),
+        (VirtAddr(0), 0, MapFlags::SHARED, 0, 22),
+        (VirtAddr(0), PAGE, MapFlags::SHARED | MapFlags::HUGETLB, 0, 22),
+    ];
+    for (hint, length, flags, offset, errno) in table {
+        let backing = Backing::Opened(&object, Prot::READ);
+        let answer = program.mmap(vm, hint, length, Prot::RW, flags, backing, offset);
+        assert_eq!(answer.map_err(CallError::errno), Err(errno), "{hint} {length:#x} {flags:?}");
+    }
+    program.set_limits(rumpvm::Limits { locked: 0, ..Default::default() });
+    let flags = ANON | MapFlags::LOCKED;
+    assert_eq!(program.try_map(VirtAddr(0), 1, flags), Err(CallError::NotPermitted));
+    vm.close(&object).unwrap();
 }

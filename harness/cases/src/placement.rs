@@ -1,6 +1,6 @@
 //! Placement: where a mapping goes when the caller leaves it to the map.
 
-use rumpvm::{Limits, MapFlags, Vm};
+use rumpvm::{Direction, Layout, Limits, MapFlags, Randomness, Vm};
 use rumpvm_arch::{Format, VirtAddr};
 use rumpvm_platform::Platform;
 
@@ -14,7 +14,9 @@ cases! {
     a_hint_is_rounded_down_to_a_page,
     a_mapping_keeps_off_the_guard_below_a_stack,
     when_no_hole_fits_the_call_fails,
-    a_mapping_for_32_bits_lies_below_two_gibibytes,
+    a_mapping_for_32_bits_lies_in_the_second_gibibyte,
+    in_the_legacy_layout_mappings_go_up_from_a_third_of_memory,
+    a_random_layout_is_that_of_its_seed,
 }
 
 fn mappings_are_placed_top_down_one_below_the_other<P: Platform>(vm: &Vm<P>) {
@@ -79,9 +81,49 @@ fn when_no_hole_fits_the_call_fails<P: Platform>(vm: &Vm<P>) {
     assert_eq!(program.try_map(VirtAddr(0), 1, flags), Err(rumpvm::CallError::NoMemory));
 }
 
-fn a_mapping_for_32_bits_lies_below_two_gibibytes<P: Platform>(vm: &Vm<P>) {
+fn a_mapping_for_32_bits_lies_in_the_second_gibibyte<P: Platform>(vm: &Vm<P>) {
     let program = Program::new(vm);
-    let at = program.try_map(VirtAddr(0), 2, ANON | MapFlags::BIT32).unwrap();
-    assert!(at.0 + 2 * PAGE <= 2 << 30, "{at}");
-    assert_eq!(program.try_map(BASE, 2, ANON | MapFlags::BIT32), Ok(BASE));
+    let low = ANON | MapFlags::BIT32;
+    assert_eq!(program.try_map(VirtAddr(0), 2, low), Ok(BASE), "the lowest hole");
+    program.unmap(BASE, 1);
+    assert_eq!(program.try_map(VirtAddr(0), 2, low), Ok(BASE + 2 * PAGE));
+    assert_eq!(program.try_map(VirtAddr(0), 1, low), Ok(BASE));
+    let hint = VirtAddr(BASE.0 / 4);
+    assert_eq!(program.try_map(hint, 2, low), Ok(hint));
+    let all = (1 << 30) / PAGE;
+    let refused = program.try_map(VirtAddr(0), all, low | MapFlags::NORESERVE);
+    assert_eq!(refused, Err(rumpvm::CallError::NoMemory));
+}
+
+fn in_the_legacy_layout_mappings_go_up_from_a_third_of_memory<P: Platform>(vm: &Vm<P>) {
+    let program = Program::new(vm);
+    let layout = Layout::new::<P::Format>(Direction::Up, 8 << 20, None);
+    program.set_layout(layout);
+    let third = VirtAddr((P::Format::USER_END.0 / 3).next_multiple_of(PAGE));
+    let first = program.map(3);
+    assert_eq!((first, program.map(2)), (third, third + 3 * PAGE));
+    program.unmap(first, 1);
+    assert_eq!((program.map(2), program.map(1)), (third + 5 * PAGE, third));
+    assert_eq!(program.fork().layout(), layout);
+}
+
+fn a_random_layout_is_that_of_its_seed<P: Platform>(vm: &Vm<P>) {
+    let program = Program::new(vm);
+    let lay_out = |seed| {
+        let random = Randomness::usual::<P::Format>(seed);
+        Layout::new::<P::Format>(Direction::Down, 8 << 20, Some(random))
+    };
+    assert_eq!(lay_out(1), lay_out(1));
+    let different = (2..40).filter(|seed| lay_out(*seed).base != lay_out(1).base);
+    assert!(different.count() > 30, "seeds are told apart");
+    for seed in 0..40 {
+        let Layout { base, stack_top, heap_gap, .. } = lay_out(seed);
+        assert!(base < stack_top && stack_top <= P::Format::USER_END && heap_gap <= 32 << 20);
+        assert!([base.0, stack_top.0, heap_gap].iter().all(|byte| byte.is_multiple_of(PAGE)));
+    }
+    program.set_layout(lay_out(7));
+    assert_eq!(program.map(1) + PAGE, lay_out(7).base);
+    let plain = Layout::new::<P::Format>(Direction::Down, 8 << 20, None);
+    assert_eq!((plain.stack_top, plain.heap_gap), (P::Format::USER_END, 0));
+    assert_eq!(Program::new(vm).layout(), plain);
 }

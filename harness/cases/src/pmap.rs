@@ -21,6 +21,9 @@ cases! {
     entering_the_same_frame_again_only_adds_rights,
     entering_another_frame_replaces_the_mapping,
     an_operation_on_an_empty_range_finds_nothing_and_makes_no_tables,
+    entering_fresh_frames_ends_at_the_first_page_that_is_mapped_and_takes_no_frame_for_it,
+    entering_a_device_names_its_frames_in_order_and_no_record,
+    protecting_what_is_dirty_and_what_is_not_leaves_the_same_rights,
 }
 
 /// A pmap outside any space, with frames to map.
@@ -218,4 +221,69 @@ fn an_operation_on_an_empty_range_finds_nothing_and_makes_no_tables<P: Platform>
     bench.at(VirtAddr(0), everything, |cursor, debt| cursor.protect(Prot::READ, debt));
     assert_eq!(bench.contents(VirtAddr(0), everything), []);
     assert_eq!(bench.tables(), 1);
+}
+
+fn entering_fresh_frames_ends_at_the_first_page_that_is_mapped_and_takes_no_frame_for_it<
+    P: Platform,
+>(
+    vm: &Vm<P>,
+) {
+    let mut bench = Bench::new(vm, 1);
+    let at = border::<P>();
+    bench.enter(at + 2 * PAGE, &bench.frames, Prot::READ);
+    let phys = &vm.mmu.phys;
+    let fresh: Vec<_> = (0..4).map(|_| phys.alloc().unwrap()).collect();
+    let frames: Vec<_> = fresh.iter().map(|fresh| fresh.frame()).collect();
+
+    let mut fresh = fresh.into_iter();
+    let entered = bench.at(at, 4, |cursor, _| {
+        cursor.enter_fresh(&mut fresh, PageKind::Anon, Prot::READ | Prot::WRITE)
+    });
+
+    assert_eq!(entered, Ok(2));
+    let rest: Vec<_> = fresh.map(|fresh| fresh.frame()).collect();
+    assert_eq!(rest, frames[2..]);
+    let rights = seen::<P>(Prot::READ | Prot::WRITE);
+    let mapped = bench.contents(at, 2);
+    assert_eq!(mapped, vec![(at, frames[0], rights), (at + PAGE, frames[1], rights)]);
+    assert_eq!(frames[..2].iter().map(|frame| vm.mmu.mappings(*frame)).sum::<u64>(), 2);
+    assert_eq!(bench.resident(), 3);
+    bench.remove(at, 4);
+    bench.frames.extend(frames);
+}
+
+fn entering_a_device_names_its_frames_in_order_and_no_record<P: Platform>(vm: &Vm<P>) {
+    let bench = Bench::new(vm, 0);
+    let (at, first) = (border::<P>(), Frame(0x7_0000));
+    assert!(!vm.mmu.phys.has(first));
+
+    let entered = bench.at(at, 3, |cursor, _| cursor.enter_device(first, Prot::READ));
+
+    assert_eq!(entered, Ok(3));
+    let named: Vec<_> = bench.contents(at, 3).into_iter().map(|(_, frame, _)| frame.0).collect();
+    assert_eq!(named, vec![first.0, first.0 + 1, first.0 + 2]);
+    bench.remove(at, 3);
+    assert_eq!(bench.resident(), 0);
+}
+
+fn protecting_what_is_dirty_and_what_is_not_leaves_the_same_rights<P: Platform>(vm: &Vm<P>) {
+    let mut bench = Bench::new(vm, 1);
+    let (at, rw) = (BASE, Prot::READ | Prot::WRITE);
+    bench.enter(at, &bench.frames, rw);
+    let fresh = vm.mmu.phys.alloc().unwrap();
+    let frame = fresh.frame();
+    let mut fresh = core::iter::once(fresh);
+    let entered =
+        bench.at(at + PAGE, 1, |cursor, _| cursor.enter_fresh(&mut fresh, PageKind::Anon, rw));
+    assert_eq!(entered, Ok(1));
+    let dirty = |at| bench.entry(at).is_some_and(Pte::is_dirty);
+    assert_eq!([dirty(at), dirty(at + PAGE)], [false, true]);
+
+    bench.at(at, 2, |cursor, debt| cursor.protect(Prot::READ, debt));
+
+    let rights: Vec<_> = bench.contents(at, 2).into_iter().map(|(_, _, prot)| prot).collect();
+    assert_eq!(rights, vec![seen::<P>(Prot::READ); 2]);
+    assert_eq!([dirty(at), dirty(at + PAGE)], [false, true]);
+    bench.remove(at, 2);
+    bench.frames.push(frame);
 }

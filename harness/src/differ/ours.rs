@@ -9,8 +9,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rumpvm::radix::Slot;
 use rumpvm::{
-    Area, AreaFlags, Backing, CallError, FaultError, Hold, LockAllFlags, LockFlags, MapFlags,
-    Object, Overcommit, ProtFlags, RemapFlags, Signal, SyncFlags, Vm,
+    Area, AreaFlags, Backing, CallError, CommitPolicy, FaultError, Hold, LockAllFlags, LockFlags,
+    MapFlags, Object, Overcommit, ProtFlags, RemapFlags, Signal, SyncFlags, Vm,
 };
 use rumpvm_arch::{PAGE_SIZE, Prot, VirtAddr, X86_64};
 use rumpvm_hosted::{Hosted, MemoryFile};
@@ -119,9 +119,9 @@ fn perform(vm: &Vm<Home>, program: &Program, ground: &Ground) -> Answers {
     let mut limits = space.limits();
     limits.locked = program.locked.or(ground.most_locked).unwrap_or(u64::MAX);
     limits.lowest = ground.lowest;
-    limits.overcommit =
-        if ground.overcommit == 1 { Overcommit::Always } else { Overcommit::Heuristic };
     space.set_limits(limits);
+    let mode = if ground.overcommit == 1 { Overcommit::Always } else { Overcommit::Heuristic };
+    vm.set_commit_policy(CommitPolicy { mode, ..CommitPolicy::default() });
     let mut answers = Answers::default();
     for op in &program.ops {
         let outcome = match op.call {

@@ -12,7 +12,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use rumpvm::{CallError, Hold, Limits, Overcommit, Process, Space, Vm, WaitFor};
+use rumpvm::{CallError, CommitPolicy, Hold, Overcommit, Process, Space, Vm, WaitFor};
 use rumpvm_hosted::Hosted;
 
 use super::files::Descriptors;
@@ -111,7 +111,7 @@ impl Processes {
             None => self.init.insert(vm.first_process()?),
         };
         let process = init.fork(vm)?;
-        lift_limits(&process);
+        promise_all(vm);
         Ok(self.add(task, None, process, Rc::default(), Descriptors::default()))
     }
 
@@ -173,7 +173,6 @@ impl Processes {
         self.of_task.retain(|other, process| *process != id || *other == task);
         let life = self.life_mut(id);
         life.process.exec(vm)?;
-        lift_limits(&life.process);
         life.state = State::Alive { tasks: 1 };
         life.known = Rc::default();
         life.open = Descriptors::default();
@@ -249,8 +248,6 @@ impl Life {
 
 /// Promises everything: what the recording machine could promise is not known, and where it refused,
 /// the recording says so.
-fn lift_limits(process: &Process<Hosted>) {
-    if let Some(space) = process.space() {
-        space.set_limits(Limits { overcommit: Overcommit::Always, ..space.limits() });
-    }
+fn promise_all(vm: &Vm<Hosted>) {
+    vm.set_commit_policy(CommitPolicy { mode: Overcommit::Always, ..vm.commit_policy() });
 }

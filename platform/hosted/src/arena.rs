@@ -53,15 +53,18 @@ impl Arena {
     }
 
     /// The host's pointer to `at`, which must lie in the arena.
+    #[inline]
     pub(crate) fn pointer(&self, at: PhysAddr) -> NonNull<u8> {
+        // What lies below the start wraps round to what lies far beyond the end.
+        let offset = at.0.wrapping_sub(START) as usize;
         assert!(
-            self.start() <= at && at < self.end(),
+            offset < self.map.len(),
             "physical address {at:?} is outside of memory, {:?}..{:?}",
             self.start(),
             self.end()
         );
         // SAFETY: the offset is below the mapping's length, checked here; the mapping never moves.
-        unsafe { NonNull::new_unchecked(self.map.as_mut_ptr().add((at.0 - START) as usize)) }
+        unsafe { NonNull::new_unchecked(self.map.as_mut_ptr().add(offset)) }
     }
 
     /// Offset of a host address in the arena.

@@ -36,8 +36,9 @@ impl Freed {
     /// The frame at `position` of the arena has been freed by `cpu`.
     pub(crate) fn record(&self, position: usize, cpu: CpuId) {
         let word = self.word(position);
-        let step = |old| Some((((old >> CPU_BITS) + 1) << CPU_BITS) | u64::from(cpu.0));
-        word.fetch_update(Ordering::SeqCst, Ordering::SeqCst, step).ok();
+        // Who frees a frame has it alone, so nobody else writes this word.
+        let freed = (word.load(Ordering::Relaxed) >> CPU_BITS) + 1;
+        word.store(freed << CPU_BITS | u64::from(cpu.0), Ordering::Release);
     }
 
     #[inline]

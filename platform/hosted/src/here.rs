@@ -58,7 +58,7 @@ struct Halted;
 /// The number of this CPU.
 #[inline]
 pub(crate) fn cpu_id() -> CpuId {
-    let id = ID.get();
+    let id = ID.with(Cell::get);
     assert!(id != NOWHERE, "not on a CPU: use Hosted::run to get on one");
     CpuId(id)
 }
@@ -70,13 +70,18 @@ pub(crate) fn is_on_cpu() -> bool {
 /// Masks interrupts. There are none here, so all it does is count; the count is what `may_switch` asks.
 #[inline]
 pub(crate) fn intr_save() -> usize {
-    MASKED.replace(MASKED.get() + 1) as usize
+    // Through `with`: the other accessors of a thread's cell are not inlined.
+    MASKED.with(|masked| {
+        let before = masked.get();
+        masked.set(before + 1);
+        before as usize
+    })
 }
 
 /// Undoes one [`intr_save`].
 #[inline]
 pub(crate) fn intr_restore() {
-    MASKED.set(MASKED.get() - 1);
+    MASKED.with(|masked| masked.set(masked.get() - 1));
 }
 
 /// Nanoseconds since the first question.

@@ -9,7 +9,7 @@ use std::io;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::rc::Rc;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::thread::{self, JoinHandle};
 
@@ -26,6 +26,10 @@ use crate::outcome::Group;
 use crate::sleepers::Sleeper;
 use crate::thread::Ask;
 use crate::{fences, scheduler, verify};
+
+/// Whether anybody in this process ever asked to order a failure. Most never do, and then no allocation has to look for
+/// its machine.
+static MAY_FAIL: AtomicBool = AtomicBool::new(false);
 
 /// A handle to a pretend machine whose page tables have format `F`.
 ///
@@ -165,6 +169,7 @@ impl<F: Format> Hosted<F> {
 
     /// What is to fail on this machine.
     pub fn failures(&self) -> &Failures {
+        MAY_FAIL.store(true, Ordering::SeqCst);
         &self.machine.failures
     }
 
@@ -291,7 +296,9 @@ impl<F: Format> Seam for Hosted<F> {
 
     #[inline]
     fn fails(what: Scarce, _site: Site) -> bool {
-        is_on_cpu() && here(|here| here.machine.failures.fails(what))
+        MAY_FAIL.load(Ordering::Relaxed)
+            && is_on_cpu()
+            && here(|here| here.machine.failures.fails(what))
     }
 }
 

@@ -25,7 +25,29 @@ pub(super) fn check<P: Platform>(vm: &Processes<P>, found: &mut Findings) -> Res
         }
     });
     broken?;
-    let mut private = 0;
+    let mut promised = 0;
+    vm.for_each_space(|space| promised += space.promised_bytes() / PAGE_SIZE);
+    vm.objects.for_each(|object| promised += object.promised());
+    let counted = vm.objects.promises().pages();
+    ensure!(promised == counted, "{promised} pages are promised, counted {counted}");
+    let (mut private, mut writers) = (0, BTreeMap::<u64, u64>::new());
+    vm.for_each_space(|space| {
+        let _: ControlFlow<()> = space.areas(vm, |area| {
+            let writes = area.is_shared() && area.max_prot.contains(Prot::WRITE);
+            if let Some(object) = area.object.as_ref().filter(|_| writes) {
+                *writers.entry(object.id()).or_default() += 1;
+            }
+            ControlFlow::Continue(())
+        });
+    });
+    let mut wrong = None;
+    vm.objects.for_each(|object| {
+        let (there, known) = (writers.get(&object.id()).copied().unwrap_or(0), object.writers());
+        if there != known {
+            wrong = Some((object.id(), there, known));
+        }
+    });
+    ensure!(wrong.is_none(), "object, shared areas to store through, known to it: {wrong:?}");
     vm.for_each_space(|space| private += private_areas(vm, space).values().sum::<u64>());
     let listed = found.listed_areas;
     ensure!(private == listed, "{private} private areas of objects, which know of {listed}");
@@ -54,7 +76,8 @@ fn one<P: Platform>(
 
 /// V1 and V3 of `map`, and its counters.
 fn areas<P: Platform>(vm: &Processes<P>, space: &Space<P>) -> Result<(), Broken> {
-    let (mut end, mut count, mut mapped, mut locked) = (VirtAddr(0), 0, 0, 0);
+    let (mut end, mut count) = (VirtAddr(0), 0);
+    let [mut mapped, mut locked, mut data, mut promised] = [0; 4];
     let walked = space.areas(vm, |area| match area_is_sound::<P>(area, end) {
         Ok(()) => {
             end = area.range.end;
@@ -62,6 +85,12 @@ fn areas<P: Platform>(vm: &Processes<P>, space: &Space<P>) -> Result<(), Broken>
             mapped += area.range.length();
             if area.flags.contains(AreaFlags::LOCKED) {
                 locked += area.range.length();
+            }
+            if area.is_data() {
+                data += area.range.length();
+            }
+            if area.accounted {
+                promised += area.range.length();
             }
             ControlFlow::Continue(())
         }
@@ -72,7 +101,8 @@ fn areas<P: Platform>(vm: &Processes<P>, space: &Space<P>) -> Result<(), Broken>
     }
     ensure!(count == space.area_count(), "{count} areas, counted {}", space.area_count());
     let counted = space.counted();
-    ensure!(counted == (mapped, locked), "{mapped} mapped, {locked} locked, counted {counted:?}");
+    let there = [mapped, locked, data, promised];
+    ensure!(counted == there, "mapped, locked, data, promised: {there:?}, counted {counted:?}");
     Ok(())
 }
 

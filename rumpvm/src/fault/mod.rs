@@ -22,7 +22,7 @@ use crate::error::FaultError;
 use crate::map::{Area, Map, Store};
 use crate::object::{Object, PagerError};
 use crate::pmap::Debt;
-use crate::radix::put_page;
+use crate::radix::{Slot, put_page};
 use crate::stats::Event;
 use crate::sync::{Hold, Pin};
 
@@ -183,6 +183,11 @@ fn attempt<P: Platform>(
     };
     if !area.prot.allows(access, P::Format::HAS_NX) {
         return Step::Failed(FaultError::Denied { at, wanted: access.needs() });
+    }
+    // Before the end of the object, as on Linux. Most spaces have no guards, and need not look.
+    let phys = &store.mmu.phys;
+    if map.has_guards() && map.amap.get(phys, pin, at.page()) == Slot::Guard {
+        return Step::Failed(FaultError::Guarded { at });
     }
     if let Some(object) = &area.object {
         let index = area.object_index(at.page());

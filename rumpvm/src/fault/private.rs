@@ -68,7 +68,6 @@ impl<P: Platform> Attempt<'_, P> {
                 table.remove(self.at, &mut old);
                 old.pay(mmu, &self.map.pmap);
             }
-            table.enter(self.at, frame, self.area.prot, Some(self.access), debt)?;
             Ok(Some((table, was_there)))
         });
         let (mut table, was_there) = match entered {
@@ -83,12 +82,15 @@ impl<P: Platform> Attempt<'_, P> {
             }
         };
         let event = match target {
-            Target::Own(_) if was_there => Event::FaultReuse,
-            Target::Own(_) => Event::FaultSoft,
+            Target::Own(_) => {
+                table.enter(self.at, frame, self.area.prot, Some(self.access), debt)?;
+                if was_there { Event::FaultReuse } else { Event::FaultSoft }
+            }
             Target::New(fresh, old, event) => {
-                phys.page(frame).index.set(page);
-                phys.page(frame).owner.set(self.map.pmap.id());
-                phys.give(fresh, PageKind::Anon);
+                let record = phys.page(frame);
+                record.index.set(page);
+                record.owner.set(self.map.pmap.id());
+                table.enter_fresh(self.at, fresh, PageKind::Anon, self.area.prot);
                 slots.set(page, Slot::Page(frame));
                 *replaced = old;
                 event

@@ -4,19 +4,11 @@ use rumpvm_platform::Platform;
 
 use super::{Attempt, Step};
 use crate::NoMemory;
-use crate::error::FaultError;
 use crate::object::Resident;
 use crate::pmap::Debt;
-use crate::radix::Slot;
 use crate::stats::Event;
 
 impl<P: Platform> Attempt<'_, P> {
-    /// Whether a guard is there. Shared memory has nothing else in the amap, so most spaces need not look.
-    fn is_guarded(&self) -> bool {
-        let (phys, page) = (&self.store.mmu.phys, self.at.page());
-        self.map.has_guards() && self.map.amap.get(phys, self.pin, page) == Slot::Guard
-    }
-
     /// Any access. The hardware's dirty bit tells stores from loads, so the right to store is given at
     /// once.
     pub(super) fn shared(&self, debt: &mut Debt<P>) -> Result<Step<P>, NoMemory> {
@@ -24,9 +16,6 @@ impl<P: Platform> Attempt<'_, P> {
         let Some(object) = &self.area.object else {
             mmu.phys.broken(format_args!("the shared area {} has no object", self.area.range));
         };
-        if self.is_guarded() {
-            return Ok(Step::Failed(FaultError::Guarded { at: self.at }));
-        }
         let index = self.area.object_index(self.at.page());
         let (frame, leaf) = match object.resident(mmu, self.pin, index)? {
             Resident::Page(frame, leaf) => (frame, leaf),

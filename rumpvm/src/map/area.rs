@@ -64,6 +64,9 @@ pub struct Area<P: Platform> {
     pub flags: AreaFlags,
     /// Where the pages come from that are not private yet; none for anonymous memory.
     pub object: Option<Hold<Object<P>, P>>,
+    /// Its pages are promised: it is, or was, private memory that can be stored to. Set when it is made part of
+    /// the map.
+    pub accounted: bool,
     /// Byte of the object at `range.start`; a multiple of the page size.
     pub offset: u64,
 }
@@ -108,6 +111,19 @@ impl<P: Platform> Area<P> {
             && self.prot == next.prot
             && self.max_prot == next.max_prot
             && self.flags == next.flags
+            && self.accounted == next.accounted
+    }
+
+    /// Whether it counts as data (`RLIMIT_DATA`): private, to be stored to, and no stack.
+    pub(crate) fn is_data(&self) -> bool {
+        self.prot.contains(Prot::WRITE)
+            && !self.flags.intersects(AreaFlags::SHARED | AreaFlags::GROWSDOWN)
+    }
+
+    /// Whether it may need pages of its own, which are to be promised.
+    pub(crate) fn needs_promise(&self) -> bool {
+        self.prot.contains(Prot::WRITE)
+            && !self.flags.intersects(AreaFlags::SHARED | AreaFlags::NORESERVE)
     }
 }
 

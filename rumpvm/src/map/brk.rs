@@ -73,6 +73,7 @@ impl<P: Platform> Map<P> {
             max_prot: Prot::ALL,
             flags: AreaFlags::HEAP | state.future,
             object: None,
+            accounted: false,
             offset: 0,
         };
         check_memory(store, state, &area)?;

@@ -3,20 +3,24 @@
 use alloc::vec::Vec;
 use core::ops::ControlFlow;
 
-use rumpvm_arch::{VirtAddr, VirtRange};
+use rumpvm_arch::{PAGE_SIZE, Prot, VirtAddr, VirtRange};
 use rumpvm_platform::Platform;
 
-use super::{Area, AreaFlags, Map, State, Store};
-use crate::NoMemory;
+use super::{Area, AreaFlags, Limits, Map, Reserve, State, Store};
 use crate::error::CallError;
 use crate::object::Object;
-use crate::sync::{Edit, Hold, try_push};
+use crate::promise::{Asker, Taken};
+use crate::sync::{Edit, Hold, try_push, try_reserve};
 
 /// A change that is being prepared. Dropping it leaves the map as it was.
 pub(super) struct Change<'m, P: Platform> {
     map: &'m Map<P>,
     edit: Option<Edit<'m, Area<P>, P>>,
-    limit: u64,
+    limits: Limits,
+    /// Most areas there may be.
+    most: u64,
+    /// What was promised beforehand of what the change needs.
+    promise: Option<Taken<'m, P>>,
     counts: Counts<'m>,
     /// What areas of the change use, each counted already.
     came: Vec<Use<P>>,
@@ -29,13 +33,19 @@ pub(super) struct Use<P: Platform> {
     object: Hold<Object<P>, P>,
     /// The map, if the area is private.
     mapper: Option<u64>,
+    /// Whether stores through the area reach the object, now or after mprotect(2).
+    writes: bool,
 }
 
 struct Counts<'m> {
     mapped: &'m mut u64,
     locked: &'m mut u64,
+    data: &'m mut u64,
+    promised: &'m mut u64,
     new_mapped: u64,
     new_locked: u64,
+    new_data: u64,
+    new_promised: u64,
 }
 
 /// Objects that lost a user. Settle it when no page of theirs is mapped by what went, without the map's
@@ -47,13 +57,17 @@ impl<P: Platform> Use<P> {
     /// What `area` of the map of that number uses, if it has an object. Not counted yet.
     pub(super) fn of(map: u64, area: &Area<P>) -> Option<Self> {
         let mapper = (!area.is_shared()).then_some(map);
-        area.object.as_ref().map(|object| Self { object: object.clone(), mapper })
+        let writes = area.is_shared() && area.max_prot.contains(Prot::WRITE);
+        area.object.as_ref().map(|object| Self { object: object.clone(), mapper, writes })
     }
 
     /// Counts it. On error nothing has changed.
-    fn count(&self) -> Result<(), NoMemory> {
+    fn count(&self) -> Result<(), CallError> {
         if let Some(map) = self.mapper {
             self.object.mappers().add(map)?;
+        }
+        if self.writes {
+            self.object.add_writer()?;
         }
         self.object.add_user();
         Ok(())
@@ -61,18 +75,23 @@ impl<P: Platform> Use<P> {
 
     /// Takes it back: somebody else is a user too.
     fn undo(&self) {
+        self.leave();
+        self.object.undo_user();
+    }
+
+    fn leave(&self) {
         if let Some(map) = self.mapper {
             self.object.mappers().remove(map);
         }
-        self.object.undo_user();
+        if self.writes {
+            self.object.remove_writer();
+        }
     }
 
     /// Ends it. A file that could not be written keeps its pages, and the log says so: unmapping has no way to
     /// report it, as in POSIX.
     pub(super) fn settle(&self, store: &Store<P>) {
-        if let Some(map) = self.mapper {
-            self.object.mappers().remove(map);
-        }
+        self.leave();
         if let Err(error) = store.objects.release(&store.mmu, &self.object) {
             log::warn!("object {} stays in memory: {error:?}", self.object.id());
         }
@@ -83,6 +102,16 @@ impl<P: Platform> Gone<P> {
     /// Nothing went.
     pub(super) fn none() -> Self {
         Self(Vec::new())
+    }
+
+    /// Makes room for so many objects more.
+    pub(super) fn make_room(&mut self, more: usize) -> Result<(), CallError> {
+        Ok(try_reserve::<_, P>(&mut self.0, more)?)
+    }
+
+    /// Takes over what `other` has, for which room was made.
+    pub(super) fn append(&mut self, other: Self) {
+        self.0.extend(other.0);
     }
 
     /// Lets the users go.
@@ -96,20 +125,32 @@ impl<P: Platform> Gone<P> {
 impl<P: Platform> Map<P> {
     /// Begins a change.
     pub(super) fn change<'m>(&'m self, state: &'m mut State) -> Change<'m, P> {
-        let State { writer, limits, mapped, locked, .. } = state;
+        let State { writer, limits, mapped, locked, data, promised, .. } = state;
         let (new_mapped, new_locked) = (*mapped, *locked);
+        let (new_data, new_promised) = (*data, *promised);
         Change {
             map: self,
             edit: Some(self.areas.edit(writer)),
-            limit: limits.areas,
-            counts: Counts { mapped, locked, new_mapped, new_locked },
+            limits: *limits,
+            most: limits.areas,
+            promise: None,
+            counts: Counts {
+                mapped,
+                locked,
+                data,
+                promised,
+                new_mapped,
+                new_locked,
+                new_data,
+                new_promised,
+            },
             came: Vec::new(),
             gone: Vec::new(),
         }
     }
 }
 
-impl<P: Platform> Change<'_, P> {
+impl<'m, P: Platform> Change<'m, P> {
     /// Makes `range` consist of `new` alone: areas there are cut, and what fits is merged with its
     /// neighbours. `new` is in order and inside `range`.
     pub(super) fn replace(&mut self, range: VirtRange, new: Vec<Area<P>>) -> Result<(), CallError> {
@@ -130,20 +171,49 @@ impl<P: Platform> Change<'_, P> {
             if result.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });
         result?;
-        for area in new.into_iter().chain(right) {
+        for mut area in new.into_iter().chain(right) {
+            area.accounted |= area.needs_promise();
             merge_or_push(&mut parts, area)?;
         }
         for area in &parts {
             count(area, &mut self.counts, true);
             if let Some(used) = Use::of(map, area) {
-                crate::sync::try_reserve::<_, P>(&mut self.came, 1)?;
+                try_reserve::<_, P>(&mut self.came, 1)?;
                 used.count()?;
                 self.came.push(used);
             }
         }
         edit.splice(lo.0, hi.0, parts)?;
-        if edit.len() > self.limit && edit.len() > self.map.areas.len() {
+        if edit.len() > self.most && edit.len() > self.map.areas.len() {
             return Err(CallError::NoMemory);
+        }
+        Ok(())
+    }
+
+    /// One area more than the limit is no error, as for every new mapping on Linux.
+    pub(super) fn may_exceed_by_one(&mut self) {
+        self.most = self.most.saturating_add(1);
+    }
+
+    /// Whether there may be so much data; and [`Change::promise`].
+    pub(super) fn admit(&mut self, store: &'m Store<P>) -> Result<(), CallError> {
+        if self.counts.new_data > self.limits.data && self.counts.new_data > *self.counts.data {
+            return Err(CallError::NoMemory);
+        }
+        self.promise(store)
+    }
+
+    /// Promises what is needed; that is taken back if the change is not committed. A change that is committed
+    /// without this gets what it needs whatever the policy.
+    pub(super) fn promise(&mut self, store: &'m Store<P>) -> Result<(), CallError> {
+        let counts = &self.counts;
+        let more = counts.new_promised.saturating_sub(*counts.promised) / PAGE_SIZE;
+        self.promise = None;
+        if more > 0 {
+            let admin = self.limits.reserve == Reserve::Usable;
+            let asker = Asker { admin, mapped: *counts.mapped };
+            let memory = store.mmu.phys.total_frames();
+            self.promise = Some(store.objects.promises().take(more, memory, asker)?);
         }
         Ok(())
     }
@@ -165,6 +235,13 @@ impl<P: Platform> Change<'_, P> {
         }
         *self.counts.mapped = self.counts.new_mapped;
         *self.counts.locked = self.counts.new_locked;
+        *self.counts.data = self.counts.new_data;
+        let promises = store.objects.promises();
+        let taken = self.promise.take().map_or(0, Taken::keep);
+        let (before, now) =
+            (*self.counts.promised / PAGE_SIZE, self.counts.new_promised / PAGE_SIZE);
+        promises.add(now.wrapping_sub(before).wrapping_sub(taken));
+        *self.counts.promised = self.counts.new_promised;
         self.came.clear();
         self.map.generation.next();
         Gone(core::mem::take(&mut self.gone))
@@ -214,11 +291,17 @@ fn merge_or_push<P: Platform>(parts: &mut Vec<Area<P>>, area: Area<P>) -> Result
 fn count<P: Platform>(area: &Area<P>, counts: &mut Counts<'_>, comes: bool) {
     let length = area.range.length();
     let locked = if area.flags.contains(AreaFlags::LOCKED) { length } else { 0 };
+    let data = if area.is_data() { length } else { 0 };
+    let promised = if area.accounted { length } else { 0 };
     if comes {
         counts.new_mapped += length;
         counts.new_locked += locked;
+        counts.new_data += data;
+        counts.new_promised += promised;
     } else {
         counts.new_mapped -= length;
         counts.new_locked -= locked;
+        counts.new_data -= data;
+        counts.new_promised -= promised;
     }
 }

@@ -3,12 +3,12 @@
 use alloc::vec::Vec;
 use core::ops::ControlFlow;
 
-use rumpvm_arch::{VirtAddr, VirtRange};
+use rumpvm_arch::{PAGE_SIZE, VirtAddr, VirtRange};
 use rumpvm_platform::Platform;
 
 use super::change::{Gone, Use};
 use super::minherit::inherited;
-use super::{Area, AreaFlags, Map, Store};
+use super::{Area, AreaFlags, Limits, Map, Store};
 use crate::NoMemory;
 use crate::pmap::{Debt, Inherit};
 use crate::radix::Spares;
@@ -49,13 +49,16 @@ impl<P: Platform> Map<P> {
             try_push::<_, P>(&mut spares, Spares::worst_case(phys)?)?;
         }
         childs.heap = state.heap;
-        childs.limits.areas = u64::MAX;
+        childs.layout = state.layout;
+        // After the areas the limits: what the parent has the child may have, whatever the limit is now.
+        let unlimited = Limits { areas: u64::MAX, data: u64::MAX, ..state.limits };
+        childs.limits = unlimited;
         let mut change = child.change(&mut childs);
         let everything = VirtRange::new(VirtAddr(0), VirtAddr(u64::MAX - 1));
         change.replace(everything, areas).map_err(|_| NoMemory)?;
+        change.admit(store).map_err(|_| NoMemory)?;
         // Nothing was there.
         let _: Gone<P> = change.commit(store);
-        // After the areas: what the parent has the child may have, whatever the limit is now.
         childs.limits = state.limits;
         // No fault of the parent decides from here on; those that have decided hold a leaf table's lock,
         // which sharing takes.
@@ -114,6 +117,7 @@ impl<P: Platform> Map<P> {
         // Whoever shrinks an object finds the map as it was, or ended.
         let mut state = self.state.lock();
         state.ended = true;
+        store.objects.promises().give_back(core::mem::take(&mut state.promised) / PAGE_SIZE);
         self.pmap.destroy(&store.mmu);
         let everything = VirtRange::new(VirtAddr(0), VirtAddr(u64::MAX));
         // The range covers the root as a whole, so no node is cut and no frame is needed.

@@ -64,6 +64,9 @@ impl<P: Platform> Map<P> {
         }
         self.own_guards(store, range)?;
         let phys = &store.mmu.phys;
+        let frozen = self.generation.freeze();
+        // What a load enters here from now on, those who share the tables and have guards still must not see.
+        self.give_up_tables(store, range);
         let mut from = range.start.page();
         while let Some(page) = self.next_guard(store, from, range.end) {
             let pin = phys.epoch.pin();
@@ -74,6 +77,7 @@ impl<P: Platform> Map<P> {
             }
             from = page + 1;
         }
+        drop(frozen);
         Ok(())
     }
 

@@ -1,13 +1,13 @@
 //! Limits of one space, as setrlimit(2) and sysctl(8) know them.
 
-/// How much may be promised.
+/// Whether a space gets what is kept for administrators when promises are counted (`CAP_SYS_ADMIN`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Overcommit {
-    /// Refuse one mapping that is larger than all memory (Linux's mode 0).
+pub enum Reserve {
+    /// It does.
     #[default]
-    Heuristic,
-    /// Refuse nothing (mode 1).
-    Always,
+    Usable,
+    /// It does not.
+    Kept,
 }
 
 /// Limits of one space. All in bytes but `areas`.
@@ -17,14 +17,15 @@ pub struct Limits {
     pub stack: u64,
     /// Most bytes mapped (`RLIMIT_AS`).
     pub address_space: u64,
-    /// Largest heap (`RLIMIT_DATA`).
+    /// Largest heap, and most bytes of private memory that can be stored to, stacks aside (`RLIMIT_DATA`).
     pub data: u64,
     /// Most bytes locked (`RLIMIT_MEMLOCK`).
     pub locked: u64,
-    /// Most areas (`vm.max_map_count`).
+    /// Most areas (`vm.max_map_count`). Cutting one in the middle obeys it; a new mapping may be one more, as on
+    /// Linux.
     pub areas: u64,
-    /// How much may be promised (`vm.overcommit_memory`).
-    pub overcommit: Overcommit,
+    /// Whether it gets what is kept for administrators.
+    pub reserve: Reserve,
     /// Place mappings at or above this address (`vm.mmap_min_addr`).
     pub lowest: u64,
 }
@@ -38,7 +39,7 @@ impl Default for Limits {
             data: u64::MAX,
             locked: u64::MAX,
             areas: 65_530,
-            overcommit: Overcommit::Heuristic,
+            reserve: Reserve::Usable,
             lowest: 0x1_0000,
         }
     }

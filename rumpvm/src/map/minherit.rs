@@ -13,7 +13,7 @@ use rumpvm_platform::Platform;
 use super::{Area, AreaFlags, Map, MapFlags, State, Store};
 use crate::NoMemory;
 use crate::error::CallError;
-use crate::object::Object;
+use crate::object::{Object, Purpose, Seals};
 use crate::radix::Slot;
 use crate::sync::{Hold, try_push};
 
@@ -139,7 +139,8 @@ impl<P: Platform> Map<P> {
         state: &mut State,
         range: VirtRange,
     ) -> Result<(), NoMemory> {
-        let object = store.objects.memory(range.length())?;
+        let object =
+            store.objects.memory(Purpose::Mapping, range.length(), Seals::empty(), None)?;
         let shared = self.share_as(store, state, range, &object);
         // The area, if it was made, is the user now.
         if let Err(error) = store.objects.release(&store.mmu, &object) {

@@ -8,9 +8,11 @@ use rumpvm_arch::{Format, PAGE_SIZE, Prot, VirtAddr, VirtRange};
 use rumpvm_platform::Platform;
 
 use super::change::Gone;
-use super::{Area, AreaFlags, Map, Overcommit, State, Store};
+use super::place::Room;
+use super::{Area, AreaFlags, Map, Reserve, State, Store};
 use crate::error::CallError;
-use crate::object::Object;
+use crate::object::{Object, Purpose, Seals};
+use crate::promise::{Asker, Overcommit};
 use crate::sync::{Hold, try_push};
 
 bitflags! {
@@ -55,25 +57,15 @@ bitflags! {
     }
 }
 
-/// The bits that say what kind of mapping it is (`MAP_TYPE`), and the kinds.
-const MAP_TYPE: u32 = 0x0f;
-const SHARED: u32 = MapFlags::SHARED.bits();
-const PRIVATE: u32 = MapFlags::PRIVATE.bits();
-const SHARED_VALIDATE: u32 = SHARED | PRIVATE;
-
-/// Flags that `MAP_SHARED_VALIDATE` lets pass: Linux's `LEGACY_MAP_MASK`, with `MAP_ABOVE4G` and sizes of huge
-/// pages, and without `MAP_FIXED_NOREPLACE` and `MAP_SYNC`.
-const VALIDATED: u32 = 0x7c07_f9f3;
-
-/// What `MAP_32BIT` stays below: its addresses are to fit 31 bits.
-const BIT32_END: VirtAddr = VirtAddr(1 << 31);
-
 /// What is to be mapped.
 pub enum Backing<'o, P: Platform> {
     /// Zero-filled memory.
     Anonymous,
     /// An object, from a byte offset on.
     Object(&'o Hold<Object<P>, P>),
+    /// The same through a descriptor that gives no more than these rights: to load, for which it was opened to be
+    /// read; to store; to execute, unless its file system is mounted without.
+    Opened(&'o Hold<Object<P>, P>, Prot),
 }
 
 /// Where a mapping is now.
@@ -85,99 +77,90 @@ pub(crate) struct Placed {
     pub(crate) populate: VirtRange,
 }
 
-/// A request after validation.
-struct Request {
-    length: u64,
-    hint: VirtAddr,
-    /// Where it must end, if its place is ours to choose.
-    limit: VirtAddr,
-    fixed: bool,
-    no_replace: bool,
-    area: AreaFlags,
-    /// Why this kind of mapping cannot be, which Linux says only of a place that is good.
-    misfit: Option<CallError>,
+/// The arguments of mmap(2).
+pub(crate) struct Request<'o, P: Platform> {
+    pub(crate) hint: VirtAddr,
+    pub(crate) length: u64,
+    pub(crate) prot: Prot,
+    pub(crate) flags: MapFlags,
+    pub(crate) backing: Backing<'o, P>,
+    pub(crate) offset: u64,
 }
 
+/// What the flags say of who sees stores.
+const KIND: u32 = 0xf;
+
+/// `MAP_SHARED_VALIDATE`.
+const VALIDATE: u32 = 3;
+
+/// Flags that `MAP_SHARED_VALIDATE` lets pass: Linux's `LEGACY_MAP_MASK`, with `MAP_ABOVE4G` and sizes of huge
+/// pages, and without `MAP_FIXED_NOREPLACE` and `MAP_SYNC`.
+const VALIDATED: u32 = 0x7c07_f9f3;
+
+/// Superpages that x86 has, as the flags name them: 0 for the default, else log2 of the bytes.
+const HUGE_SIZES: [u32; 3] = [0, 21, 30];
+
 impl<P: Platform> Map<P> {
-    /// Maps `length` bytes of `backing` from byte `offset` on and returns where; see mmap(2). Anonymous
-    /// shared memory becomes an object of its own.
+    /// Maps what `request` says and returns where; see mmap(2). Anonymous shared memory becomes an object of its
+    /// own.
     ///
     /// The memory of a device can be shared, not copied: a private mapping that may be stored to is refused.
     ///
     /// Takes the map's lock. Sleeps when what it replaces was the last mapping of a file.
-    #[expect(clippy::too_many_arguments, reason = "the arguments of mmap(2)")]
     pub(crate) fn mmap(
         &self,
         store: &Store<P>,
-        hint: VirtAddr,
-        length: u64,
-        prot: Prot,
-        flags: MapFlags,
-        backing: Backing<'_, P>,
-        offset: u64,
+        request: &Request<'_, P>,
     ) -> Result<Placed, CallError> {
-        let request = decode(hint, length, flags, &backing, offset)?;
-        let made = match backing {
-            Backing::Anonymous if request.area.contains(AreaFlags::SHARED) => {
-                Some(store.objects.memory(request.length)?)
+        let (length, flags) = (request.check_numbers()?, request.flags);
+        let mut state = self.state.lock();
+        // Too many already; one too many is none.
+        if self.areas.len() > state.limits.areas {
+            return Err(CallError::NoMemory);
+        }
+        let range = self.choose(store, &state, request, length)?;
+        if flags.contains(MapFlags::LOCKED) {
+            if state.limits.locked == 0 {
+                return Err(CallError::NotPermitted);
             }
-            _ => None,
+        }
+        let is_device = request.object().is_some_and(|object| object.device().is_some());
+        let mut lock = if is_device { AreaFlags::empty() } else { state.future };
+        if flags.contains(MapFlags::LOCKED) && !is_device {
+            lock |= AreaFlags::LOCKED;
+        }
+        // What is replaced counts as well, as on Linux.
+        if !lock.is_empty() && state.locked.saturating_add(length) > state.limits.locked {
+            return Err(CallError::Again);
+        }
+        let max_prot = request.check_backing(length)?;
+        let honours = store.objects.promises().mode() != Overcommit::Never;
+        let mut area = Area {
+            range,
+            prot: request.prot,
+            max_prot,
+            flags: request.area_flags(honours) | lock,
+            object: request.object().cloned(),
+            accounted: false,
+            offset: if request.object().is_some() { request.offset } else { 0 },
         };
-        let (object, offset) = match (&made, &backing) {
-            (Some(made), _) => (Some(made), 0),
-            (None, Backing::Object(object)) => (Some(*object), offset),
-            (None, Backing::Anonymous) => (None, 0),
-        };
-        let mapped = self.map_validated(store, &request, prot, object, offset);
+        check_memory(store, &state, &area)?;
+        let made = self.make_shared(store, &state, &area)?;
+        if made.is_some() {
+            area.object = made.clone();
+        }
+        let put = request.check_object().and_then(|()| self.put(store, &mut state, area));
+        drop(state);
         if let Some(made) = &made {
             // The area, if it was made, is the user now.
             store.objects.release(&store.mmu, made)?;
         }
-        let (range, locked) = mapped?;
-        let asked = flags.contains(MapFlags::POPULATE) && !flags.contains(MapFlags::NONBLOCK);
+        put?.settle(store);
+        let asked = flags & (MapFlags::POPULATE | MapFlags::NONBLOCK) == MapFlags::POPULATE;
         // What is locked is brought in whatever is asked for, or, as Linux has it, never at once.
-        let wanted = if locked.is_empty() { asked } else { locked == AreaFlags::LOCKED };
+        let wanted = if lock.is_empty() { asked } else { lock == AreaFlags::LOCKED };
         let populate = if wanted { range } else { VirtRange::new(range.end, range.end) };
         Ok(Placed { range, populate })
-    }
-
-    fn map_validated(
-        &self,
-        store: &Store<P>,
-        request: &Request,
-        prot: Prot,
-        object: Option<&Hold<Object<P>, P>>,
-        offset: u64,
-    ) -> Result<(VirtRange, AreaFlags), CallError> {
-        let shared = request.area.contains(AreaFlags::SHARED);
-        let cannot_copy = !shared && object.is_some_and(|object| object.device().is_some());
-        let max_prot = if cannot_copy { Prot::READ | Prot::EXEC } else { Prot::ALL };
-        if !max_prot.contains(prot) {
-            return Err(CallError::Denied);
-        }
-        let mut state = self.state.lock();
-        let range = self.choose(store, &state, request)?;
-        // All of these after the place was found good, in Linux's order.
-        may_lock(&state, request)?;
-        let end = offset.checked_add(request.length);
-        if object.is_some() && end.is_none_or(|end| end > i64::MAX as u64) {
-            return Err(CallError::Overflow);
-        }
-        if let Some(error) = request.misfit {
-            return Err(error);
-        }
-        let is_device = object.is_some_and(|object| object.device().is_some());
-        let flags = if is_device {
-            request.area.difference(AreaFlags::LOCK)
-        } else {
-            request.area | state.future
-        };
-        let area = Area { range, prot, max_prot, flags, object: object.cloned(), offset };
-        check_memory(store, &state, &area)?;
-        let gone = self.put(store, &mut state, area)?;
-        drop(state);
-        gone.settle(store);
-        Ok((range, flags & AreaFlags::LOCK))
     }
 
     /// Maps nothing, with no rights to be had; for reservations.
@@ -190,15 +173,45 @@ impl<P: Platform> Map<P> {
         area: AreaFlags,
     ) -> Result<VirtAddr, CallError> {
         let flags = flags | MapFlags::PRIVATE | MapFlags::ANONYMOUS;
-        let request = decode::<P>(hint, length, flags, &Backing::Anonymous, 0)?;
+        let (prot, backing) = (Prot::empty(), Backing::Anonymous);
+        let request = Request { hint, length, prot, flags, backing, offset: 0 };
+        let length = request.check_numbers()?;
         let mut state = self.state.lock();
-        let range = self.choose(store, &state, &request)?;
-        let none = Prot::empty();
-        let area = Area { range, prot: none, max_prot: none, flags: area, object: None, offset: 0 };
+        let range = self.choose(store, &state, &request, length)?;
+        request.check_backing(length)?;
+        let area = Area {
+            range,
+            prot,
+            max_prot: prot,
+            flags: area,
+            object: None,
+            accounted: false,
+            offset: 0,
+        };
         let gone = self.put(store, &mut state, area)?;
         drop(state);
         gone.settle(store);
         Ok(range.start)
+    }
+
+    /// The object of anonymous memory that is to be shared.
+    fn make_shared(
+        &self,
+        store: &Store<P>,
+        state: &State,
+        area: &Area<P>,
+    ) -> Result<Option<Hold<Object<P>, P>>, CallError> {
+        if !area.is_shared() || area.object.is_some() {
+            return Ok(None);
+        }
+        let promise = if area.flags.contains(AreaFlags::NORESERVE) {
+            None
+        } else {
+            let memory = store.mmu.phys.total_frames();
+            Some(store.objects.promises().take(area.range.pages(), memory, asker(state))?)
+        };
+        let length = area.range.length();
+        Ok(Some(store.objects.memory(Purpose::Mapping, length, Seals::empty(), promise)?))
     }
 
     /// Where the mapping goes.
@@ -206,14 +219,17 @@ impl<P: Platform> Map<P> {
         &self,
         store: &Store<P>,
         state: &State,
-        request: &Request,
+        request: &Request<'_, P>,
+        length: u64,
     ) -> Result<VirtRange, CallError> {
         let pin = store.mmu.phys.epoch.pin();
-        if !request.fixed {
-            return self.place(state, &pin, (request.hint, request.limit), request.length);
+        let flags = request.flags;
+        if !flags.intersects(MapFlags::FIXED | MapFlags::FIXED_NOREPLACE) {
+            let low = flags.contains(MapFlags::BIT32);
+            let room = if low { Room::Low } else { Room::Any };
+            return self.place(state, &pin, (request.hint, room), length);
         }
-        let range =
-            VirtRange::of_length(request.hint, request.length).ok_or(CallError::NoMemory)?;
+        let range = VirtRange::of_length(request.hint, length).ok_or(CallError::NoMemory)?;
         if range.end > P::Format::USER_END {
             return Err(CallError::NoMemory);
         }
@@ -223,8 +239,7 @@ impl<P: Platform> Map<P> {
         if range.start.0 < state.limits.lowest {
             return Err(CallError::NotPermitted);
         }
-        let next = self.areas.at_or_after(&pin, range.start.0);
-        if request.no_replace && next.is_some_and(|area| area.range.start < range.end) {
+        if flags.contains(MapFlags::FIXED_NOREPLACE) && !self.is_empty(&pin, range) {
             return Err(CallError::Exists);
         }
         Ok(range)
@@ -240,17 +255,25 @@ impl<P: Platform> Map<P> {
         let range = area.range;
         let limits = state.limits;
         let spares = self.amap.spares(&store.mmu.phys, range)?;
+        let is_data = area.is_data();
         let mut new = Vec::new();
         try_push::<_, P>(&mut new, area)?;
-        let (mapped, locked) = (state.mapped, state.locked);
+        let (mapped, locked, data) = (state.mapped, state.locked, state.data);
         let mut change = self.change(state);
+        change.may_exceed_by_one();
         change.replace(range, new)?;
         if change.mapped() > limits.address_space && change.mapped() > mapped {
+            return Err(CallError::NoMemory);
+        }
+        // As on Linux whatever was mapped there is set against it, data or not.
+        let replaced = mapped + range.length() - change.mapped();
+        if is_data && data + range.length() - replaced > limits.data {
             return Err(CallError::NoMemory);
         }
         if change.locked() > limits.locked && change.locked() > locked {
             return Err(CallError::Again);
         }
+        change.promise(store)?;
         // What was there before must be gone when the first fault on the new area looks.
         let frozen = self.generation.freeze();
         let gone = change.commit(store);
@@ -260,85 +283,141 @@ impl<P: Platform> Map<P> {
     }
 }
 
-/// Checks everything that does not depend on the map.
-fn decode<P: Platform>(
-    hint: VirtAddr,
-    length: u64,
-    flags: MapFlags,
-    backing: &Backing<'_, P>,
-    offset: u64,
-) -> Result<Request, CallError> {
-    if length == 0 || !offset.is_multiple_of(PAGE_SIZE) {
-        return Err(CallError::Invalid);
+impl<P: Platform> Request<'_, P> {
+    fn object(&self) -> Option<&Hold<Object<P>, P>> {
+        match self.backing {
+            Backing::Anonymous => None,
+            Backing::Object(object) | Backing::Opened(object, _) => Some(object),
+        }
     }
-    let anonymous = matches!(backing, Backing::Anonymous);
-    if flags.contains(MapFlags::HUGETLB) {
-        // No hugetlb pool is configured here, and our files are of no hugetlb file system.
-        return Err(if anonymous { CallError::NoMemory } else { CallError::Invalid });
-    }
-    let length = length.checked_add(PAGE_SIZE - 1).ok_or(CallError::NoMemory)? & !(PAGE_SIZE - 1);
-    let mut area = AreaFlags::empty();
-    for (flag, meaning) in [
-        (MapFlags::SHARED, AreaFlags::SHARED),
-        (MapFlags::GROWSDOWN, AreaFlags::GROWSDOWN),
-        (MapFlags::LOCKED, AreaFlags::LOCKED),
-        (MapFlags::NORESERVE, AreaFlags::NORESERVE),
-        (MapFlags::STACK, AreaFlags::NOHUGEPAGE),
-    ] {
-        area.set(meaning, flags.contains(flag));
-    }
-    let no_replace = flags.contains(MapFlags::FIXED_NOREPLACE);
-    let fixed = no_replace || flags.contains(MapFlags::FIXED);
-    let low = flags.contains(MapFlags::BIT32);
-    let limit = if low { BIT32_END } else { P::Format::USER_END };
-    let misfit = misfit(flags, anonymous).err();
-    Ok(Request { length, hint, limit, fixed, no_replace, area, misfit })
-}
 
-/// Whether there are mappings of this kind.
-fn misfit(flags: MapFlags, anonymous: bool) -> Result<(), CallError> {
-    let shared = flags.contains(MapFlags::SHARED);
-    match flags.bits() & MAP_TYPE {
-        SHARED_VALIDATE if anonymous => return Err(CallError::Invalid),
-        SHARED_VALIDATE => {
-            if flags.bits() & !VALIDATED != 0 {
+    /// What the descriptor allows.
+    fn opened_for(&self) -> Prot {
+        if let Backing::Opened(_, rights) = self.backing { rights } else { Prot::ALL }
+    }
+
+    /// Checks what comes before a place is looked for; returns the length in whole pages.
+    fn check_numbers(&self) -> Result<u64, CallError> {
+        if !self.offset.is_multiple_of(PAGE_SIZE) {
+            return Err(CallError::Invalid);
+        }
+        let huge = self.flags.contains(MapFlags::HUGETLB);
+        if huge && (self.object().is_some() || !HUGE_SIZES.contains(&(self.flags.bits() >> 26))) {
+            return Err(CallError::Invalid);
+        }
+        if self.length == 0 {
+            return Err(CallError::Invalid);
+        }
+        let length = self.length.checked_add(PAGE_SIZE - 1).ok_or(CallError::NoMemory)?;
+        if huge {
+            // There is no pool of superpages to take them from.
+            let kind = self.flags.bits() & KIND;
+            return Err(if kind == 0 { CallError::Invalid } else { CallError::NoMemory });
+        }
+        Ok(length & !(PAGE_SIZE - 1))
+    }
+
+    /// Checks what comes after a place was found good, in Linux's order; returns what mprotect(2) may allow.
+    fn check_backing(&self, length: u64) -> Result<Prot, CallError> {
+        let kind = MapFlags::from_bits_retain(self.flags.bits() & KIND);
+        let shared = kind.contains(MapFlags::SHARED);
+        let known = kind == MapFlags::SHARED || kind == MapFlags::PRIVATE;
+        let stack = self.flags.contains(MapFlags::GROWSDOWN);
+        let Some(object) = self.object() else {
+            return if known && !(shared && stack) {
+                Ok(Prot::ALL)
+            } else {
+                Err(CallError::Invalid)
+            };
+        };
+        // The last byte has to have an offset that is not negative.
+        let end = self.offset.checked_add(length);
+        if end.is_none_or(|end| end > i64::MAX as u64) {
+            return Err(CallError::Overflow);
+        }
+        if kind.bits() == VALIDATE {
+            if self.flags.bits() & !VALIDATED != 0 {
                 return Err(CallError::Unsupported);
             }
+        } else if !known {
+            return Err(CallError::Invalid);
         }
-        SHARED | PRIVATE => {}
-        _ => return Err(CallError::Invalid),
+        let rights = self.opened_for();
+        let mut max_prot = Prot::ALL;
+        if shared && !rights.contains(Prot::WRITE) {
+            max_prot -= Prot::WRITE;
+        }
+        if !max_prot.contains(self.prot) || !rights.contains(Prot::READ) {
+            return Err(CallError::Denied);
+        }
+        if !rights.contains(Prot::EXEC) {
+            if self.prot.contains(Prot::EXEC) {
+                return Err(CallError::NotPermitted);
+            }
+            max_prot -= Prot::EXEC;
+        }
+        if stack {
+            return Err(CallError::Invalid);
+        }
+        if !shared && object.device().is_some() {
+            max_prot -= Prot::WRITE;
+        }
+        if !max_prot.contains(self.prot) {
+            return Err(CallError::Denied);
+        }
+        // Seals that may be added later do not take away what is mapped; see `check_object`.
+        let sealed = object.sealed().intersects(Seals::WRITE | Seals::FUTURE_WRITE);
+        if shared && sealed && !self.prot.contains(Prot::WRITE) {
+            max_prot -= Prot::WRITE;
+        }
+        Ok(max_prot)
     }
-    if flags.contains(MapFlags::GROWSDOWN) && (shared || !anonymous) {
-        return Err(CallError::Invalid);
+
+    /// Checks what the object itself has against it, last of all.
+    fn check_object(&self) -> Result<(), CallError> {
+        let Some(object) = self.object() else { return Ok(()) };
+        if self.flags.contains(MapFlags::SYNC) && object.file().is_some() {
+            return Err(CallError::Unsupported);
+        }
+        let stores = self.flags.contains(MapFlags::SHARED) && self.prot.contains(Prot::WRITE);
+        if stores && object.sealed().intersects(Seals::WRITE | Seals::FUTURE_WRITE) {
+            return Err(CallError::NotPermitted);
+        }
+        Ok(())
     }
-    Ok(())
+
+    /// What the area keeps of the flags.
+    fn area_flags(&self, honours_noreserve: bool) -> AreaFlags {
+        let mut area = AreaFlags::empty();
+        for (flag, meaning) in [
+            (MapFlags::SHARED, AreaFlags::SHARED),
+            (MapFlags::GROWSDOWN, AreaFlags::GROWSDOWN),
+            (MapFlags::NORESERVE, AreaFlags::NORESERVE),
+            (MapFlags::STACK, AreaFlags::NOHUGEPAGE),
+        ] {
+            area.set(meaning, self.flags.contains(flag));
+        }
+        if !honours_noreserve {
+            area.remove(AreaFlags::NORESERVE);
+        }
+        area
+    }
 }
 
-/// Whether so much more may be locked. What is replaced counts as well, as on Linux.
-fn may_lock(state: &State, request: &Request) -> Result<(), CallError> {
-    if !request.area.contains(AreaFlags::LOCKED) {
-        return Ok(());
-    }
-    if state.limits.locked == 0 {
-        return Err(CallError::NotPermitted);
-    }
-    if state.locked.saturating_add(request.length) > state.limits.locked {
-        return Err(CallError::Again);
-    }
-    Ok(())
+/// Who asks for a promise.
+pub(super) fn asker(state: &State) -> Asker {
+    Asker { admin: state.limits.reserve == Reserve::Usable, mapped: state.mapped }
 }
 
-/// Refuses what is larger than all memory, if the space's limits say so.
+/// Refuses what the policy does not let be promised, as far as `area` needs it. Nothing is taken yet.
 pub(super) fn check_memory<P: Platform>(
     store: &Store<P>,
     state: &State,
     area: &Area<P>,
 ) -> Result<(), CallError> {
-    let counted = state.limits.overcommit == Overcommit::Heuristic
-        && area.prot.contains(Prot::WRITE)
-        && !area.flags.intersects(AreaFlags::NORESERVE | AreaFlags::SHARED);
-    if counted && area.range.pages() > store.mmu.phys.total_frames() {
-        return Err(CallError::NoMemory);
+    if area.needs_promise() {
+        let memory = store.mmu.phys.total_frames();
+        drop(store.objects.promises().take(area.range.pages(), memory, asker(state))?);
     }
     Ok(())
 }

@@ -20,6 +20,7 @@ mod cut_off;
 mod fork;
 mod generation;
 mod guard;
+mod layout;
 mod limits;
 mod madvise;
 mod mincore;
@@ -33,6 +34,7 @@ mod munmap;
 mod pkeys;
 mod place;
 mod remap_file_pages;
+mod shmdt;
 mod stack;
 
 use core::ops::ControlFlow;
@@ -41,9 +43,11 @@ use rumpvm_arch::{PAGE_SIZE, VirtAddr, VirtRange};
 use rumpvm_platform::Platform;
 
 pub use area::{Area, AreaFlags};
-pub use limits::{Limits, Overcommit};
+pub use layout::{Direction, Layout, Randomness};
+pub use limits::{Limits, Reserve};
 pub use minherit::Inheritance;
 pub use mlock::{LockAllFlags, LockFlags};
+pub(crate) use mmap::Request;
 pub use mmap::{Backing, MapFlags};
 pub use mprotect::ProtFlags;
 pub use mremap::RemapFlags;
@@ -87,6 +91,12 @@ struct State {
     mapped: u64,
     /// Bytes in locked areas.
     locked: u64,
+    /// Bytes of private memory that can be stored to, stacks aside.
+    data: u64,
+    /// Bytes that are promised.
+    promised: u64,
+    /// Where mappings go whose caller does not say.
+    layout: Layout,
     /// How whatever is mapped from now on is locked: some of [`AreaFlags::LOCK`], by mlockall(2).
     future: AreaFlags,
     /// It has been taken down.
@@ -99,8 +109,18 @@ impl<P: Platform> Map<P> {
         let pmap = Pmap::try_new(mmu)?;
         let (areas, writer) = Tree::new();
         let heap = VirtRange::default();
-        let (limits, future) = (Limits::default(), AreaFlags::empty());
-        let state = State { writer, heap, limits, mapped: 0, locked: 0, future, ended: false };
+        let state = State {
+            writer,
+            heap,
+            limits: Limits::default(),
+            mapped: 0,
+            locked: 0,
+            data: 0,
+            promised: 0,
+            layout: Layout::plain::<P::Format>(),
+            future: AreaFlags::empty(),
+            ended: false,
+        };
         Ok(Self {
             pmap,
             amap: Amap::new(),
@@ -162,6 +182,16 @@ impl<P: Platform> Map<P> {
         self.pmap.tables(&store.mmu, &store.mmu.phys.epoch.pin())
     }
 
+    /// Bytes of private memory that can be stored to, stacks aside.
+    pub fn data_bytes(&self) -> u64 {
+        self.state.lock().data
+    }
+
+    /// Bytes that are promised.
+    pub fn promised_bytes(&self) -> u64 {
+        self.state.lock().promised
+    }
+
     /// The limits of this space.
     pub fn limits(&self) -> Limits {
         self.state.lock().limits
@@ -191,9 +221,9 @@ impl<P: Platform> Map<P> {
     }
 
     /// What the counters say, and what they should say. For checks.
-    pub(crate) fn counted(&self) -> (u64, u64) {
+    pub(crate) fn counted(&self) -> [u64; 4] {
         let state = self.state.lock();
-        (state.mapped, state.locked)
+        [state.mapped, state.locked, state.data, state.promised]
     }
 }
 

@@ -208,6 +208,7 @@ impl<P: Platform> Map<P> {
         result?;
         let mut change = self.change(state);
         change.replace(range, new)?;
+        change.admit(store)?;
         Ok(change.commit(store))
     }
 }

@@ -9,6 +9,7 @@ use rumpvm_platform::Platform;
 
 use super::change::Gone;
 use super::mmap::{Placed, check_memory};
+use super::place::Room;
 use super::{Area, AreaFlags, Map, State, Store};
 use crate::error::CallError;
 use crate::radix::{Slot, put_page};
@@ -224,7 +225,7 @@ impl<P: Platform> Map<P> {
         } else {
             let pin = store.mmu.phys.epoch.pin();
             let hint = if flags.contains(RemapFlags::DONTUNMAP) { new_at } else { VirtAddr(0) };
-            self.place(state, &pin, (hint, P::Format::USER_END), new_length)?
+            self.place(state, &pin, (hint, Room::Any), new_length)?
         };
         let more = if flags.contains(RemapFlags::DONTUNMAP) { new_length } else { 0 };
         if more > 0 && state.mapped.saturating_add(more) > state.limits.address_space {

@@ -1,31 +1,47 @@
 //! Placement: where a mapping goes when the caller does not say.
 //!
 //! Top-down from below the stack, as Linux does (`arch_get_unmapped_area_topdown`): the highest hole that
-//! fits. Only when there is none below the ceiling are the addresses above it tried.
+//! fits. Only when there is none below the base are the addresses above it tried. The other way round, lowest
+//! first, in the legacy layout and for mappings that are to have addresses of 31 bits.
+
+use core::ops::ControlFlow;
 
 use rumpvm_arch::{Format, PAGE_SIZE, VirtAddr, VirtRange};
 use rumpvm_platform::Platform;
 
-use super::{AreaFlags, Map, State};
+use super::{AreaFlags, Direction, Map, State};
 use crate::error::CallError;
 use crate::sync::Pin;
 
-/// Kept free below the end of user memory for the stack: Linux's least gap, `MIN_GAP`.
-const STACK_ROOM: u64 = 128 << 20;
+/// Where `MAP_32BIT` begins to look, and what it stays below: its addresses are to fit 31 bits.
+const LOW: (VirtAddr, VirtAddr) = (VirtAddr(1 << 30), VirtAddr(1 << 31));
+
+/// Where a mapping may go.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Room {
+    /// Anywhere.
+    Any,
+    /// Where addresses have 31 bits (`MAP_32BIT`).
+    Low,
+}
+
 /// Pages kept unmapped below a growing stack (`stack_guard_gap`).
 pub(super) const GUARD: u64 = 256 * PAGE_SIZE;
 
 impl<P: Platform> Map<P> {
-    /// A free range of `length` bytes below `limit`: at `hint` if that is free, else the highest that fits.
+    /// A free range of `length` bytes: at `hint` if that is free, else where the layout says.
     pub(super) fn place(
         &self,
         state: &State,
         pin: &Pin<'_, P>,
-        (hint, limit): (VirtAddr, VirtAddr),
+        (hint, room): (VirtAddr, Room),
         length: u64,
     ) -> Result<VirtRange, CallError> {
         let lowest = state.limits.lowest;
-        let end = P::Format::USER_END.min(limit).0;
+        let end = match room {
+            Room::Any => P::Format::USER_END.0,
+            Room::Low => P::Format::USER_END.min(LOW.1).0,
+        };
         if length > end - lowest {
             return Err(CallError::NoMemory);
         }
@@ -36,8 +52,15 @@ impl<P: Platform> Map<P> {
         {
             return Ok(range);
         }
-        let ceiling = end - STACK_ROOM;
-        [ceiling, end]
+        let layout = state.layout;
+        match (room, layout.direction) {
+            (Room::Low, _) => return self.lowest(pin, (LOW.0.0, end), length),
+            (Room::Any, Direction::Up) => {
+                return self.lowest(pin, (layout.base.0.max(lowest), end), length);
+            }
+            (Room::Any, Direction::Down) => {}
+        }
+        [layout.base.0, end]
             .into_iter()
             .find_map(|top| {
                 self.areas.highest_gap(pin, (lowest, top), length, |floor, gap_end| {
@@ -47,6 +70,28 @@ impl<P: Platform> Map<P> {
                 })
             })
             .ok_or(CallError::NoMemory)
+    }
+
+    /// The lowest free range of `length` bytes in `lo..hi`. Looks at one area after the other: for what is rare.
+    fn lowest(
+        &self,
+        pin: &Pin<'_, P>,
+        (lo, hi): (u64, u64),
+        length: u64,
+    ) -> Result<VirtRange, CallError> {
+        let mut floor = lo;
+        let found: ControlFlow<()> = self.areas.visit(pin, lo, u64::MAX, |area| {
+            let gap_end = self.below_guard(pin, area.range.start.0).min(hi);
+            if gap_end >= floor && gap_end - floor >= length {
+                return ControlFlow::Break(());
+            }
+            floor = floor.max(area.range.end.0);
+            ControlFlow::Continue(())
+        });
+        if found.is_continue() && hi.saturating_sub(floor) < length {
+            return Err(CallError::NoMemory);
+        }
+        Ok(VirtRange::new(VirtAddr(floor), VirtAddr(floor + length)))
     }
 
     /// Whether nothing is mapped in `range`.

@@ -53,6 +53,7 @@ impl<P: Platform> Map<P> {
         try_push::<_, P>(&mut new, area)?;
         let mut change = self.change(&mut state);
         change.replace(range, new)?;
+        change.promise(store)?;
         if change.mapped() > limits.address_space || (locked && change.locked() > limits.locked) {
             return Err(CallError::NoMemory);
         }

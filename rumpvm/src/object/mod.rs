@@ -10,12 +10,14 @@
 //! O3. Users (mappings and handles) keep the pages, holds keep the record. When the last user leaves,
 //!     dirty pages are written; if that fails they are kept, with the object, for the next who opens it.
 
+mod contents;
 mod copy;
 mod mappers;
 mod memory;
 mod pager;
 mod punch;
 mod registry;
+mod seals;
 mod size;
 
 use alloc::boxed::Box;
@@ -25,6 +27,8 @@ use rumpvm_platform::{File, FileId, Platform};
 
 pub use pager::PagerError;
 pub use registry::Registry;
+pub(crate) use seals::Purpose;
+pub use seals::{MemoryFlags, Seals};
 
 use crate::NoMemory;
 use crate::phys::PageKind;
@@ -36,7 +40,7 @@ use mappers::Mappers;
 /// Where an object's pages come from.
 pub(crate) enum Pager {
     /// Anonymous memory that several spaces see: zero-filled, kept in memory.
-    Memory,
+    Memory(Purpose),
     /// A file.
     File(Box<dyn File>),
     /// Frames of a device, mapped as they are.
@@ -61,6 +65,12 @@ pub struct Object<P: Platform> {
     resizing: SleepLock<P>,
     /// Maps with private areas of it.
     mappers: Mappers<P>,
+    /// Pages that are kept for it as a whole.
+    promised: Atomic<u64, P>,
+    /// [`Seals`]. Written with `resizing` held.
+    seals: Atomic<u32, P>,
+    /// Shared areas that may be stored through; see `seals`.
+    writers: Atomic<u64, P>,
 }
 
 const LIVE: u32 = 0;
@@ -90,6 +100,9 @@ impl<P: Platform> Object<P> {
             state: Atomic::new(LIVE),
             resizing: SleepLock::new(&class::RESIZING),
             mappers: Mappers::new(),
+            promised: Atomic::new(0),
+            seals: Atomic::new(0),
+            writers: Atomic::new(0),
         })
     }
 
@@ -107,7 +120,7 @@ impl<P: Platform> Object<P> {
     pub fn file(&self) -> Option<&dyn File> {
         match &self.pager {
             Pager::File(file) => Some(&**file),
-            Pager::Memory | Pager::Device { .. } => None,
+            Pager::Memory(_) | Pager::Device { .. } => None,
         }
     }
 
@@ -118,14 +131,14 @@ impl<P: Platform> Object<P> {
 
     /// Whether it is anonymous memory that spaces share.
     pub fn is_memory(&self) -> bool {
-        matches!(self.pager, Pager::Memory)
+        matches!(self.pager, Pager::Memory(_))
     }
 
     /// Its first frame, if it is a device.
     pub(crate) fn device(&self) -> Option<Frame> {
         match self.pager {
             Pager::Device { first } => Some(first),
-            Pager::Memory | Pager::File(_) => None,
+            Pager::Memory(_) | Pager::File(_) => None,
         }
     }
 
@@ -142,6 +155,23 @@ impl<P: Platform> Object<P> {
     /// One user less that cannot have been the last.
     pub(crate) fn undo_user(&self) {
         self.users.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// One more user, unless there is none left: then it has ended, or is about to.
+    pub(crate) fn try_add_user(&self) -> bool {
+        let mut users = self.users();
+        while users != 0 {
+            match self.users.compare_exchange(users, users + 1, Ordering::AcqRel) {
+                Ok(_) => return true,
+                Err(now) => users = now,
+            }
+        }
+        false
+    }
+
+    /// Pages that are kept for it as a whole. For checks.
+    pub(crate) fn promised(&self) -> u64 {
+        self.promised.load(Ordering::Acquire)
     }
 
     /// Who maps it privately.

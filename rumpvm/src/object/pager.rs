@@ -112,7 +112,8 @@ impl<P: Platform> Object<P> {
             let start = index * PAGE_SIZE;
             let length = self.size().saturating_sub(start).min(PAGE_SIZE) as usize;
             if length == 0 {
-                // The object ends before it by now, and it is about to go.
+                // The object ends before it by now, and it is about to go; unless the file refuses.
+                page.set_dirty();
                 continue;
             }
             let written =

@@ -18,7 +18,7 @@ impl<P: Platform> Object<P> {
         match &self.pager {
             Pager::Device { .. } => return Err(CallError::Unsupported),
             Pager::File(file) if !file.can_punch() => return Err(CallError::Unsupported),
-            Pager::File(_) | Pager::Memory => {}
+            Pager::File(_) | Pager::Memory(_) => {}
         }
         if lo >= hi {
             return Ok(());

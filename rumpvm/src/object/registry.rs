@@ -9,14 +9,16 @@ use alloc::vec::Vec;
 use rumpvm_arch::{Frame, PAGE_SIZE};
 use rumpvm_platform::{File, FileId, IoError, Platform};
 
-use super::{LEAVING, LIVE, Object, Pager};
+use super::{LEAVING, LIVE, Object, Pager, Purpose, Seals};
 use crate::NoMemory;
 use crate::pmap::Mmu;
+use crate::promise::{Promises, Taken};
 use crate::sync::{Hold, Mutex, Ordering, class, try_reserve};
 
 /// All objects of a machine.
 pub struct Registry<P: Platform> {
     list: Mutex<List<P>, P>,
+    promises: Promises<P>,
 }
 
 struct List<P: Platform> {
@@ -33,16 +35,16 @@ fn key<P: Platform>(object: &Object<P>) -> (bool, FileId) {
     }
 }
 
-impl<P: Platform> Default for Registry<P> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl<P: Platform> Registry<P> {
-    /// No objects.
-    pub fn new() -> Self {
-        Self { list: Mutex::new(&class::REGISTRY, List { objects: Vec::new(), next_id: 1 }) }
+    /// No objects, on a machine of so many CPUs.
+    pub(crate) fn try_new(cpus: usize) -> Result<Self, NoMemory> {
+        let list = Mutex::new(&class::REGISTRY, List { objects: Vec::new(), next_id: 1 });
+        Ok(Self { list, promises: Promises::try_new(cpus)? })
+    }
+
+    /// What was promised, to areas and objects.
+    pub(crate) fn promises(&self) -> &Promises<P> {
+        &self.promises
     }
 
     /// The object of `file`, with one more user. Every open of one file gives the same object.
@@ -66,11 +68,20 @@ impl<P: Platform> Registry<P> {
         }
     }
 
-    /// New anonymous memory of `bytes` bytes that spaces can share.
-    pub fn memory(&self, bytes: u64) -> Result<Hold<Object<P>, P>, NoMemory> {
+    /// New anonymous memory of `bytes` bytes that spaces can share, which keeps what was promised for it.
+    pub(crate) fn memory(
+        &self,
+        purpose: Purpose,
+        bytes: u64,
+        seals: Seals,
+        promise: Option<Taken<'_, P>>,
+    ) -> Result<Hold<Object<P>, P>, NoMemory> {
         let mut list = self.list.lock();
         let at = list.objects.len();
-        list.insert(at, Pager::Memory, bytes)
+        let object = list.insert(at, Pager::Memory(purpose), bytes)?;
+        object.seals.store(seals.bits(), Ordering::Release);
+        object.promised.store(promise.map_or(0, Taken::keep), Ordering::Release);
+        Ok(object)
     }
 
     /// The `frames` frames of a device from `first` on, which were not given to the component as memory.
@@ -106,6 +117,7 @@ impl<P: Platform> Registry<P> {
         let written = object.write_back(mmu, (0, u64::MAX));
         if written.is_ok() {
             object.end(mmu);
+            self.promises.give_back(object.promised.load(Ordering::Acquire));
             let mut list = self.list.lock();
             if let Ok(at) = list.objects.binary_search_by_key(&key(object), |object| key(object)) {
                 list.objects.remove(at);

@@ -11,7 +11,7 @@
 use rumpvm_arch::PAGE_SIZE;
 use rumpvm_platform::Platform;
 
-use super::{Object, Pager};
+use super::{Object, Pager, Seals};
 use crate::error::CallError;
 use crate::pmap::Mmu;
 use crate::radix::Spares;
@@ -82,6 +82,12 @@ impl<P: Platform> Resizing<'_, P> {
         if object.device().is_some() || bytes > MAX_SIZE {
             return Err(CallError::Invalid);
         }
+        let seals = object.sealed();
+        if (bytes < before && seals.contains(Seals::SHRINK))
+            || (bytes > before && seals.contains(Seals::GROW))
+        {
+            return Err(CallError::NotPermitted);
+        }
         if bytes >= before {
             if let Pager::File(file) = &object.pager {
                 file.set_length(bytes)?;
@@ -98,6 +104,10 @@ impl<P: Platform> Resizing<'_, P> {
             if let Err(error) = file.set_length(bytes) {
                 // Faults beyond the end wait in `reaches`, so nobody was told.
                 object.size.store(before, Ordering::Release);
+                if let Some((frame, _busy)) = object.busy(mmu, bytes / PAGE_SIZE) {
+                    // It may have been written as far as the size was for a moment.
+                    mmu.phys.page(frame).set_dirty();
+                }
                 return Err(error.into());
             }
         }

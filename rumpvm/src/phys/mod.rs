@@ -52,6 +52,13 @@ impl Fresh {
     pub fn frame(&self) -> Frame {
         self.0
     }
+
+    /// Gives it to an owner of the given kind; `page` is its record.
+    #[inline]
+    pub(crate) fn given<P: Platform>(self, page: &Page<P>, kind: PageKind) -> Frame {
+        page.set_kind(kind);
+        self.0
+    }
 }
 
 /// The physical memory of one machine, with the platform, the clock and the counters that go with it.
@@ -106,9 +113,15 @@ impl<P: Platform> Phys<P> {
         }
     }
 
+    /// The record of `frame`, if it was added.
+    #[inline]
+    pub(crate) fn known(&self, frame: Frame) -> Option<&Page<P>> {
+        self.records.get(frame)
+    }
+
     /// Whether `frame` has a record.
     pub fn has(&self, frame: Frame) -> bool {
-        self.records.get(frame).is_some()
+        self.known(frame).is_some()
     }
 
     /// A frame with unknown contents.
@@ -152,8 +165,8 @@ impl<P: Platform> Phys<P> {
     /// Gives `fresh` to an owner of the given kind.
     #[inline]
     pub fn give(&self, fresh: Fresh, kind: PageKind) -> Frame {
-        self.page(fresh.0).set_kind(kind);
-        fresh.0
+        let page = self.page(fresh.0);
+        fresh.given(page, kind)
     }
 
     /// Takes `frame` from its owner, which must have let go of it everywhere: no mapping, no slot.

@@ -42,12 +42,12 @@ impl<P: Platform> Records<P> {
         Self { segments, count: Atomic::new(0) }
     }
 
-    fn segments(&self) -> impl Iterator<Item = &Segment<P>> {
+    #[inline]
+    fn segments(&self) -> &[Segment<P>] {
         let count = self.count.load(Ordering::Acquire) as usize;
-        self.segments[..count].iter().map(|segment| {
-            // SAFETY: the first `count` segments are filled in and do not change any more (`publish`).
-            unsafe { (*segment.get()).assume_init_ref() }
-        })
+        // SAFETY: the first `count` segments, which are not more than there are, are filled in and do not change any
+        // more (`publish`); neither wrapper changes the layout.
+        unsafe { core::slice::from_raw_parts(self.segments.as_ptr().cast(), count) }
     }
 
     /// The record of `frame`, if it was added.
@@ -65,7 +65,7 @@ impl<P: Platform> Records<P> {
 
     /// Whether any frame of `first..first + frames` is there already.
     pub(super) fn overlaps(&self, first: u32, frames: u32) -> bool {
-        self.segments().any(|s| first < s.first + s.frames && s.first < first + frames)
+        self.segments().iter().any(|s| first < s.first + s.frames && s.first < first + frames)
     }
 
     /// Whether one more segment fits.
@@ -75,17 +75,17 @@ impl<P: Platform> Records<P> {
 
     /// First frame and length of each segment.
     pub(super) fn extents(&self) -> impl Iterator<Item = (u32, u32)> {
-        self.segments().map(|segment| (segment.first, segment.frames))
+        self.segments().iter().map(|segment| (segment.first, segment.frames))
     }
 
     /// All frames of all segments.
     pub(super) fn frames(&self) -> u64 {
-        self.segments().map(|segment| u64::from(segment.frames)).sum()
+        self.segments().iter().map(|segment| u64::from(segment.frames)).sum()
     }
 
     /// Frames that hold the records themselves.
     pub(super) fn record_frames(&self) -> u64 {
-        self.segments().map(|segment| u64::from(record_frames::<P>(segment.frames))).sum()
+        self.segments().iter().map(|segment| u64::from(record_frames::<P>(segment.frames))).sum()
     }
 
     /// Lays out the records of a new segment in its first frames and admits it.

@@ -8,6 +8,7 @@ use rumpvm_platform::Platform;
 
 use super::{Debt, Leaf, Mmu, Pmap, table};
 use crate::NoMemory;
+use crate::phys::{Fresh, PageKind};
 use crate::sync::{Ordering, Pin, class, fence};
 
 /// A range of one pmap that is to be worked on.
@@ -61,17 +62,69 @@ impl<'m, P: Platform> Cursor<'m, P> {
         Ok((at - self.range.start) / PAGE_SIZE)
     }
 
+    /// As [`Cursor::enter`], for frames that nobody else knows, where nothing is mapped; each goes to an owner of the
+    /// given kind. Ends at the first page that is mapped; then, as on error, no frame is taken from `frames` any more.
+    pub fn enter_fresh(
+        self,
+        frames: &mut impl Iterator<Item = Fresh>,
+        kind: PageKind,
+        prot: Prot,
+    ) -> Result<u64, NoMemory> {
+        self.enter_absent(prot, |leaf, part| leaf.enter_all_fresh(part, frames, kind, prot))
+    }
+
+    /// As [`Cursor::enter`], for the frames from `first` on, which are no memory of ours, where nothing is mapped.
+    /// Ends at the first page that is mapped.
+    pub fn enter_device(self, first: Frame, prot: Prot) -> Result<u64, NoMemory> {
+        let start = self.range.start;
+        self.enter_absent(prot, |leaf, part| {
+            let before = (part.start - start) / PAGE_SIZE;
+            leaf.enter_device(part, Frame(first.0 + before as u32), prot)
+        })
+    }
+
+    /// Has `enter` fill what each leaf table serves of the range, until it does not fill all.
+    fn enter_absent(
+        &self,
+        prot: Prot,
+        mut enter: impl FnMut(&mut Leaf<'m, P>, VirtRange) -> u64,
+    ) -> Result<u64, NoMemory> {
+        let mut at = self.range.start;
+        while at < self.range.end {
+            let store = prot.contains(Prot::WRITE);
+            let mut leaf = self.pmap.leaf(self.mmu, self.pin, at, store)?;
+            let part = VirtRange::new(at, leaf.range().end.min(self.range.end));
+            let entered = enter(&mut leaf, part);
+            at = at + entered * PAGE_SIZE;
+            if at < part.end {
+                break;
+            }
+        }
+        Ok((at - self.range.start) / PAGE_SIZE)
+    }
+
     /// Removes every mapping in the range. A leaf table that a fork shared is given up as a whole: what
     /// else it mapped faults in again.
     pub fn remove(self, debt: &mut Debt<P>) {
-        self.change(debt, |leaf, at, debt| {
-            leaf.remove(at, debt);
+        self.change(debt, |leaf, part, debt| {
+            let mut at = part.start;
+            while at < part.end && leaf.live() > 0 && !debt.is_full() {
+                leaf.remove(at, debt);
+                at = at + PAGE_SIZE;
+            }
+            if leaf.live() == 0 { part.end } else { at }
         });
     }
 
     /// Leaves no more than `prot` of the rights in the range. Shared leaf tables are given up.
     pub fn protect(self, prot: Prot, debt: &mut Debt<P>) {
-        self.change(debt, |leaf, at, debt| leaf.restrict(at, prot, debt));
+        if prot.is_empty() {
+            return self.remove(debt);
+        }
+        self.change(debt, |leaf, part, debt| {
+            leaf.restrict(part, prot, debt);
+            part.end
+        });
     }
 
     /// Clears the accessed and dirty bits in `mask` ([`Pte::A`], [`Pte::D`]) and calls `f` with every
@@ -103,8 +156,13 @@ impl<'m, P: Platform> Cursor<'m, P> {
         });
     }
 
-    /// Applies `change` to every page that an own leaf table serves, and gives shared ones up.
-    fn change(self, debt: &mut Debt<P>, change: impl Fn(&mut Leaf<'m, P>, VirtAddr, &mut Debt<P>)) {
+    /// Has `change` work on the part of the range that each own leaf table serves, and gives shared ones up. `change`
+    /// returns where it stopped, which is the end of the part unless the debt was full.
+    fn change(
+        self,
+        debt: &mut Debt<P>,
+        change: impl Fn(&mut Leaf<'m, P>, VirtRange, &mut Debt<P>) -> VirtAddr,
+    ) {
         fence::<P>();
         let mut at = self.range.start;
         while let Some(mut leaf) = self.next_leaf(&mut at) {
@@ -123,17 +181,13 @@ impl<'m, P: Platform> Cursor<'m, P> {
                 }
                 continue;
             }
-            let mut page = part.start;
-            while page < part.end && leaf.live() > 0 && !debt.is_full() {
-                change(&mut leaf, page, debt);
-                page = page + PAGE_SIZE;
-            }
-            let (empty, done) = (leaf.live() == 0, page >= part.end);
+            let reached = change(&mut leaf, part, debt);
+            let empty = leaf.live() == 0;
             drop(leaf);
             if empty {
                 self.pmap.free_empty(self.mmu, part.start, 1, debt);
-            } else if !done {
-                at = page;
+            } else if reached < part.end {
+                at = reached;
             }
         }
     }

@@ -9,11 +9,11 @@
 
 use core::marker::PhantomData;
 
-use rumpvm_arch::{Frame, PAGE_SIZE, Pte, VirtAddr, VirtRange};
+use rumpvm_arch::{Frame, PAGE_SIZE, VirtAddr, VirtRange};
 use rumpvm_platform::Platform;
 
 use super::ranges::Ranges;
-use super::{Mmu, Pmap, is_tracked};
+use super::{Mmu, Pmap};
 use crate::phys::{PageKind, Phys};
 use crate::stats::Event;
 use crate::sync::fence;
@@ -107,15 +107,9 @@ impl<P: Platform> Debt<P> {
         self.tables = frame.0;
     }
 
-    /// Remembers that `old`, an entry that is gone, could be stored through.
-    #[inline]
-    pub(super) fn dirty(&mut self, phys: &Phys<P>, old: Pte) {
-        if old.is_dirty()
-            && is_tracked(phys, old.frame())
-            && phys.page(old.frame()).kind() == PageKind::Object
-        {
-            self.dirty.push(old.frame());
-        }
+    /// Remembers that `frame`, a page of an object, can be stored to through an entry that is gone.
+    pub(super) fn dirty(&mut self, frame: Frame) {
+        self.dirty.push(frame);
     }
 
     /// Whether it must be paid before anything is added to it.
@@ -136,7 +130,15 @@ impl<P: Platform> Debt<P> {
 
     /// Flushes what is owed for `pmap`, and returns when every CPU concerned has done so. A CPU that waits
     /// for a table or node that the caller holds serves the flush meanwhile.
-    pub fn pay(mut self, mmu: &Mmu<P>, pmap: &Pmap<P>) {
+    #[inline]
+    pub fn pay(self, mmu: &Mmu<P>, pmap: &Pmap<P>) {
+        // Most faults owe nothing.
+        if !self.is_paid() {
+            self.pay_what_is_owed(mmu, pmap);
+        }
+    }
+
+    fn pay_what_is_owed(mut self, mmu: &Mmu<P>, pmap: &Pmap<P>) {
         if self.ranges.len > 0 {
             // S1: what was changed is seen by every CPU that joins the set after this.
             fence::<P>();

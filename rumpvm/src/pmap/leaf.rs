@@ -1,11 +1,12 @@
 //! Leaf tables: where pages are entered, removed and restricted, one lock for each table.
 
-use rumpvm_arch::{Access, Frame, Prot, Pte, VirtAddr, VirtRange, entries, index};
+use rumpvm_arch::{Access, Frame, PAGE_SIZE, Prot, Pte, VirtAddr, VirtRange, entries, index};
 use rumpvm_platform::Platform;
 
-use super::{Debt, Mmu, Pmap, is_tracked, keep_dirty, rmap, table};
+use super::table::{self, Entries};
+use super::{Debt, Mmu, Pmap, is_tracked, keep_dirty, rmap, tracked};
 use crate::NoMemory;
-use crate::phys::Page;
+use crate::phys::{Fresh, Page, PageKind};
 use crate::stats::Event;
 use crate::sync::{Ordering, Pin, class, spin::RawGuard};
 
@@ -14,6 +15,7 @@ pub struct Leaf<'m, P: Platform> {
     mmu: &'m Mmu<P>,
     page: &'m Page<P>,
     frame: Frame,
+    entries: Entries<'m, P>,
     range: VirtRange,
     /// The entry above lets stores pass. It changes only with this leaf's lock held.
     writable: bool,
@@ -42,7 +44,8 @@ impl<P: Platform> Pmap<P> {
             if now.is_present() && now.frame() == frame && !page.is_stray() {
                 let range = table::serves::<P::Format>(1, at);
                 let writable = now.is_writable();
-                return Some(Leaf { mmu, page, frame, range, writable, _lock: lock });
+                let entries = Entries::of(&mmu.phys, frame);
+                return Some(Leaf { mmu, page, frame, entries, range, writable, _lock: lock });
             }
         }
     }
@@ -158,7 +161,7 @@ impl<P: Platform> Leaf<'_, P> {
     /// The entry for `at`.
     #[inline]
     pub fn get(&self, at: VirtAddr) -> Pte {
-        table::load(self.mmu, self.frame, index::<P::Format>(1, at))
+        self.entries.load(index::<P::Format>(1, at))
     }
 
     /// Maps `frame` at `at` with `prot`, less what the entry above forbids. `touched` is the access that
@@ -186,11 +189,11 @@ impl<P: Platform> Leaf<'_, P> {
             let stores = access == Access::Write && prot.contains(Prot::WRITE);
             entry = entry.with(if stores { Pte::A | Pte::D } else { Pte::A });
         }
-        let old = table::load(self.mmu, self.frame, slot);
+        let old = self.entries.load(slot);
         if old.is_present() && old.frame() == frame {
-            table::set_bits(self.mmu, self.frame, slot, entry.0 & (Pte::W | Pte::A | Pte::D));
+            self.entries.set_bits(slot, entry.0 & (Pte::W | Pte::A | Pte::D));
             if entry.0 & Pte::NX == 0 && old.0 & Pte::NX != 0 {
-                table::clear_bits(self.mmu, self.frame, slot, Pte::NX);
+                self.entries.clear_bits(slot, Pte::NX);
             }
             return Ok(());
         }
@@ -198,65 +201,126 @@ impl<P: Platform> Leaf<'_, P> {
             rmap::add(&self.mmu.phys, frame, rmap::Place::new(self.frame, slot))?;
         }
         if old.is_present() {
-            let old = table::swap(self.mmu, self.frame, slot, entry);
-            self.forget(slot, old);
+            let old = self.entries.swap(slot, entry);
+            self.forget(slot, old, debt);
             debt.page(at);
-            debt.dirty(&self.mmu.phys, old);
         } else {
-            table::store(self.mmu, self.frame, slot, entry);
+            self.entries.store(slot, entry);
             self.page.live.set(self.page.live.get() + 1);
         }
         Ok(())
     }
 
+    /// Maps a frame that nobody else knows at `at`, where nothing is mapped, with `prot`, and gives it to an owner of
+    /// the given kind.
+    #[inline]
+    pub fn enter_fresh(&mut self, at: VirtAddr, fresh: Fresh, kind: PageKind, prot: Prot) {
+        let range = VirtRange { start: at, end: at + PAGE_SIZE };
+        let entered = self.enter_all_fresh(range, &mut core::iter::once(fresh), kind, prot);
+        debug_assert_eq!(entered, 1, "something is mapped at {at:?}");
+    }
+
+    /// Maps frames that nobody else knows at the successive pages of `range`, until one is mapped or the frames end;
+    /// returns how many. Their records need no exchange; and what was never stored anywhere is as good as accessed
+    /// and dirty, so no CPU need note that.
+    #[inline]
+    pub fn enter_all_fresh(
+        &mut self,
+        range: VirtRange,
+        frames: &mut impl Iterator<Item = Fresh>,
+        kind: PageKind,
+        prot: Prot,
+    ) -> u64 {
+        let noted = if prot.contains(Prot::WRITE) { Pte::A | Pte::D } else { Pte::A };
+        let (phys, table) = (&self.mmu.phys, self.frame);
+        self.enter_absent(range, Pte::page::<P::Format>(Frame(0), prot).with(noted), |slot| {
+            let fresh = frames.next()?;
+            let page = phys.page(fresh.frame());
+            rmap::begin(page, rmap::Place::new(table, slot));
+            Some(fresh.given(page, kind))
+        })
+    }
+
+    /// Maps the frames from `first` on, which are no memory of ours, at the successive pages of `range`, until one is
+    /// mapped; returns how many.
+    pub fn enter_device(&mut self, range: VirtRange, first: Frame, prot: Prot) -> u64 {
+        let mut next = first.0;
+        self.enter_absent(range, Pte::page::<P::Format>(Frame(0), prot), |_| {
+            next += 1;
+            Some(Frame(next - 1))
+        })
+    }
+
+    /// Fills the entries of `range` with `rights` and the frames that `next` names, until one is present or there is
+    /// none; returns how many.
+    #[inline]
+    fn enter_absent(
+        &mut self,
+        range: VirtRange,
+        rights: Pte,
+        mut next: impl FnMut(usize) -> Option<Frame>,
+    ) -> u64 {
+        debug_assert!(rights.is_present() && (self.writable || !rights.is_writable()));
+        let first = index::<P::Format>(1, range.start);
+        let mut entered = 0;
+        for slot in first..first + range.pages() as usize {
+            if self.entries.load(slot).is_present() {
+                break;
+            }
+            let Some(frame) = next(slot) else { break };
+            self.entries.store(slot, rights.with(frame.start().0));
+            entered += 1;
+        }
+        self.page.live.set(self.page.live.get() + entered);
+        u64::from(entered)
+    }
+
     /// Notes `access` in the entry at `at`, as the CPU would; false if the entry does not allow it.
     pub fn note(&mut self, at: VirtAddr, access: Access) -> bool {
         let slot = index::<P::Format>(1, at);
-        let entry = table::load(self.mmu, self.frame, slot);
+        let entry = self.entries.load(slot);
         let store = access == Access::Write;
         if !entry.is_present() || (store && !(self.writable && entry.is_writable())) {
             return false;
         }
         let bits = if store { Pte::A | Pte::D } else { Pte::A };
         if entry.0 & bits != bits {
-            table::set_bits(self.mmu, self.frame, slot, bits);
+            self.entries.set_bits(slot, bits);
         }
         true
     }
 
     /// Removes what is mapped at `at`.
+    #[inline]
     pub fn remove(&mut self, at: VirtAddr, debt: &mut Debt<P>) -> Option<Pte> {
         let slot = index::<P::Format>(1, at);
-        if !table::load(self.mmu, self.frame, slot).is_present() {
+        if !self.entries.load(slot).is_present() {
             return None;
         }
-        let old = table::swap(self.mmu, self.frame, slot, Pte::ABSENT);
+        let old = self.entries.swap(slot, Pte::ABSENT);
         self.page.live.set(self.page.live.get() - 1);
-        self.forget(slot, old);
+        self.forget(slot, old, debt);
         debt.page(at);
-        debt.dirty(&self.mmu.phys, old);
         Some(old)
     }
 
-    /// Leaves no more than `prot` of the rights at `at`. Rights that are missing stay missing.
-    pub fn restrict(&mut self, at: VirtAddr, prot: Prot, debt: &mut Debt<P>) {
-        let slot = index::<P::Format>(1, at);
-        let old = table::load(self.mmu, self.frame, slot);
-        if !old.is_present() {
-            return;
+    /// Leaves no more than `prot`, which is not empty, of the rights in `range`. Rights that are missing stay missing.
+    pub fn restrict(&mut self, range: VirtRange, prot: Prot, debt: &mut Debt<P>) {
+        let wanted = Pte::page::<P::Format>(Frame(0), prot);
+        let (clear, set) = (!wanted.0 & Pte::W, wanted.0 & Pte::NX);
+        let first = index::<P::Format>(1, range.start);
+        let mut changed = None;
+        for slot in first..first + range.pages() as usize {
+            let old = self.entries.load(slot);
+            if !old.is_present() || old.0 & clear | !old.0 & set == 0 {
+                continue;
+            }
+            self.entries.change(slot, old, clear, set);
+            changed = Some((changed.map_or(slot, |(from, _)| from), slot));
         }
-        if prot.is_empty() {
-            self.remove(at, debt);
-            return;
-        }
-        let wanted = Pte::page::<P::Format>(old.frame(), prot);
-        if old.is_writable() && !wanted.is_writable() {
-            table::clear_bits(self.mmu, self.frame, slot, Pte::W);
-            debt.page(at);
-        }
-        if wanted.0 & Pte::NX & !old.0 != 0 {
-            table::set_bits(self.mmu, self.frame, slot, Pte::NX);
-            debt.page(at);
+        if let Some((from, to)) = changed {
+            let page = |slot: usize| range.start + (slot - first) as u64 * PAGE_SIZE;
+            debt.range(VirtRange::new(page(from), page(to + 1)));
         }
     }
 
@@ -264,32 +328,37 @@ impl<P: Platform> Leaf<'_, P> {
     /// noted is the caller's now, in the page record too if it was a store to an object.
     pub fn harvest(&mut self, at: VirtAddr, mask: u64, debt: &mut Debt<P>) -> Option<Pte> {
         let slot = index::<P::Format>(1, at);
-        let old = table::load(self.mmu, self.frame, slot);
+        let old = self.entries.load(slot);
         if !old.is_present() {
             return None;
         }
         if old.0 & mask == 0 {
             return Some(old);
         }
-        let old = table::clear_bits(self.mmu, self.frame, slot, mask & (Pte::A | Pte::D));
+        let old = self.entries.clear_bits(slot, mask & (Pte::A | Pte::D));
         if mask & Pte::D != 0 {
-            keep_dirty(&self.mmu.phys, old);
+            keep_dirty(self.mmu.phys.page(old.frame()), old);
         }
         debt.page(at);
         Some(old)
     }
 
-    /// Keeps what an entry that went away knew.
-    fn forget(&self, slot: usize, old: Pte) {
-        forget(self.mmu, self.frame, slot, old);
+    /// Keeps what an entry that went away knew, and has the debt remember that stores through it may still come.
+    #[inline]
+    fn forget(&self, slot: usize, old: Pte, debt: &mut Debt<P>) {
+        if forget(self.mmu, self.frame, slot, old) {
+            debt.dirty(old.frame());
+        }
     }
 }
 
-fn forget<P: Platform>(mmu: &Mmu<P>, table: Frame, slot: usize, old: Pte) {
-    keep_dirty(&mmu.phys, old);
-    if is_tracked(&mmu.phys, old.frame()) {
-        rmap::remove(&mmu.phys, old.frame(), rmap::Place::new(table, slot));
-    }
+/// Keeps what an entry that went away knew; whether a page of an object was stored to through it.
+#[inline]
+fn forget<P: Platform>(mmu: &Mmu<P>, table: Frame, slot: usize, old: Pte) -> bool {
+    let Some(page) = tracked(&mmu.phys, old.frame()) else { return false };
+    let stored = keep_dirty(page, old);
+    rmap::remove(&mmu.phys, page, old.frame(), rmap::Place::new(table, slot));
+    stored
 }
 
 /// Gives up one pmap's use of a leaf table that it does not reach any more, on no CPU. The last one removes
@@ -351,7 +420,7 @@ impl<P: Platform> Mmu<P> {
             let old = table::load(self, place.table(), place.slot());
             if old.is_present() && old.frame() == frame && old.is_dirty() {
                 table::clear_bits(self, place.table(), place.slot(), Pte::D);
-                keep_dirty(&self.phys, old);
+                keep_dirty(self.phys.page(frame), old);
                 debt.everywhere(place.address::<P>(page));
             }
             true

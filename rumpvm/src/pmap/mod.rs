@@ -34,7 +34,7 @@ pub use share::Inherit;
 pub use shootdown::Shootdown;
 
 use crate::NoMemory;
-use crate::phys::{PageKind, Phys};
+use crate::phys::{Page, PageKind, Phys};
 use crate::stats::Event;
 use crate::sync::{Atomic, Ordering, Pin, fence};
 
@@ -156,15 +156,22 @@ impl<P: Platform> Pmap<P> {
 
 /// Whether the reverse map of `frame` is kept: not for the zero page, nor for memory of devices.
 fn is_tracked<P: Platform>(phys: &Phys<P>, frame: Frame) -> bool {
-    frame != phys.zero_page() && phys.has(frame)
+    tracked(phys, frame).is_some()
 }
 
-/// Keeps what the hardware noted in an entry that is going away.
-fn keep_dirty<P: Platform>(phys: &Phys<P>, entry: Pte) {
-    if entry.is_dirty() && is_tracked(phys, entry.frame()) {
-        let page = phys.page(entry.frame());
-        if page.kind() == PageKind::Object {
-            page.set_dirty();
-        }
+/// The record of `frame` if its reverse map is kept.
+#[inline]
+fn tracked<P: Platform>(phys: &Phys<P>, frame: Frame) -> Option<&Page<P>> {
+    if frame == phys.zero_page() { None } else { phys.known(frame) }
+}
+
+/// Keeps what the hardware noted in an entry for `page` that is going away: whether it was stored to through it,
+/// where that matters, which is in objects.
+#[inline]
+fn keep_dirty<P: Platform>(page: &Page<P>, entry: Pte) -> bool {
+    let stored = entry.is_dirty() && page.kind() == PageKind::Object;
+    if stored {
+        page.set_dirty();
     }
+    stored
 }

@@ -30,6 +30,10 @@ impl Ranges {
 
     #[inline]
     pub(super) fn add<P: Platform>(&mut self, range: VirtRange) {
+        if self.pages > MAX_PAGES {
+            // It is everything already.
+            return;
+        }
         if let Some(last) = self.ranges[..self.len].last_mut()
             && last.start <= range.start
             && range.start <= last.end

@@ -158,10 +158,15 @@ pub(super) fn add<P: Platform>(phys: &Phys<P>, frame: Frame, place: Place) -> Re
     added
 }
 
-/// Forgets that `place` maps `frame`.
+/// Notes that `place` maps a frame that nobody else knows yet.
 #[inline]
-pub(super) fn remove<P: Platform>(phys: &Phys<P>, frame: Frame, place: Place) {
-    let page = phys.page(frame);
+pub(super) fn begin<P: Platform>(page: &Page<P>, place: Place) {
+    page.rmap.set(place.word());
+}
+
+/// Forgets that `place` maps `frame`, whose record is `page`.
+#[inline]
+pub(super) fn remove<P: Platform>(phys: &Phys<P>, page: &Page<P>, frame: Frame, place: Place) {
     if page.rmap.compare_exchange(place.word(), 0, Ordering::AcqRel).is_ok() {
         return;
     }

@@ -97,11 +97,7 @@ impl<P: Platform> Pmap<P> {
         let pin = mmu.phys.epoch.pin();
         let Some(mut leaf) = self.find_leaf(mmu, &pin, range.start) else { return };
         let mut debt = Debt::new();
-        let mut at = range.start;
-        while at < range.end {
-            leaf.restrict(at, Prot::READ | Prot::EXEC, &mut debt);
-            at = at + rumpvm_arch::PAGE_SIZE;
-        }
+        leaf.restrict(range, Prot::READ | Prot::EXEC, &mut debt);
         debt.covered_by_another();
     }
 }

@@ -5,58 +5,139 @@ use rumpvm_platform::Platform;
 
 use super::{Debt, Mmu, Pmap};
 use crate::NoMemory;
-use crate::phys::{Fresh, PageKind};
+use crate::phys::{Fresh, PageKind, Phys};
 use crate::stats::Event;
-use crate::sync::{Ordering, Pin, class, fence};
+use crate::sync::{Atomic, Ordering, Pin, class, fence};
 
-/// Loads entry `at` of a table.
+/// What an entry has when a CPU can note nothing more in it: A and D are all that a CPU ever sets.
+const ALL_NOTED: u64 = Pte::A | Pte::D;
+
+/// The entries of one table. Whoever changes them holds the table's lock, or has the table alone; CPUs note
+/// accesses meanwhile.
+pub(super) enum Entries<'m, P> {
+    Wide(&'m [Atomic<u64, P>; 512]),
+    Narrow(&'m [Atomic<u32, P>; 1024]),
+}
+
+impl<'m, P: Platform> Entries<'m, P> {
+    #[inline]
+    pub(super) fn of(phys: &'m Phys<P>, table: Frame) -> Self {
+        if P::Format::WIDE {
+            Self::Wide(phys.words(table))
+        } else {
+            Self::Narrow(phys.words32(table))
+        }
+    }
+
+    /// Loads entry `at`.
+    #[inline]
+    pub(super) fn load(&self, at: usize) -> Pte {
+        Pte(match self {
+            Self::Wide(words) => words[at].load(Ordering::Acquire),
+            Self::Narrow(words) => u64::from(words[at].load(Ordering::Acquire)),
+        })
+    }
+
+    /// Stores an entry where there is none in which a CPU could note anything.
+    #[inline]
+    pub(super) fn store(&self, at: usize, entry: Pte) {
+        match self {
+            Self::Wide(words) => words[at].store(entry.0, Ordering::Release),
+            Self::Narrow(words) => words[at].store(entry.0 as u32, Ordering::Release),
+        }
+    }
+
+    /// Replaces an entry that CPUs may be using, and returns it with all that they noted in it. Where they have
+    /// noted all there is, a store does it, which costs a tenth of an exchange.
+    #[inline]
+    pub(super) fn swap(&self, at: usize, entry: Pte) -> Pte {
+        let old = self.load(at);
+        if old.0 & ALL_NOTED == ALL_NOTED {
+            self.store(at, entry);
+            return old;
+        }
+        Pte(match self {
+            Self::Wide(words) => words[at].swap(entry.0, Ordering::AcqRel),
+            Self::Narrow(words) => u64::from(words[at].swap(entry.0 as u32, Ordering::AcqRel)),
+        })
+    }
+
+    /// Clears the bits of `mask` and returns the entry as it was. CPUs may set bits at the same time.
+    #[inline]
+    pub(super) fn clear_bits(&self, at: usize, mask: u64) -> Pte {
+        let old = self.load(at);
+        if old.0 & ALL_NOTED == ALL_NOTED {
+            self.store(at, old.without(mask));
+            return old;
+        }
+        Pte(match self {
+            Self::Wide(words) => words[at].fetch_and(!mask, Ordering::AcqRel),
+            Self::Narrow(words) => u64::from(words[at].fetch_and(!mask as u32, Ordering::AcqRel)),
+        })
+    }
+
+    /// Clears the bits of `clear` and sets those of `set`, in this order, in an entry that the caller has just seen to
+    /// be `old`. CPUs may set bits at the same time.
+    #[inline]
+    pub(super) fn change(&self, at: usize, old: Pte, clear: u64, set: u64) {
+        if old.0 & ALL_NOTED == ALL_NOTED {
+            return self.store(at, old.without(clear).with(set));
+        }
+        self.change_live(at, old, clear, set);
+    }
+
+    #[inline(never)]
+    fn change_live(&self, at: usize, old: Pte, clear: u64, set: u64) {
+        if old.0 & clear != 0 {
+            self.clear_bits(at, clear);
+        }
+        if set & !old.0 != 0 {
+            self.set_bits(at, set);
+        }
+    }
+
+    /// Sets the bits of `mask`. CPUs may set bits at the same time.
+    #[inline]
+    pub(super) fn set_bits(&self, at: usize, mask: u64) {
+        let old = self.load(at);
+        if old.0 & ALL_NOTED == ALL_NOTED {
+            return self.store(at, old.with(mask));
+        }
+        match self {
+            Self::Wide(words) => words[at].fetch_or(mask, Ordering::AcqRel),
+            Self::Narrow(words) => u64::from(words[at].fetch_or(mask as u32, Ordering::AcqRel)),
+        };
+    }
+}
+
+/// Loads entry `at` of `table`.
 #[inline]
 pub(super) fn load<P: Platform>(mmu: &Mmu<P>, table: Frame, at: usize) -> Pte {
-    Pte(if P::Format::WIDE {
-        mmu.phys.words(table)[at].load(Ordering::Acquire)
-    } else {
-        u64::from(mmu.phys.words32(table)[at].load(Ordering::Acquire))
-    })
+    Entries::of(&mmu.phys, table).load(at)
 }
 
-/// Stores an entry where there is none that a CPU could use.
+/// As [`Entries::store`].
 #[inline]
 pub(super) fn store<P: Platform>(mmu: &Mmu<P>, table: Frame, at: usize, entry: Pte) {
-    if P::Format::WIDE {
-        mmu.phys.words(table)[at].store(entry.0, Ordering::Release);
-    } else {
-        mmu.phys.words32(table)[at].store(entry.0 as u32, Ordering::Release);
-    }
+    Entries::of(&mmu.phys, table).store(at, entry);
 }
 
-/// Replaces an entry that CPUs may be using, and returns it with all that they noted in it.
+/// As [`Entries::swap`].
 #[inline]
 pub(super) fn swap<P: Platform>(mmu: &Mmu<P>, table: Frame, at: usize, entry: Pte) -> Pte {
-    Pte(if P::Format::WIDE {
-        mmu.phys.words(table)[at].swap(entry.0, Ordering::AcqRel)
-    } else {
-        u64::from(mmu.phys.words32(table)[at].swap(entry.0 as u32, Ordering::AcqRel))
-    })
+    Entries::of(&mmu.phys, table).swap(at, entry)
 }
 
-/// Clears the bits of `mask` and returns the entry as it was. CPUs may set bits at the same time.
+/// As [`Entries::clear_bits`].
 #[inline]
 pub(super) fn clear_bits<P: Platform>(mmu: &Mmu<P>, table: Frame, at: usize, mask: u64) -> Pte {
-    Pte(if P::Format::WIDE {
-        mmu.phys.words(table)[at].fetch_and(!mask, Ordering::AcqRel)
-    } else {
-        u64::from(mmu.phys.words32(table)[at].fetch_and(!mask as u32, Ordering::AcqRel))
-    })
+    Entries::of(&mmu.phys, table).clear_bits(at, mask)
 }
 
-/// Sets the bits of `mask`. CPUs may set bits at the same time.
+/// As [`Entries::set_bits`].
 #[inline]
 pub(super) fn set_bits<P: Platform>(mmu: &Mmu<P>, table: Frame, at: usize, mask: u64) {
-    if P::Format::WIDE {
-        mmu.phys.words(table)[at].fetch_or(mask, Ordering::AcqRel);
-    } else {
-        mmu.phys.words32(table)[at].fetch_or(mask as u32, Ordering::AcqRel);
-    }
+    Entries::of(&mmu.phys, table).set_bits(at, mask);
 }
 
 /// The range that a table at `level` over `at` serves.

@@ -11,14 +11,16 @@ pub(super) const MAX_SPARES: usize = 2 * MAX_HEIGHT as usize;
 
 /// Frames set aside for an operation that must not fail half-way.
 pub struct Spares<'p, P: Platform> {
-    pub(super) phys: &'p Phys<P>,
-    pub(super) frames: [Option<Fresh>; MAX_SPARES],
+    phys: &'p Phys<P>,
+    frames: [Option<Fresh>; MAX_SPARES],
+    /// Those that are left, from the front.
+    left: usize,
 }
 
 impl<'p, P: Platform> Spares<'p, P> {
     /// None, for clearing whole trees.
     pub fn none(phys: &'p Phys<P>) -> Self {
-        Self { phys, frames: [const { None }; MAX_SPARES] }
+        Self { phys, frames: [const { None }; MAX_SPARES], left: 0 }
     }
 
     /// As many as clearing any range of any tree can need.
@@ -28,20 +30,23 @@ impl<'p, P: Platform> Spares<'p, P> {
 
     pub(super) fn try_new(phys: &'p Phys<P>, count: usize) -> Result<Self, NoMemory> {
         let mut spares = Self::none(phys);
-        for place in &mut spares.frames[..count] {
-            *place = Some(phys.alloc_zeroed()?);
+        for _ in 0..count {
+            spares.frames[spares.left] = Some(phys.alloc_zeroed()?);
+            spares.left += 1;
         }
         Ok(spares)
     }
 
     pub(super) fn take(&mut self) -> Result<Fresh, NoMemory> {
-        self.frames.iter_mut().find_map(Option::take).ok_or(NoMemory)
+        let last = self.left.checked_sub(1).ok_or(NoMemory)?;
+        self.left = last;
+        self.frames[last].take().ok_or(NoMemory)
     }
 }
 
 impl<P: Platform> Drop for Spares<'_, P> {
     fn drop(&mut self) {
-        for fresh in self.frames.iter_mut().filter_map(Option::take) {
+        while let Ok(fresh) = self.take() {
             self.phys.free(fresh);
         }
     }

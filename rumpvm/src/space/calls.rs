@@ -10,7 +10,7 @@ use super::Space;
 use crate::error::{CallError, FaultError};
 use crate::fault;
 use crate::map::{
-    Backing, LockAllFlags, LockFlags, MapFlags, ProtFlags, RemapFlags, Store, whole_pages,
+    Backing, LockAllFlags, LockFlags, MapFlags, ProtFlags, RemapFlags, Request, Store, whole_pages,
 };
 
 /// No right, and nothing else that mprotect(2) knows.
@@ -36,7 +36,8 @@ impl<P: Platform> Space<P> {
         backing: Backing<'_, P>,
         offset: u64,
     ) -> Result<VirtAddr, CallError> {
-        let placed = self.map.mmap(store, hint, length, prot, flags, backing, offset)?;
+        let request = Request { hint, length, prot, flags, backing, offset };
+        let placed = self.map.mmap(store, &request)?;
         self.populate(store, placed.populate);
         Ok(placed.range.start)
     }

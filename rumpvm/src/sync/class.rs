@@ -52,6 +52,8 @@ classes! {
     SPACES: Sleep, "space list";
     /// Changes of one map. A fork holds the parent's and the child's, which nobody else knows yet.
     MAP: Sleep nests, "map";
+    /// System V's segments.
+    SEGMENTS: Sleep, "segments";
     /// Which objects there are.
     REGISTRY: Sleep, "object registry";
     /// Which maps have private areas of one object.

@@ -27,9 +27,10 @@ use crate::NoMemory;
 const IDLE: u64 = 0;
 /// Epochs that can be told apart: the current one, and the two that may still have readers.
 pub const GENERATIONS: usize = 3;
-/// Records retired on a CPU before it tries to move the epoch on. Large enough that scanning all CPUs is
-/// a fraction of the work of retiring, small enough that a CPU holds back 128 records at most.
-const ADVANCE_EVERY: u64 = 64;
+/// Records retired on a CPU before it tries to move the epoch on. Large enough that scanning all CPUs, and having
+/// each pass a fence (E3), which interrupts them, is a fraction of the work of retiring; small enough that a CPU
+/// holds back half a mebibyte of tree nodes at most.
+const ADVANCE_EVERY: u64 = 256;
 
 /// The links that a retired record brings along. First field of a `repr(C)` record.
 pub struct Retired {
@@ -136,12 +137,12 @@ impl<S: Seam> Epoch<S> {
         }
     }
 
-    /// Gives up `record`; it is freed when no reader can see it any more.
+    /// Gives up `first` and the records that its links lead to; each is freed when no reader can see it any more.
     ///
     /// # Safety
-    /// E1: no link to `record` is left that a reader could still find, nobody retired it before, and its
+    /// E1: no link to any of them is left that a reader could still find, nobody retired it before, and its
     /// `free` may be called with it on any CPU.
-    pub unsafe fn retire(&self, record: NonNull<Retired>) {
+    pub unsafe fn retire(&self, first: NonNull<Retired>) {
         let local = self.locals.mine();
         // The unlinking must be seen by everyone before the epoch is read: a reader that pins a later one
         // must not find the link.
@@ -155,15 +156,22 @@ impl<S: Seam> Epoch<S> {
             local.bags[bag].set(ptr::null_mut());
             local.stamps[bag].set(now);
         }
-        // SAFETY: the caller gave the record up, so its links are ours to write.
-        unsafe { (*record.as_ptr()).next = local.bags[bag].get() };
-        local.bags[bag].set(record.as_ptr());
-        let retired = local.retired.get() + 1;
-        local.retired.set(retired);
+        let (mut last, mut count) = (first.as_ptr(), 1);
+        // SAFETY: the caller gave the records up, so their links are ours to read and write.
+        unsafe {
+            while !(*last).next.is_null() {
+                last = (*last).next;
+                count += 1;
+            }
+            (*last).next = local.bags[bag].get();
+        }
+        local.bags[bag].set(first.as_ptr());
+        let before = local.retired.get();
+        local.retired.set(before + count);
         drop(local);
         // SAFETY: the list was taken out of the bag, and is old enough.
         unsafe { free_all(expired) };
-        if retired.is_multiple_of(ADVANCE_EVERY) {
+        if before / ADVANCE_EVERY != (before + count) / ADVANCE_EVERY {
             self.advance();
             self.collect();
         }

@@ -102,6 +102,7 @@ fn area(at: VirtAddr) -> Area<Home> {
         max_prot: Prot::ALL,
         flags: AreaFlags::empty(),
         object: None,
+        accounted: false,
         offset: 0,
     }
 }

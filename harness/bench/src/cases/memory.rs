@@ -24,8 +24,8 @@ pub(crate) struct Memory {
 
 /// Counts it, on a machine of its own.
 pub(crate) fn measure() -> Memory {
-    const RESIDENT: u64 = 1 << 15;
-    Machine::new(256 << 20, 1).on_cpu(CpuId(0), |vm| {
+    const RESIDENT: u64 = 1 << 17;
+    Machine::new(640 << 20, 1).on_cpu(CpuId(0), |vm| {
         let whole = vm.statistics();
         let frame = (whole.frames_records * PAGE_SIZE) as f64 / whole.frames_total as f64;
 

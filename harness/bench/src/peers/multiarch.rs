@@ -7,7 +7,7 @@ use page_table_entry::MappingFlags;
 use page_table_entry::x86_64::X64PTE;
 use page_table_multiarch::{PageTable64, PagingHandler, PagingMetaData};
 
-use crate::cases::tables::{FEW_PAGES, PAGES};
+use crate::cases::tables::{FEW_PAGES, PAGES, ROUNDS};
 use crate::meter::{Measured, Meter};
 
 const PAGE: usize = 4096;
@@ -75,7 +75,7 @@ pub(crate) fn unmap(meter: Meter) -> Measured {
 fn range(mut meter: Meter, measured: Step) -> Measured {
     let pages = meter.scale(PAGES, FEW_PAGES);
     let mut table = Table::try_new().expect("memory for a table");
-    for round in 0..2 {
+    for round in 0..ROUNDS {
         for step in [Step::Map, Step::Protect, Step::Unmap] {
             let mut work = || carry_out(&mut table, step, pages as usize * PAGE);
             if round > 0 && step == measured {

@@ -9,7 +9,7 @@ use x86_64::structures::paging::{
 use x86_64::{PhysAddr, VirtAddr};
 
 use super::ram::Ram;
-use crate::cases::tables::{FEW_PAGES, PAGES};
+use crate::cases::tables::{FEW_PAGES, PAGES, ROUNDS};
 use crate::meter::{Measured, Meter};
 
 const PAGE: usize = 4096;
@@ -65,7 +65,7 @@ fn range(mut meter: Meter, measured: Step) -> Measured {
     let root = unsafe { &mut *std::ptr::with_exposed_provenance_mut::<PageTable>(ram.address()) };
     // SAFETY: "physical" addresses are those of this process.
     let mut mapper = unsafe { OffsetPageTable::new(root, VirtAddr::new(0)) };
-    for round in 0..2 {
+    for round in 0..ROUNDS {
         for step in [Step::Map, Step::Protect, Step::Unmap] {
             let mut work = || carry_out(&mut mapper, &mut tables, step, pages);
             if round > 0 && step == measured {

@@ -4,7 +4,7 @@
 //! A region is what one leaf table and one node serve: 2 MiB. Regions of one area have the table above, the tree and
 //! its locks in common, and nothing else.
 
-use rumpvm::{Limits, Overcommit};
+use rumpvm::{CommitPolicy, Overcommit};
 use rumpvm_arch::{PAGE_SIZE, Prot, VirtAddr};
 use rumpvm_hosted::explored::{Settings, Stage};
 
@@ -54,8 +54,8 @@ fn region(number: u64) -> VirtAddr {
 fn two_used(kernel: &Kernel, regions: u64) -> User {
     let user = kernel.user();
     // More than there is memory for.
-    let limits = Limits { overcommit: Overcommit::Always, ..user.space().limits() };
-    user.space().set_limits(limits);
+    let mode = Overcommit::Always;
+    kernel.set_commit_policy(CommitPolicy { mode, ..CommitPolicy::default() });
     user.map(FAR, regions * PAGES).expect("room");
     for number in 0..2 {
         user.store(region(number), 1).expect("memory");

@@ -11,7 +11,7 @@ use rumpvm_platform::Seam;
 
 use super::fill::{Fill, share};
 use super::node::{
-    Branch, Child, FANOUT, Head, Leaf, bits, describe, free_branch, free_leaf, leaf_values,
+    Branch, Child, FANOUT, Head, Leaf, bits, describe, free_branch, free_leaf, leaf_values, rank,
     visit_node,
 };
 use super::{Ranged, Tree, Writer};
@@ -40,6 +40,7 @@ impl<V: Ranged, S: Seam> Edit<'_, V, S> {
     /// No value may straddle `lo` or `hi`, and `new` must be in order, disjoint, and inside `lo..hi`. On
     /// error the edit can only be dropped.
     pub fn splice(&mut self, lo: u64, hi: u64, new: Vec<V>) -> Result<(), NoMemory> {
+        let Some(new) = self.splice_one_leaf(lo, hi, new)? else { return Ok(()) };
         let mut new = new.into_iter();
         let mut level = Vec::new();
         let mut height = 0;
@@ -106,15 +107,11 @@ impl<V: Ranged, S: Seam> Edit<'_, V, S> {
         self.built = ptr::null_mut();
         self.tree.root.store(self.root, Ordering::Release);
         self.tree.count.store(self.count, Ordering::Relaxed);
-        let mut node = core::mem::replace(&mut self.replaced, ptr::null_mut());
-        while !node.is_null() {
-            // SAFETY: the root no longer leads to `node` (E1), it is on this list once, and `Head` begins
+        let replaced = core::mem::replace(&mut self.replaced, ptr::null_mut());
+        if let Some(replaced) = NonNull::new(replaced.cast::<Retired>()) {
+            // SAFETY: the root no longer leads to these nodes (E1), each is on this list once, and `Head` begins
             // with `Retired`. Values may be dropped on any CPU because `V: Send` for a shared tree.
-            unsafe {
-                let next = (*node).retired.next.cast::<Head>();
-                epoch.retire(NonNull::new_unchecked(node.cast::<Retired>()));
-                node = next;
-            }
+            unsafe { epoch.retire(replaced) };
         }
     }
 
@@ -332,7 +329,7 @@ impl<V: Ranged, S: Seam> Edit<'_, V, S> {
     }
 
     /// Puts a node that was just built on the list of those to free if the edit is dropped.
-    fn keep(&mut self, node: *mut Head) -> *mut Head {
+    pub(super) fn keep(&mut self, node: *mut Head) -> *mut Head {
         // SAFETY: the node is fresh and ours.
         unsafe { (*node).next_built = self.built };
         self.built = node;
@@ -340,7 +337,7 @@ impl<V: Ranged, S: Seam> Edit<'_, V, S> {
     }
 
     /// Puts a node that the working version no longer has on the list of those to retire.
-    fn replace(&mut self, node: *mut Head) {
+    pub(super) fn replace(&mut self, node: *mut Head) {
         // SAFETY: the node is alive, and its link is the writer's (T2).
         unsafe { (*node).retired.next = self.replaced.cast() };
         self.replaced = node;
@@ -377,7 +374,7 @@ impl<V, S: Seam> Drop for Edit<'_, V, S> {
     }
 }
 
-/// How many of `starts` are below `key`.
+/// How many of `starts` are below `key`, which is not 0.
 pub(super) fn rank_below(starts: &[u64; FANOUT], key: u64) -> usize {
-    starts.iter().filter(|start| **start < key).count()
+    rank(starts, key - 1)
 }

@@ -21,6 +21,7 @@ mod edit;
 mod fill;
 mod gaps;
 mod node;
+mod quick;
 
 use core::marker::PhantomData;
 use core::ops::ControlFlow;
@@ -95,7 +96,7 @@ impl<V: Ranged, S: Seam> Tree<V, S> {
                 node = (*branch).child[rank - 1];
             }
             let values = leaf_values::<V>(node);
-            let rank = values.iter().filter(|value| value.start() <= key).count();
+            let rank = values.partition_point(|value| value.start() <= key);
             values[..rank].last().filter(|value| key < value.end())
         }
     }

@@ -51,11 +51,17 @@ pub(super) struct Child {
     pub(super) node: *mut Head,
 }
 
-/// How many of `starts` are at or below `key`.
+/// How many of `starts` are at or below `key`. Halving without a branch that could be guessed wrong.
 #[inline]
 pub(super) fn rank(starts: &[u64; FANOUT], key: u64) -> usize {
-    starts.iter().map(|start| usize::from(*start <= key)).sum()
+    let mut rank = 0;
+    for half in [8, 4, 2, 1] {
+        rank += if starts[rank + half - 1] <= key { half } else { 0 };
+    }
+    rank + usize::from(starts[rank] <= key)
 }
+
+const _: () = assert!(FANOUT == 16, "`rank` halves it four times");
 
 /// The values of a leaf.
 ///
@@ -84,18 +90,17 @@ pub(super) unsafe fn visit_node<V: Ranged, R>(
     // SAFETY: by the caller's promise.
     unsafe {
         if (*node).height == 0 {
-            for value in leaf_values::<V>(node) {
-                if value.end() > lo && value.start() < hi {
-                    f(value)?;
-                }
+            let values = leaf_values::<V>(node);
+            let first = values.partition_point(|value| value.end() <= lo);
+            for value in values[first..].iter().take_while(|value| value.start() < hi) {
+                f(value)?;
             }
             return ControlFlow::Continue(());
         }
-        let branch = node.cast::<Branch>();
-        for at in 0..(*node).len as usize {
-            if (*branch).end[at] > lo && (*branch).start[at] < hi {
-                visit_node((*branch).child[at], lo, hi, f)?;
-            }
+        let (branch, len) = (&*node.cast::<Branch>(), (*node).len as usize);
+        let first = branch.end[..len].partition_point(|end| *end <= lo);
+        for at in (first..len).take_while(|at| branch.start[*at] < hi) {
+            visit_node(branch.child[at], lo, hi, f)?;
         }
     }
     ControlFlow::Continue(())
@@ -126,9 +131,11 @@ pub(super) fn describe<V: Ranged>(node: *mut Head) -> Child {
             return Child { start, end, gap: gap.unwrap_or(0), node };
         }
         let branch = &*node.cast::<Branch>();
-        let inner = branch.gap[..len].iter().copied().max().unwrap_or(0);
-        let between = (1..len).map(|at| branch.start[at] - branch.end[at - 1]).max();
-        let gap = inner.max(between.unwrap_or(0));
+        let mut gap = branch.gap[0];
+        let later = branch.start[1..len].iter().zip(&branch.gap[1..len]);
+        for ((start, below), end_before) in later.zip(&branch.end) {
+            gap = gap.max(*below).max(start - end_before);
+        }
         Child { start: branch.start[0], end: branch.end[len - 1], gap, node }
     }
 }
@@ -140,10 +147,10 @@ pub(super) unsafe fn free_leaf<V>(record: *mut Retired) {
     // nowhere else (T3).
     unsafe {
         let mut leaf = Box::from_raw(record.cast::<Leaf<V>>());
-        for at in 0..FANOUT {
-            if leaf.dead & (1 << at) != 0 {
-                leaf.values[at].assume_init_drop();
-            }
+        let mut dead = leaf.dead;
+        while dead != 0 {
+            leaf.values[dead.trailing_zeros() as usize].assume_init_drop();
+            dead &= dead - 1;
         }
     }
 }
@@ -157,5 +164,6 @@ pub(super) unsafe fn free_branch(record: *mut Retired) {
 
 /// A bit for each index in `range`.
 pub(super) fn bits(range: core::ops::Range<usize>) -> u16 {
-    range.fold(0, |bits, at| bits | 1 << at)
+    let below = |end: usize| ((1u32 << end) - 1) as u16;
+    below(range.end) & !below(range.start)
 }
