@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `cases` | every behaviour case, as kernel code; further words choose some by a part of their names |
 //! | `ring3` | programs of a few instructions, and what the kernel must make of them |
+//! | `storm` | kernel threads that are switched away in the middle of calls, several on each CPU |
 //! | `disk` | a disk that is mapped as a file, stored to, and read again; it must begin with zeros |
 //! | `panic`, `overflow` | bugs, to see whether the machine tells of them and ends |
 //!
@@ -16,6 +17,7 @@ mod cases;
 mod disk;
 mod kernel;
 mod probe;
+mod storm;
 mod trouble;
 
 use rumpvm_bare::BootInfo;
@@ -33,11 +35,12 @@ fn run(boot: &'static BootInfo) -> u8 {
     match first {
         Some("cases") => cases::run(words),
         Some("ring3") => probe::run(),
+        Some("storm") => storm::run(),
         Some("disk") => disk::run(),
         Some("panic") => trouble::panic(),
         Some("overflow") => trouble::overflow(),
         other => {
-            log::error!("nothing to do for {other:?}: say `cases` or `ring3`");
+            log::error!("nothing to do for {other:?}: say `cases`, `ring3`, `storm` or `disk`");
             UNKNOWN
         }
     }

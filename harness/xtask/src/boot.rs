@@ -51,7 +51,7 @@ const fn on(machine: &'static str, cpu: &'static str, cpus: u32, memory: &'stati
 const SMALLEST: &str = "microvm,pic=off,pit=off,rtc=off";
 
 /// `max` can do all that QEMU can; `qemu64` is of 2003 and has neither x2APIC, pages of 1 GiB, SMEP nor SMAP.
-const RUNS: [Run; 16] = [
+const RUNS: [Run; 18] = [
     on("pc", "max", 1, "64M"),
     on("pc", "max", 2, "64M"),
     on("q35", "max", 4, "128M"),
@@ -63,6 +63,8 @@ const RUNS: [Run; 16] = [
     Run { words: "ring3", ..on(SMALLEST, "qemu64", 1, "64M") },
     Run { words: "ring3", ..on("q35", "max", 2, "64G") },
     Run { words: "ring3", medium: Medium::Disc, ..on("pc", "max", 2, "64M") },
+    Run { words: "storm", ..on("pc", "max", 1, "64M") },
+    Run { words: "storm", ..on("q35", "max", 4, "128M") },
     Run { words: "disk", disk: true, ..on("pc", "qemu64", 1, "32M") },
     Run { words: "disk", disk: true, ..on("q35", "max", 2, "64M") },
     Run { words: "panic", status: 101, ..on("pc", "max", 2, "32M") },

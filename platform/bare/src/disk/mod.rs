@@ -140,9 +140,9 @@ impl File for Disk {
         let sector = self.sector(offset, bytes)?;
         let (mut request, mut response) = (BlkReq::default(), BlkResp::default());
         let (into, request, response) = (&raw mut *into, &raw mut request, &raw mut response);
-        // SAFETY: all three are ours and stay until the second closure has run, which `request` waits for, and are not
-        // touched in between.
         self.request(
+            // SAFETY: all three are ours and stay until the second closure has run, which `request` waits for, and are
+            // not touched in between.
             |driver| unsafe {
                 driver.read_blocks_nb(sector, &mut *request, &mut *into, &mut *response)
             },
@@ -164,8 +164,8 @@ impl File for Disk {
         let sector = self.sector(offset, from.len())?;
         let (mut request, mut response) = (BlkReq::default(), BlkResp::default());
         let (request, response) = (&raw mut request, &raw mut response);
-        // SAFETY: as in `read`.
         self.request(
+            // SAFETY: as in `read`.
             |driver| unsafe { driver.write_blocks_nb(sector, &mut *request, from, &mut *response) },
             // SAFETY: as above.
             |driver, token| unsafe {
