@@ -6,6 +6,7 @@ use rumpvm_arch::{Format, I386, Pae, X86_64, X86_64La57};
 use rumpvm_cases::{Case, all};
 use rumpvm_harness::machine::Machine;
 use rumpvm_hosted::Hosted;
+use rumpvm_tests::is_short;
 
 const MEMORY: u64 = 16 << 20;
 
@@ -27,6 +28,9 @@ fn run_all<F: Format>() {
         if catch_unwind(AssertUnwindSafe(|| run(case))).is_err() {
             eprintln!("case {name} failed in {}", F::NAME);
             failed.push(name);
+            if is_short() {
+                break;
+            }
         }
     }
     assert!(failed.is_empty(), "{}: {} cases failed: {failed:#?}", F::NAME, failed.len());

@@ -122,7 +122,7 @@ fn on_one_machine<F: Format>(case: &Case<Hosted<F>>, failing: Failing) -> u64 {
             // Twice: some lists grow when they are emptied.
             (0..2).for_each(|_| assert!(!attempt(vm, &case, failing, MANY).met));
             let mut met = 0;
-            while let Some(nth) = left.next() {
+            for nth in left.by_ref() {
                 let before = records_here();
                 let attempt = attempt(vm, &case, failing, nth);
                 let lost = records_here() - before;

@@ -3,21 +3,26 @@
 //! Each test ends after a number of rounds, not after some time, and verifies data, not only survival:
 //! what a thread stored and nobody took away is there, and what it sees was stored by somebody.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use rumpvm::{Backing, FaultError, MapFlags, RemapFlags, SyncFlags, WaitFor};
 use rumpvm_arch::{PAGE_SIZE, Prot, VirtAddr};
 use rumpvm_harness::machine::{Machine, User};
 use rumpvm_hosted::MemoryFile;
 use rumpvm_platform::File;
+use rumpvm_tests::is_short;
 
 const BASE: VirtAddr = VirtAddr(0x4000_0000);
 const AWAY: VirtAddr = VirtAddr(0x6000_0000);
 const DONTNEED: i32 = 4;
 const ANON: MapFlags = MapFlags::PRIVATE.union(MapFlags::ANONYMOUS);
 /// Enough to meet every race of these tests many times, in a few seconds of a debug build.
-const ROUNDS: u64 = if cfg!(debug_assertions) { 100_000 } else { 200_000 };
+static ROUNDS: LazyLock<u64> = LazyLock::new(|| match (is_short(), cfg!(debug_assertions)) {
+    (true, _) => 10_000,
+    (false, true) => 100_000,
+    (false, false) => 200_000,
+});
 
 fn page(number: u64) -> VirtAddr {
     BASE + number * PAGE_SIZE
@@ -45,11 +50,11 @@ where
             user.spawn_thread(move |user| {
                 for round in 1.. {
                     disturbed(user, number, round);
-                    if round == ROUNDS {
+                    if round == *ROUNDS {
                         busy.fetch_sub(1, Ordering::Relaxed);
                     }
                     // Who is done goes on, so that the last one is disturbed as well.
-                    if round >= ROUNDS && busy.load(Ordering::Relaxed) == 0 {
+                    if round >= *ROUNDS && busy.load(Ordering::Relaxed) == 0 {
                         break;
                     }
                 }
@@ -87,7 +92,7 @@ fn threads_that_fault_in_disjoint_parts_keep_what_they_stored() {
 fn threads_that_fault_on_the_same_pages_get_the_same_pages() {
     let machine = Machine::builder().cpus(4).build();
     machine.run(|user| {
-        for round in 0..ROUNDS / 1000 {
+        for round in 0..*ROUNDS / 1000 {
             let at = BASE + round * 16 * PAGE_SIZE;
             map(user, at, 16, ANON);
             for thread in 0..4 {
@@ -256,7 +261,7 @@ fn a_storm_of_short_lived_children_leaves_nothing_behind() {
         (0..40).for_each(|number| user.store_u64(page(number), number).unwrap());
         for thread in 0..4 {
             user.spawn_thread(move |user| {
-                for round in 0..ROUNDS / 100 {
+                for round in 0..*ROUNDS / 100 {
                     let child = move |user: &User| {
                         user.store_u64(page(round % 40), 1).unwrap();
                         if round.is_multiple_of(3) {
@@ -283,7 +288,7 @@ fn processes_see_each_others_stores_to_shared_memory_in_order() {
         for _ in 0..3 {
             let reader = |user: &User| {
                 let mut last = 0;
-                while last < ROUNDS {
+                while last < *ROUNDS {
                     let second = user.load_u64(page(3)).unwrap();
                     let first = user.load_u64(page(0)).unwrap();
                     assert!(first >= second && second >= last);
@@ -293,7 +298,7 @@ fn processes_see_each_others_stores_to_shared_memory_in_order() {
             };
             user.fork(reader).unwrap();
         }
-        for round in 1..=ROUNDS {
+        for round in 1..=*ROUNDS {
             user.store_u64(page(0), round).unwrap();
             user.store_u64(page(3), round).unwrap();
             if round.is_multiple_of(64) {
@@ -319,20 +324,20 @@ fn no_store_to_a_file_is_lost_between_writing_it_out_and_storing_again() {
         user.vm().close(&object).unwrap();
         for thread in 0..3 {
             user.spawn_thread(move |user| {
-                for round in 1..=ROUNDS {
+                for round in 1..=*ROUNDS {
                     let at = page(round % PAGES) + thread * 8;
                     user.store_u64(at, round).unwrap();
                     assert_eq!(user.load_u64(at), Ok(round));
                 }
             });
         }
-        for _ in 0..ROUNDS / 100 {
+        for _ in 0..*ROUNDS / 100 {
             user.msync(BASE, length, SyncFlags::SYNC).unwrap();
         }
     });
     machine.check();
     // The process has ended, so the last mapping has written what was left.
-    let last = |number: u64| (ROUNDS - PAGES + 1..=ROUNDS).find(|round| round % PAGES == number);
+    let last = |number: u64| (*ROUNDS - PAGES + 1..=*ROUNDS).find(|round| round % PAGES == number);
     for number in 0..PAGES {
         let mut bytes = [0; 24];
         file.read(number * PAGE_SIZE, &mut bytes).unwrap();
@@ -369,7 +374,7 @@ fn an_access_lands_or_lies_beyond_the_end_while_an_object_changes_its_size() {
                 }
             });
         }
-        for round in 0..ROUNDS / 1000 {
+        for round in 0..*ROUNDS / 1000 {
             user.vm().resize(&memory, round * 7 % PAGES * PAGE_SIZE + round % 6 * 8).unwrap();
             user.yield_now();
             user.vm().resize(&memory, PAGES * PAGE_SIZE).unwrap();
@@ -387,7 +392,7 @@ fn threads_that_run_out_of_memory_together_get_errors_and_the_machine_goes_on() 
         for thread in 0..4 {
             user.spawn_thread(move |user| {
                 let at = BASE + thread * (4 << 20);
-                for _ in 0..ROUNDS / 5000 {
+                for _ in 0..*ROUNDS / 5000 {
                     map(user, at, 512, ANON);
                     let stored =
                         (0..512).take_while(|n| user.store_u64(at + n * PAGE_SIZE, n + 1).is_ok());
@@ -397,6 +402,41 @@ fn threads_that_run_out_of_memory_together_get_errors_and_the_machine_goes_on() 
                     user.munmap(at, 512 * PAGE_SIZE).unwrap();
                 }
             });
+        }
+    });
+    machine.check();
+}
+
+#[test]
+fn who_waits_for_a_busy_page_sleeps_until_it_is_not() {
+    let machine = Machine::builder().cpus(2).build();
+    let inside = machine.clone();
+    machine.run(move |user| {
+        for _ in 0..20 {
+            let phys = &inside.vm().mmu.phys;
+            let fresh = phys.alloc().unwrap();
+            let (frame, busy) = (fresh.frame(), phys.page(fresh.frame()).try_busy());
+            let (returns, is_over) =
+                (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+            let (mine, over, machine) =
+                (Arc::clone(&returns), Arc::clone(&is_over), inside.clone());
+            user.spawn_thread(move |_| {
+                let page = machine.vm().mmu.phys.page(frame);
+                while page.is_busy() {
+                    page.sleep_while_busy();
+                    mine.fetch_add(1, Ordering::Relaxed);
+                }
+                // Nothing is to be waited for.
+                page.sleep_while_busy();
+                over.store(true, Ordering::Release);
+            });
+            (0..1000).for_each(|_| user.yield_now());
+            drop(busy);
+            while !is_over.load(Ordering::Acquire) {
+                user.yield_now();
+            }
+            assert!(returns.load(Ordering::Relaxed) <= 2, "it did not sleep");
+            phys.free(fresh);
         }
     });
     machine.check();

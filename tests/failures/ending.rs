@@ -38,7 +38,11 @@ pub(crate) fn end<F: Format>(vm: &Vm<Hosted<F>>, what: &str) -> bool {
     }
     let mut objects = vec![];
     vm.objects.for_each(|object| objects.push(object.clone()));
-    objects.iter().fold(true, |ended, object| close(vm, object, what) && ended)
+    let mut ended = true;
+    for object in &objects {
+        ended &= close(vm, object, what);
+    }
+    ended
 }
 
 /// The last users of `object` leave. What its pages held is in the file then (12), or kept if that fails.

@@ -178,6 +178,13 @@ impl<'v> Stage<'v> {
         found.expect("a mapping of an object")
     }
 
+    pub(super) fn is_mapped(&self, at: VirtAddr) -> bool {
+        let found = self.space.areas(self.vm, |area| {
+            if area.range.contains(at) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        found.is_break()
+    }
+
     /// Stores a word that tells the address.
     pub(super) fn store(&self, at: VirtAddr) -> Outcome {
         Ok(self.space.copy_out(self.vm, at + 8, &at.0.to_le_bytes())?)

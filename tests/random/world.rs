@@ -190,7 +190,7 @@ impl<F: Format> World<F> {
             54 => self.remap_file(),
             55 if !self.fails => self.inherit(),
             56 if self.chance(4) => self.reserve(),
-            50..66 => self.load(),
+            52..66 => self.load(),
             66..70 => self.execute(),
             _ => self.store(),
         }

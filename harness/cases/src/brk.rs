@@ -1,6 +1,6 @@
 //! brk(2), as the kernel's call has it: the answer is always where the heap ends now.
 
-use rumpvm::{Limits, Vm};
+use rumpvm::{CommitPolicy, Limits, Overcommit, Vm};
 use rumpvm_arch::{Format, VirtAddr};
 use rumpvm_platform::Platform;
 
@@ -13,6 +13,7 @@ cases! {
     the_heap_does_not_grow_into_a_mapping_nor_up_to_it,
     the_limit_of_data_holds,
     a_request_out_of_reach_changes_nothing,
+    the_heap_may_reach_the_end_of_user_memory_and_not_beyond,
     a_child_has_its_own_end_of_the_heap,
 }
 
@@ -71,6 +72,17 @@ fn a_request_out_of_reach_changes_nothing<P: Platform>(vm: &Vm<P>) {
         assert_eq!(program.brk(vm, at), end);
     }
     assert_eq!(program.pages(), [(1, 2)]);
+}
+
+fn the_heap_may_reach_the_end_of_user_memory_and_not_beyond<P: Platform>(vm: &Vm<P>) {
+    let program = with_heap(vm);
+    vm.set_commit_policy(CommitPolicy { mode: Overcommit::Always, ..CommitPolicy::default() });
+    let (start, end) = (BASE + 16, P::Format::USER_END);
+    assert_eq!(program.brk(vm, end + PAGE), start);
+    assert_eq!(program.brk(vm, end), end);
+    assert_eq!(program.brk(vm, end + 1), end);
+    assert_eq!(program.brk(vm, start), start);
+    vm.set_commit_policy(CommitPolicy::default());
 }
 
 fn a_child_has_its_own_end_of_the_heap<P: Platform>(vm: &Vm<P>) {

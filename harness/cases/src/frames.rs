@@ -1,13 +1,16 @@
 //! Frames: where they come from, that they come back, and what is in them.
 
+use alloc::string::ToString;
 use alloc::vec;
 use alloc::vec::Vec;
 
+use rumpvm::phys::PageKind;
 use rumpvm::{AddMemoryError, NoMemory, Vm};
 use rumpvm_arch::{Frame, PhysAddr};
 use rumpvm_platform::Platform;
 
-use crate::{PAGE, cases};
+use crate::program::BASE;
+use crate::{PAGE, Program, cases};
 
 cases! {
     taking_every_frame_ends_in_an_error_and_afterwards_all_are_back,
@@ -17,6 +20,12 @@ cases! {
     a_zeroed_frame_holds_zeros_whatever_was_in_it_before,
     frames_that_an_idle_cpu_zeroed_are_taken_first,
     a_frame_is_never_given_out_twice,
+    a_freed_frame_loses_its_contents_where_that_is_checked,
+    a_frame_that_is_named_mapped_or_busy_is_in_use,
+    what_was_unlinked_is_free_once_nobody_can_look_at_it,
+    every_frame_is_counted_wherever_it_is,
+    what_lies_between_the_caches_is_taken_before_memory_is_short,
+    the_peak_is_never_below_what_is_in_use_and_stays,
     adding_what_is_known_or_too_small_or_out_of_reach_is_refused,
 }
 
@@ -95,6 +104,7 @@ fn a_run_is_aligned_to_its_length_and_its_frames_are_free_one_by_one<P: Platform
         let frames: Vec<_> = phys.split_run(run).collect();
         let expected = (first..first + (1 << order)).map(Frame);
         assert!(frames.iter().map(|fresh| fresh.frame()).eq(expected));
+        assert!(frames.iter().all(|fresh| phys.page(fresh.frame()).kind() == PageKind::Fresh));
         frames.into_iter().for_each(|fresh| phys.free(fresh));
     }
     assert!(eventually::<P>(|| phys.free_frames() >= before));
@@ -156,6 +166,104 @@ fn a_frame_is_never_given_out_twice<P: Platform>(vm: &Vm<P>) {
     taken.into_iter().for_each(|fresh| vm.mmu.phys.free(fresh));
 }
 
+fn a_freed_frame_loses_its_contents_where_that_is_checked<P: Platform>(vm: &Vm<P>) {
+    let phys = &vm.mmu.phys;
+    let fresh = phys.alloc().unwrap();
+    let frame = fresh.frame();
+    phys.write(frame, 0, &[0x11; 8]);
+    phys.free(fresh);
+    let mut bytes = [0; 8];
+    phys.read(frame, 0, &mut bytes);
+    assert!(!cfg!(debug_assertions) || bytes != [0x11; 8]);
+}
+
+fn a_frame_that_is_named_mapped_or_busy_is_in_use<P: Platform>(vm: &Vm<P>) {
+    let phys = &vm.mmu.phys;
+    let fresh = phys.alloc().unwrap();
+    let page = phys.page(fresh.frame());
+    for field in [1, 0] {
+        page.refs.set(field);
+        assert_eq!(page.is_unused(), field == 0);
+    }
+    for field in [1, 0] {
+        page.rmap.set(field);
+        assert_eq!(page.is_unused(), field == 0);
+    }
+    let busy = page.try_busy();
+    assert!(page.is_busy() && !page.is_unused() && page.try_busy().is_none());
+    drop(busy);
+    assert!(page.is_unused());
+    page.set_stray();
+    assert!(page.is_stray());
+    phys.free(fresh);
+    assert!(!page.is_stray());
+}
+
+fn what_was_unlinked_is_free_once_nobody_can_look_at_it<P: Platform>(vm: &Vm<P>) {
+    let program = Program::new(vm);
+    program.map_at(BASE, 2000);
+    program.number(BASE, 2000);
+    drop(program);
+    (0..4).for_each(|_| vm.mmu.squeeze());
+    let mut left = 0;
+    vm.mmu.phys.for_each_limbo(|_| left += 1);
+    assert_eq!(left, 0);
+}
+
+fn every_frame_is_counted_wherever_it_is<P: Platform>(vm: &Vm<P>) {
+    let phys = &vm.mmu.phys;
+    let (mut all, mut records) = (0, 0);
+    phys.for_each_frame(|frame| {
+        all += 1;
+        records += u64::from(phys.page(frame).kind() == PageKind::Record);
+    });
+    assert_eq!(all, phys.total_frames());
+    assert_eq!(vm.statistics().frames_records, records);
+    vm.mmu.squeeze();
+    let before = phys.free_frames();
+    // An idle CPU may have one at hand.
+    let about = |frames: u64| {
+        let mut found = 0;
+        phys.for_each_free(|_, _| found += 1);
+        phys.free_frames().abs_diff(frames) <= 2 && frames.abs_diff(found) <= 2
+    };
+    // The second time many come from where the first ones went.
+    for _ in 0..2 {
+        let run = phys.alloc_run(4).unwrap();
+        let run: Vec<_> = phys.split_run(run).collect();
+        let single: Vec<_> = (0..700).map(|_| phys.alloc().unwrap()).collect();
+        assert!(about(before - 716));
+        single.into_iter().chain(run).for_each(|fresh| phys.free(fresh));
+        assert!(about(before));
+        while vm.idle() {}
+        phys.drain();
+        assert!(about(before));
+    }
+}
+
+fn what_lies_between_the_caches_is_taken_before_memory_is_short<P: Platform>(vm: &Vm<P>) {
+    let phys = &vm.mmu.phys;
+    vm.mmu.squeeze();
+    let most = || {
+        let taken: Vec<_> = core::iter::from_fn(|| phys.alloc().ok()).collect();
+        let count = taken.len();
+        taken.into_iter().for_each(|fresh| phys.free(fresh));
+        count
+    };
+    let (first, second) = (most(), most());
+    // Idle CPUs may keep some of what they zeroed.
+    assert!(first.abs_diff(second) < 128, "{first}, then {second}");
+}
+
+fn the_peak_is_never_below_what_is_in_use_and_stays<P: Platform>(vm: &Vm<P>) {
+    let phys = &vm.mmu.phys;
+    let taken: Vec<_> = (0..700).map(|_| phys.alloc().unwrap()).collect();
+    let most = vm.statistics();
+    assert!(most.frames_peak >= 700 && most.frames_peak >= most.frames_total - most.frames_free);
+    taken.into_iter().for_each(|fresh| phys.free(fresh));
+    assert!(vm.statistics().frames_peak >= 700);
+}
+
 fn adding_what_is_known_or_too_small_or_out_of_reach_is_refused<P: Platform>(vm: &Vm<P>) {
     let known = vm.mmu.phys.zero_page().start();
     let before = vm.statistics().frames_total;
@@ -163,9 +271,15 @@ fn adding_what_is_known_or_too_small_or_out_of_reach_is_refused<P: Platform>(vm:
 
     let two = known.0 + 2 * PAGE;
     assert_eq!(add(known.0, two), Err(AddMemoryError::Overlaps));
+    let mut frames = vec![];
+    vm.mmu.phys.for_each_frame(|frame| frames.push(frame.start().0));
+    let (first, last) = (frames[0], frames[frames.len() - 1]);
+    assert_eq!(add(first, first + 2 * PAGE), Err(AddMemoryError::Overlaps));
+    assert_eq!(add(last, last + 2 * PAGE), Err(AddMemoryError::Overlaps));
     assert_eq!(add(known.0 + 1, known.0 + PAGE), Err(AddMemoryError::TooSmall));
     assert_eq!(add(two, known.0), Err(AddMemoryError::TooSmall));
     let end = 1 << 60;
     assert!(matches!(add(end - 10 * PAGE, end), Err(AddMemoryError::OutOfReach { .. })));
     assert_eq!(vm.statistics().frames_total, before);
+    assert!(AddMemoryError::Overlaps.to_string().contains("added before"));
 }

@@ -18,6 +18,9 @@ cases! {
     reserves_are_kept_from_who_may_not_use_them,
     the_data_limit_counts_private_memory_that_can_be_stored_to,
     the_lowest_address_cannot_be_mapped,
+    what_grows_may_reach_the_address_space_limit_and_not_pass_it,
+    a_space_above_its_limits_may_still_replace_what_it_has,
+    a_space_above_its_area_limit_may_still_change_an_area_as_a_whole,
     limits_are_inherited,
     a_parent_above_its_area_limit_can_still_fork,
 }
@@ -157,6 +160,40 @@ fn the_lowest_address_cannot_be_mapped<P: Platform>(vm: &Vm<P>) {
     let fixed = ANON | MapFlags::FIXED;
     assert_eq!(program.try_map(lowest - PAGE, 1, fixed), Err(CallError::NotPermitted));
     assert_eq!(program.try_map(lowest - PAGE, 1, ANON), Ok(lowest), "a hint is moved up");
+    assert_eq!(program.try_map(lowest, 1, fixed), Ok(lowest));
+}
+
+fn what_grows_may_reach_the_address_space_limit_and_not_pass_it<P: Platform>(vm: &Vm<P>) {
+    let program = Program::new(vm);
+    program.map_at(BASE, 2);
+    program.set_limits(Limits { address_space: 5 * PAGE, ..Limits::default() });
+    let grow = |from: u64, to: u64| {
+        let flags = RemapFlags::MAYMOVE;
+        program.mremap(vm, BASE, from * PAGE, to * PAGE, flags, VirtAddr(0)).map(|_| ())
+    };
+    assert_eq!(grow(2, 4), Ok(()));
+    // It would have to move.
+    program.map_at(BASE + 4 * PAGE, 1);
+    assert_eq!(grow(4, 5), Err(CallError::NoMemory));
+    program.unmap(BASE + 4 * PAGE, 1);
+    assert_eq!(grow(4, 5), Ok(()));
+}
+
+fn a_space_above_its_limits_may_still_replace_what_it_has<P: Platform>(vm: &Vm<P>) {
+    let program = Program::new(vm);
+    let flags = ANON | MapFlags::FIXED;
+    program.try_map(BASE, 4, flags).unwrap();
+    program.set_limits(Limits { address_space: PAGE, ..Limits::default() });
+    assert_eq!(program.try_map(BASE, 4, flags), Ok(BASE));
+    assert_eq!(program.try_map(BASE, 5, flags), Err(CallError::NoMemory));
+}
+
+fn a_space_above_its_area_limit_may_still_change_an_area_as_a_whole<P: Platform>(vm: &Vm<P>) {
+    let program = Program::new(vm);
+    (0..3).for_each(|number| program.map_at(BASE + 4 * number * PAGE, 2));
+    program.set_limits(Limits { areas: 2, ..Limits::default() });
+    program.protect(BASE, 2, Prot::READ);
+    assert_eq!(program.table()[0].1, Prot::READ);
 }
 
 fn limits_are_inherited<P: Platform>(vm: &Vm<P>) {

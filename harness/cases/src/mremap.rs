@@ -54,6 +54,7 @@ fn malformed_requests_get_the_error_numbers_of_linux<P: Platform>(vm: &Vm<P>) {
         (hole, PAGE, 2 * PAGE, MAYMOVE, VirtAddr(0), 14),
         (BASE + 2 * PAGE, 4 * PAGE, 8 * PAGE, MAYMOVE, VirtAddr(0), 14),
         (BASE, PAGE, 2 * PAGE, NONE, VirtAddr(0), 12),
+        (BASE, PAGE, end.0, MAYMOVE, VirtAddr(0), 12),
     ];
     for (old, old_length, new_length, flags, new, errno) in table {
         let answer = program.mremap(vm, old, old_length, new_length, flags, new);

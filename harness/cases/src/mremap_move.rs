@@ -1,7 +1,7 @@
 //! mremap(2) to another place: pages move with their contents, and nothing else does.
 
 use rumpvm::{CallError, FaultError, MapFlags, RemapFlags, Vm};
-use rumpvm_arch::{Prot, VirtAddr};
+use rumpvm_arch::{Format, Prot, VirtAddr};
 use rumpvm_platform::Platform;
 
 use crate::program::{BASE, no_store, unmapped};
@@ -13,6 +13,7 @@ cases! {
     what_replaces_itself_is_no_longer_there,
     a_moved_mapping_takes_its_contents_along_without_a_copy,
     a_move_to_a_fixed_place_replaces_what_is_there,
+    a_move_to_the_last_page_of_user_memory_is_a_move,
     a_move_may_shrink_on_the_way,
     a_move_that_shrinks_unmaps_a_tail_of_other_areas,
     dontunmap_leaves_the_old_range_mapped_and_empty,
@@ -64,6 +65,15 @@ fn a_move_to_a_fixed_place_replaces_what_is_there<P: Platform>(vm: &Vm<P>) {
     assert_eq!(moved, Ok(AWAY + 2 * PAGE));
     assert_eq!(program.numbers(AWAY, 6), [1, 2, 1, 2, 3, 6]);
     assert_eq!(program.load(BASE), unmapped(BASE));
+}
+
+fn a_move_to_the_last_page_of_user_memory_is_a_move<P: Platform>(vm: &Vm<P>) {
+    let program = Program::new(vm);
+    program.map_at(BASE, 1);
+    program.set(BASE, 7);
+    let last = P::Format::USER_END - PAGE;
+    assert_eq!(program.mremap(vm, BASE, PAGE, PAGE, FIXED, last), Ok(last));
+    assert_eq!(program.get(last), 7);
 }
 
 fn a_move_may_shrink_on_the_way<P: Platform>(vm: &Vm<P>) {

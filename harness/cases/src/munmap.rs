@@ -22,9 +22,14 @@ fn malformed_requests_get_the_error_numbers_of_linux<P: Platform>(vm: &Vm<P>) {
     let program = Program::new(vm);
     program.map_at(BASE, 1);
     let end = P::Format::USER_END;
-    for (at, length) in
-        [(BASE, 0), (BASE + 1, PAGE), (end, PAGE), (end - PAGE, 2 * PAGE), (BASE, u64::MAX)]
-    {
+    for (at, length) in [
+        (BASE, 0),
+        (BASE + 1, PAGE),
+        (end, PAGE),
+        (end + PAGE, PAGE),
+        (end - PAGE, 2 * PAGE),
+        (BASE, u64::MAX),
+    ] {
         assert_eq!(program.munmap(vm, at, length), Err(CallError::Invalid), "{at} {length:#x}");
     }
     assert_eq!(program.pages(), [(0, 1)]);

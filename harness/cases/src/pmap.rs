@@ -13,12 +13,15 @@ use crate::program::BASE;
 use crate::{PAGE, cases};
 
 cases! {
+    no_two_pmaps_have_one_number,
     what_was_entered_is_found_with_its_frame_and_rights,
     removing_a_range_leaves_its_neighbours_and_frees_the_empty_tables,
     protecting_takes_rights_away_and_never_gives_any,
     protecting_with_no_rights_removes_the_entries,
     harvesting_returns_the_bits_once_and_leaves_the_mapping,
+    entering_ends_with_the_range_or_with_the_frames,
     entering_the_same_frame_again_only_adds_rights,
+    rights_and_notes_change_one_by_one,
     entering_another_frame_replaces_the_mapping,
     an_operation_on_an_empty_range_finds_nothing_and_makes_no_tables,
     entering_fresh_frames_ends_at_the_first_page_that_is_mapped_and_takes_no_frame_for_it,
@@ -114,6 +117,11 @@ fn border<P: Platform>() -> VirtAddr {
     BASE + span::<P::Format>(2) - PAGE
 }
 
+fn no_two_pmaps_have_one_number<P: Platform>(vm: &Vm<P>) {
+    let (one, other) = (Bench::new(vm, 0), Bench::new(vm, 0));
+    assert_ne!(one.pmap.id(), other.pmap.id());
+}
+
 fn what_was_entered_is_found_with_its_frame_and_rights<P: Platform>(vm: &Vm<P>) {
     let bench = Bench::new(vm, 3);
     let at = border::<P>();
@@ -193,6 +201,18 @@ fn harvesting_returns_the_bits_once_and_leaves_the_mapping<P: Platform>(vm: &Vm<
     assert_eq!(bench.entry(BASE).unwrap().frame(), bench.frames[0]);
 }
 
+fn entering_ends_with_the_range_or_with_the_frames<P: Platform>(vm: &Vm<P>) {
+    let bench = Bench::new(vm, 3);
+    let enter = |pages| {
+        bench.at(BASE, pages, |cursor, debt| {
+            cursor.enter(bench.frames.iter().copied(), Prot::RW, debt)
+        })
+    };
+    assert_eq!(enter(2), Ok(2));
+    assert_eq!(enter(4), Ok(3));
+    assert_eq!(bench.resident(), 3);
+}
+
 fn entering_the_same_frame_again_only_adds_rights<P: Platform>(vm: &Vm<P>) {
     let bench = Bench::new(vm, 1);
     bench.enter(BASE, &bench.frames, Prot::READ);
@@ -201,6 +221,33 @@ fn entering_the_same_frame_again_only_adds_rights<P: Platform>(vm: &Vm<P>) {
 
     assert_eq!(bench.entry(BASE).unwrap().prot::<P::Format>(), Prot::ALL);
     assert_eq!((bench.resident(), vm.mmu.mappings(bench.frames[0])), (1, 1));
+}
+
+fn rights_and_notes_change_one_by_one<P: Platform>(vm: &Vm<P>) {
+    let bench = Bench::new(vm, 1);
+    let is = |prot, accessed, dirty| {
+        let entry = bench.entry(BASE).unwrap();
+        assert_eq!(entry.prot::<P::Format>(), seen::<P>(prot));
+        assert_eq!((entry.is_accessed(), entry.is_dirty()), (accessed, dirty));
+    };
+    let harvest = |mask| bench.at(BASE, 1, |cursor, debt| cursor.harvest(mask, debt, |_, _| ()));
+    bench.enter(BASE, &bench.frames, Prot::READ | Prot::EXEC);
+    is(Prot::READ | Prot::EXEC, false, false);
+    bench.enter(BASE, &bench.frames, Prot::RW);
+    is(Prot::ALL, false, false);
+    bench.at(BASE, 1, |cursor, debt| cursor.protect(Prot::READ | Prot::EXEC, debt));
+    is(Prot::READ | Prot::EXEC, false, false);
+    bench.at(BASE, 1, |_, debt| {
+        let pin = vm.mmu.phys.epoch.pin();
+        let mut leaf = bench.pmap.find_leaf(&vm.mmu, &pin, BASE).unwrap();
+        let touched = Some(rumpvm_arch::Access::Write);
+        leaf.enter(BASE, bench.frames[0], Prot::RW, touched, debt).unwrap();
+    });
+    is(Prot::ALL, true, true);
+    harvest(Pte::A);
+    is(Prot::ALL, false, true);
+    harvest(Pte::D);
+    is(Prot::ALL, false, false);
 }
 
 fn entering_another_frame_replaces_the_mapping<P: Platform>(vm: &Vm<P>) {

@@ -19,6 +19,7 @@ cases! {
     a_neighbour_without_rights_needs_no_guard,
     a_stack_does_not_grow_beyond_its_limit,
     a_stack_grows_by_any_access_its_rights_allow,
+    a_stack_may_reach_the_limits_of_the_space,
     a_locked_stack_counts_what_it_gains,
     a_copy_of_the_kernel_grows_the_stack_too,
     nothing_grows_above_a_stack,
@@ -87,6 +88,16 @@ fn a_stack_grows_by_any_access_its_rights_allow<P: Platform>(vm: &Vm<P>) {
     let below = TOP - 2 * PAGE;
     assert_eq!(program.store(below, 1), crate::program::no_store(below));
     assert_eq!(program.load(below), Ok(0));
+}
+
+fn a_stack_may_reach_the_limits_of_the_space<P: Platform>(vm: &Vm<P>) {
+    let program = with_stack(vm);
+    program.set_limits(Limits { address_space: 4 * PAGE, ..Limits::default() });
+    assert_eq!(program.store(TOP - 2 * PAGE - 1, 1), unmapped(TOP - 2 * PAGE - 1));
+    program.set(TOP - 2 * PAGE, 1);
+    program.set_limits(Limits { lowest: TOP.0 - 3 * PAGE, ..Limits::default() });
+    assert_eq!(program.store(TOP - 3 * PAGE - 1, 1), unmapped(TOP - 3 * PAGE - 1));
+    program.set(TOP - 3 * PAGE, 1);
 }
 
 fn a_locked_stack_counts_what_it_gains<P: Platform>(vm: &Vm<P>) {

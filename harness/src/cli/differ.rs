@@ -134,8 +134,9 @@ fn say(settings: &Settings, ground: &Ground, hunted: &Hunt) -> Result<()> {
 /// The difference, and the program in both languages.
 fn told(program: &Program, difference: &Difference) -> Result<()> {
     let op = &program.ops[difference.step];
+    let place = difference.place();
     output::say(format_args!(
-        "Step {}, `{op}`:\n  Linux:  {}\n  rumpvm: {}\n",
+        "Step {}, `{op}`:\n  Linux:  {place}{}\n  rumpvm: {place}{}\n",
         difference.step, difference.linux, difference.ours
     ))?;
     output::say(format_args!("As Rust:\n\n{}", tell_rust(program, difference)))?;

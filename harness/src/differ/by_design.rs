@@ -49,7 +49,7 @@ pub const TABLE: &[ByDesign] = &[
         reason: "Linux unlocks all of the area of which a part moved, so what is locked then follows from merging; we unlock what moved",
     },
     ByDesign {
-        what: "mremap of pages whose areas only Linux holds apart: EFAULT there",
+        what: "mremap and remap_file_pages of pages whose areas only Linux holds apart: EFAULT and EINVAL there",
         reason: "merging is policy, and this is where it shows; the rest of such a program is not compared",
     },
     ByDesign {
@@ -61,8 +61,8 @@ pub const TABLE: &[ByDesign] = &[
         reason: "which pages go, and whether there is anywhere to go, is policy",
     },
     ByDesign {
-        what: "MAP_SYNC of private memory",
-        reason: "ignored on both sides, but Linux remembers it and does not merge",
+        what: "MAP_SYNC without MAP_SHARED_VALIDATE",
+        reason: "a disk's file system refuses it, as our files do; the oracle's files are in memory, which does not. Linux remembers it and does not merge",
     },
     ByDesign {
         what: "mremap of several areas at once",
@@ -76,9 +76,12 @@ pub const TABLE: &[ByDesign] = &[
 
 /// Whether the table excuses these outcomes of a step. What comes after it is not compared.
 ///
-/// Areas that only Linux holds apart make `mremap` of both impossible there; we hold none apart that it merges.
+/// Areas that only Linux holds apart make `mremap` and `remap_file_pages` of both impossible there; we hold none apart that it merges.
 pub(super) fn ends(op: &Op, linux: Outcome, ours: Outcome) -> bool {
     let several = op.call == Call::Mremap && op.arguments[1] > PAGE;
+    if op.call == Call::RemapFilePages && op.arguments[1] > PAGE {
+        return linux == Outcome::Refused(EINVAL) && matches!(ours, Outcome::Done(_));
+    }
     several && linux == Outcome::Refused(EFAULT) && ours != Outcome::Refused(EINVAL)
 }
 

@@ -2,7 +2,7 @@
 
 use super::answer::{Answers, Look, Outcome, PageSeen, Present, Shown};
 use super::by_design;
-use super::op::{AREAS, BYTES, Call, Op, RESIDENT};
+use super::op::{AREAS, BYTES, Call, Op, RESIDENT, address};
 use super::program::Program;
 
 /// A difference.
@@ -20,6 +20,13 @@ pub struct Difference {
     pub page: Option<u64>,
     /// Which part of the look; 0 if it is none's.
     pub part: u64,
+}
+
+impl Difference {
+    /// Which page it is about, in words, if it is a look's.
+    pub fn place(&self) -> String {
+        self.page.map_or_else(String::new, |page| format!("page {:#x}: ", address(page)))
+    }
 }
 
 /// The first difference that is not by design.

@@ -241,8 +241,8 @@ impl Dice<'_> {
         ] {
             let kept = match flag {
                 0x2000 => self.locks,
-                // Of private memory it is ignored, but keeps Linux from merging.
-                0x8_0000 => flags & 1 != 0,
+                // Elsewhere it is the file system's to refuse, and keeps Linux from merging.
+                0x8_0000 => flags & 0x23 == 3,
                 0x100 => !self.grows || self.stacks == 0,
                 _ => true,
             };

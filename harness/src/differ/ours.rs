@@ -250,11 +250,11 @@ fn look(stage: &Stage<'_>, who: u8, objects: [Option<&Named>; 2], parts: u64) ->
     let mut seen: Look = [PageSeen::default(); SEEN];
     if parts & (AREAS | RESIDENT) != 0 {
         let _: ControlFlow<()> = space.areas(vm, |area| {
-            for number in 0..SEEN {
+            for (number, page) in seen.iter_mut().enumerate() {
                 let at = VirtAddr(address(number as u64));
                 if area.range.contains(at) {
                     let (shown, index) = shown(area, objects, at);
-                    (seen[number].area, seen[number].index) = (shown.bits(), index);
+                    (page.area, page.index) = (shown.bits(), index);
                 }
             }
             ControlFlow::Continue(())

@@ -188,9 +188,8 @@ fn simpler(op: &Op, place: usize, number: usize) -> Option<u64> {
     // In this order none of them comes back to an earlier one.
     let rank = |candidate: u64| choices.iter().position(|choice| *choice == candidate);
     let better = |candidate: &u64| match role {
-        Role::Length | Role::Offset => {
-            *candidate < value && *candidate > 0 || (role == Role::Offset && *candidate < value)
-        }
+        Role::Length => *candidate < value && *candidate > 0,
+        Role::Offset => *candidate < value,
         Role::Prot | Role::Value | Role::Object => {
             rank(value).is_none_or(|mine| rank(*candidate).is_some_and(|its| its < mine))
         }

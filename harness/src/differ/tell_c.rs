@@ -16,14 +16,15 @@ const HEAD: &str = include_str!("tell_c_head.c");
 /// The program as a file.
 pub fn tell_c(program: &Program, difference: &Difference) -> String {
     let mut text = String::new();
+    let place = difference.place();
     let mut line = |line: std::fmt::Arguments<'_>| {
         // Writing to a string does not fail.
         let _ = text.write_fmt(line);
         text.push('\n');
     };
     line(format_args!("/* The last step is answered so:"));
-    line(format_args!("     Linux:  {}", difference.linux));
-    line(format_args!("     rumpvm: {} */", difference.ours.replace("*/", "* /")));
+    line(format_args!("     Linux:  {place}{}", difference.linux));
+    line(format_args!("     rumpvm: {place}{} */", difference.ours.replace("*/", "* /")));
     line(format_args!("#define PAGES {OBJECT_PAGES}\n#define PAGE {PAGE}"));
     line(format_args!("#define STORED {STORED}\n#define NOP {NOP:#x}"));
     line(format_args!("#define FIRST {SEEN_BASE:#x}UL\n#define END {SEEN_END:#x}UL"));

@@ -10,13 +10,14 @@ use super::{Difference, Outcome, Program};
 /// The program as a test.
 pub fn tell_rust(program: &Program, difference: &Difference) -> String {
     let mut text = String::from("// What Linux answers to the last step, and what rumpvm does:\n");
+    let place = difference.place();
     let mut line = |line: std::fmt::Arguments<'_>| {
         // Writing to a string does not fail.
         let _ = text.write_fmt(line);
         text.push('\n');
     };
-    line(format_args!("//   Linux:  {}", difference.linux));
-    line(format_args!("//   rumpvm: {}", difference.ours));
+    line(format_args!("//   Linux:  {place}{}", difference.linux));
+    line(format_args!("//   rumpvm: {place}{}", difference.ours));
     for import in imports(program, difference) {
         line(format_args!("{import}"));
     }

@@ -53,9 +53,11 @@ pub(super) fn close(file: u64) {
 pub(super) fn read(file: u64, into: &mut [u8], offset: Option<u64>) -> Result<usize, i32> {
     let (at, length) = (into.as_mut_ptr() as u64, into.len() as u64);
     // SAFETY: the kernel writes to `into` alone.
-    let read = match offset {
-        Some(offset) => unsafe { call(libc::SYS_pread64, [file, at, length, offset, 0, 0]) },
-        None => unsafe { short(libc::SYS_read, file, at, length) },
+    let read = unsafe {
+        match offset {
+            Some(offset) => call(libc::SYS_pread64, [file, at, length, offset, 0, 0]),
+            None => short(libc::SYS_read, file, at, length),
+        }
     };
     read.map(|length| length as usize)
 }

@@ -193,7 +193,13 @@ fn attempt<P: Platform>(
         let index = area.object_index(at.page());
         // Private copies too, before they are looked at: one may be on its way out (Z2 of `object::size`).
         if index >= object.page_count() {
-            return Step::BeyondEnd(object.clone(), index);
+            // A guard is found first, as on Linux, where it lies in the page table.
+            let slot = map.amap.get(&store.mmu.phys, pin, at.page());
+            return if map.has_guards() && slot == Slot::Guard {
+                Step::Failed(FaultError::Guarded { at })
+            } else {
+                Step::BeyondEnd(object.clone(), index)
+            };
         }
     }
     let attempt = Attempt { store, map, pin, area, at, access, generation };

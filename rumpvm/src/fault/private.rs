@@ -54,10 +54,10 @@ impl<P: Platform> Attempt<'_, P> {
         if let Target::New(fresh, ..) = &target {
             phys.page(fresh.frame()).refs.set(1);
         }
-        let entered = self.map.pmap.leaf(mmu, self.pin, self.at, true).and_then(|mut table| {
+        let entered = self.map.pmap.leaf(mmu, self.pin, self.at, true).map(|mut table| {
             // F1: with both locks held, or not at all.
             if !self.map.generation.still(self.generation) {
-                return Ok(None);
+                return None;
             }
             let there = table.get(self.at);
             let was_there = there.is_present();
@@ -68,7 +68,7 @@ impl<P: Platform> Attempt<'_, P> {
                 table.remove(self.at, &mut old);
                 old.pay(mmu, &self.map.pmap);
             }
-            Ok(Some((table, was_there)))
+            Some((table, was_there))
         });
         let (mut table, was_there) = match entered {
             Ok(Some(entered)) => entered,

@@ -119,10 +119,8 @@ impl<P: Platform> Map<P> {
             return Err(CallError::NoMemory);
         }
         let range = self.choose(store, &state, request, length)?;
-        if flags.contains(MapFlags::LOCKED) {
-            if state.limits.locked == 0 {
-                return Err(CallError::NotPermitted);
-            }
+        if flags.contains(MapFlags::LOCKED) && state.limits.locked == 0 {
+            return Err(CallError::NotPermitted);
         }
         let is_device = request.object().is_some_and(|object| object.device().is_some());
         let mut lock = if is_device { AreaFlags::empty() } else { state.future };

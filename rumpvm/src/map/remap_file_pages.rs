@@ -30,6 +30,15 @@ impl<P: Platform> Map<P> {
         let last = page.checked_add(range.pages()).ok_or(CallError::Invalid)?;
         let mut state = self.state.lock();
         let first = self.alike(store, range).ok_or(CallError::Invalid)?;
+        // A new mapping to Linux, so limits count what it replaces as well.
+        let asked = first.flags.contains(AreaFlags::LOCKED);
+        if asked && state.limits.locked == 0 {
+            return Err(CallError::NotPermitted);
+        }
+        let locks = asked || state.future.contains(AreaFlags::LOCKED);
+        if locks && state.locked.saturating_add(range.length()) > state.limits.locked {
+            return Err(CallError::Again);
+        }
         if last > i64::MAX as u64 / PAGE_SIZE {
             return Err(CallError::Overflow);
         }

@@ -92,6 +92,7 @@ mod tests {
             let a = heap.alloc(layout);
             let b = heap.alloc(layout);
             assert!(!a.is_null() && !b.is_null() && a.addr().abs_diff(b.addr()) >= 48);
+            assert!(heap.usage().0 >= 2048 && heap.usage().1 >= 96);
             heap.dealloc(a, layout);
             heap.dealloc(b, layout);
         }

@@ -2,15 +2,13 @@
 //!
 //! Flow: arguments -> child process -> lines of fields, as they come.
 
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::thread;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::child::{Next, Run};
 use crate::step;
 
 /// A built explorer.
@@ -26,17 +24,6 @@ pub(super) struct Bag {
     pub(super) seconds: f64,
     /// Scenario, kind and message of the failure.
     pub(super) found: Option<[String; 3]>,
-}
-
-/// What comes next from a child.
-#[derive(Debug)]
-pub(super) enum Next {
-    /// Fields of a line.
-    Line(Vec<String>),
-    /// It has ended; whether well, and how.
-    End(bool, String),
-    /// It was silent for too long, and was stopped.
-    Silence,
 }
 
 impl Hunter {
@@ -99,55 +86,7 @@ impl Hunter {
     /// Starts it with `words`.
     pub(super) fn start(&self, words: &[&str]) -> Result<Run> {
         let mut command = Command::new(&self.program);
-        command.args(words).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().with_context(|| self.program.display().to_string())?;
-        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-        let (send, lines) = mpsc::channel();
-        let stdout = BufReader::new(stdout.expect("it is piped"));
-        thread::spawn(move || {
-            for line in stdout.lines().map_while(Result::ok) {
-                if send.send(line).is_err() {
-                    break;
-                }
-            }
-        });
-        let stderr = BufReader::new(stderr.expect("it is piped"));
-        let complaint = thread::spawn(move || stderr.lines().map_while(Result::ok).last());
-        Ok(Run { child, lines, complaint: Some(complaint) })
-    }
-}
-
-/// A child that runs; stopped when it is dropped.
-pub(super) struct Run {
-    child: Child,
-    lines: Receiver<String>,
-    /// The last line of what it complains about.
-    complaint: Option<thread::JoinHandle<Option<String>>>,
-}
-
-impl Run {
-    /// Waits for the next line, `patience` at most.
-    pub(super) fn next(&mut self, patience: Duration) -> Next {
-        match self.lines.recv_timeout(patience) {
-            Ok(line) => Next::Line(line.split('\t').map(str::to_owned).collect()),
-            Err(RecvTimeoutError::Timeout) => Next::Silence,
-            Err(RecvTimeoutError::Disconnected) => match self.child.wait() {
-                Ok(status) => {
-                    let said = self.complaint.take().and_then(|thread| thread.join().ok());
-                    let said = said.flatten().map_or(String::new(), |line| format!(": {line}"));
-                    Next::End(status.success(), format!("{status}{said}"))
-                }
-                Err(error) => Next::End(false, error.to_string()),
-            },
-        }
-    }
-}
-
-impl Drop for Run {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        Run::start(command.args(words))
     }
 }
 
@@ -181,17 +120,5 @@ mod tests {
         let full = Bag::parse(&fields("12\t0.50\tone\tdeadlock\tall wait")).unwrap();
         assert_eq!(full.found.unwrap(), ["one", "deadlock", "all wait"]);
         assert!(Bag::parse(&fields("12\t0.50\tone")).is_err());
-    }
-
-    #[test]
-    fn a_program_that_dies_or_falls_silent_is_told_from_one_that_ends() {
-        let shell = Hunter { program: "/bin/sh".into() };
-        let mut well = shell.start(&["-c", "echo a; exit 0"]).unwrap();
-        assert!(matches!(well.next(Duration::MAX), Next::Line(line) if line == ["a"]));
-        assert!(matches!(well.next(Duration::MAX), Next::End(true, _)));
-        let mut dead = shell.start(&["-c", "echo why >&2; kill -SEGV $$"]).unwrap();
-        assert!(matches!(dead.next(Duration::MAX), Next::End(false, how) if how.contains("why")));
-        let mut silent = shell.start(&["-c", "exec sleep 1000"]).unwrap();
-        assert!(matches!(silent.next(Duration::from_millis(1)), Next::Silence));
     }
 }

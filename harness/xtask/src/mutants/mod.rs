@@ -4,8 +4,9 @@
 //! |---|---|---|
 //! | by name, or all | patches of `tests/mutants` | the explorer |
 //! | `--sites` | stores, fences, wake-ups and the like left out at run time | the explorer |
-//! | `--ordinary` | small changes that cargo-mutants makes | the ordinary tests |
+//! | `--ordinary` | small changes that cargo-mutants lists, switched at run time | the ordinary tests |
 
+mod child;
 mod explored;
 mod hunter;
 mod ordinary;
@@ -28,21 +29,31 @@ pub(crate) struct Arguments {
     /// Schedules for each of those.
     #[arg(long, value_name = "N", requires = "sites", default_value_t = sites::SCHEDULES)]
     schedules: u64,
-    /// Instead, small changes that cargo-mutants makes, against the ordinary tests.
+    /// Instead, small changes that cargo-mutants lists, against the ordinary tests.
     #[arg(long, conflicts_with_all = ["names", "sites"])]
     ordinary: bool,
-    /// Only every Nth of them, beginning with number K, from 0: a full run takes hours.
-    #[arg(long, value_name = "K/N", requires = "ordinary")]
-    shard: Option<String>,
+    /// Only every Nth of them, beginning with number K, from 0.
+    #[arg(long, value_name = "K/N", requires = "ordinary", value_parser = shard)]
+    shard: Option<(usize, usize)>,
+    /// Only those that survived the last run, after a change of the tests alone.
+    #[arg(long, requires = "ordinary")]
+    survivors: bool,
 }
 
 /// Runs the mutants that the arguments name.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     if arguments.ordinary {
-        ordinary::run(arguments.shard.as_deref())
+        let Arguments { shard, survivors, .. } = *arguments;
+        ordinary::run(&ordinary::Choice { shard, survivors })
     } else if arguments.sites {
         sites::run(arguments.schedules)
     } else {
         explored::run(&arguments.names)
     }
+}
+
+/// `K/N`, K below N.
+fn shard(text: &str) -> Result<(usize, usize), String> {
+    let parts = text.split_once('/').and_then(|(k, n)| Some((k.parse().ok()?, n.parse().ok()?)));
+    parts.filter(|(k, n)| k < n).ok_or_else(|| "K/N, K from 0 and below N".to_owned())
 }

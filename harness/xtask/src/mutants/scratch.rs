@@ -3,7 +3,8 @@
 //! Flow: files that git knows or would add, as they are on disk -> copy; only what differs is written, so that
 //! cargo builds nothing twice.
 
-use std::collections::BTreeSet;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -22,6 +23,13 @@ pub(super) struct Scratch {
 impl Scratch {
     /// A copy of the tree at `from` as it is now, in `tree`, where an older one may be.
     pub(super) fn new(from: &Path, tree: &Path) -> Result<Self> {
+        let scratch = Self::of(from, tree)?;
+        scratch.restore()?;
+        Ok(scratch)
+    }
+
+    /// As `new`, but nothing is copied yet.
+    pub(super) fn of(from: &Path, tree: &Path) -> Result<Self> {
         let list = ["ls-files", "-z", "--cached", "--others", "--exclude-standard"];
         let output = Command::new("git").current_dir(from).args(list).output();
         let output = output.context("cannot start git")?;
@@ -32,34 +40,52 @@ impl Scratch {
         // What is deleted and not yet committed is still on git's list.
         let files = names.split('\0').filter(|name| !name.is_empty()).map(PathBuf::from);
         let files = files.filter(|file| from.join(file).is_file()).collect();
-        let scratch = Self { from: from.to_owned(), tree: tree.to_owned(), files };
-        scratch.restore()?;
-        Ok(scratch)
+        Ok(Self { from: from.to_owned(), tree: tree.to_owned(), files })
     }
 
     /// Makes the copy like the tree again.
     pub(super) fn restore(&self) -> Result<()> {
+        self.restore_but(&BTreeMap::new())
+    }
+
+    /// Makes the copy like the tree, but for the files in `changed`, which need not be in the tree.
+    pub(super) fn restore_but(&self, changed: &BTreeMap<PathBuf, String>) -> Result<()> {
         fs::create_dir_all(&self.tree).with_context(|| self.tree.display().to_string())?;
-        for file in &self.files {
-            let (from, to) = (self.from.join(file), self.tree.join(file));
-            let bytes = fs::read(&from).with_context(|| from.display().to_string())?;
-            if fs::read(&to).is_ok_and(|old| old == bytes) {
+        let files: BTreeSet<&PathBuf> = self.files.iter().chain(changed.keys()).collect();
+        for file in &files {
+            let bytes = match changed.get(*file) {
+                Some(text) => Cow::Borrowed(text.as_bytes()),
+                None => Cow::Owned(self.read(file)?),
+            };
+            let to = self.tree.join(file);
+            if fs::read(&to).is_ok_and(|old| old == *bytes) {
                 continue;
             }
             fs::create_dir_all(to.parent().expect("it lies in the copy"))?;
             fs::write(&to, bytes).with_context(|| to.display().to_string())?;
         }
-        self.sweep(Path::new(""))
+        self.sweep(Path::new(""), &files)
     }
 
-    /// Removes what is in the copy and not in the tree.
-    fn sweep(&self, folder: &Path) -> Result<()> {
+    /// What is copied.
+    pub(super) fn files(&self) -> impl Iterator<Item = &Path> {
+        self.files.iter().map(PathBuf::as_path)
+    }
+
+    /// A file of the tree, not of the copy.
+    pub(super) fn read(&self, file: &Path) -> Result<Vec<u8>> {
+        let path = self.from.join(file);
+        fs::read(&path).with_context(|| path.display().to_string())
+    }
+
+    /// Removes what is in the copy and not among `files`.
+    fn sweep(&self, folder: &Path, files: &BTreeSet<&PathBuf>) -> Result<()> {
         for entry in fs::read_dir(self.tree.join(folder))? {
             let entry = entry?;
             let name = folder.join(entry.file_name());
             if entry.file_type()?.is_dir() {
-                self.sweep(&name)?;
-            } else if !self.files.contains(&name) {
+                self.sweep(&name, files)?;
+            } else if !files.contains(&name) {
                 fs::remove_file(entry.path())?;
             }
         }

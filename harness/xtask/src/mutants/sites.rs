@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::hunter::{Bag, Hunter, Next};
+use super::child::Next;
+use super::hunter::{Bag, Hunter};
 use super::survivors::Accepted;
 use crate::workspace;
 

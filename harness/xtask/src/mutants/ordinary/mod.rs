@@ -1,0 +1,209 @@
+//! `cargo xtask mutants --ordinary`: cargo-mutants over the core of the component, without its hours of building.
+//!
+//! A mutant is one operator, constant, condition or function body changed; memory orders, fences and wake-ups
+//! are not. All are built into the tests at once, each behind a switch that the environment sets; what cannot be
+//! switched is built by itself.
+//!
+//! Flow: list -> one build -> tests without mutants -> for each mutant the tests, quickest first, until one notices
+//! -> share killed, survivors nobody has accepted -> verdict.
+
+mod build;
+mod list;
+mod record;
+mod schema;
+mod trial;
+
+use std::fs;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use anyhow::{Context, Result, bail};
+
+use self::build::{Sorted, Workshop};
+use self::list::Mutant;
+use self::record::{Record, fingerprint};
+use self::trial::{Jury, Outcome, tally};
+use super::scratch::Scratch;
+use super::survivors::Accepted;
+use crate::workspace;
+
+/// The targets that have to notice, quickest first; `rumpvm` are the component's own unit tests. The state matrix
+/// takes longer than all of them together, so it is left out.
+const TESTS: [&str; 8] =
+    ["locks", "device", "processes", "rumpvm", "cases", "threads", "out_of_memory", "random"];
+/// Trials at a time.
+const WORKERS: usize = 2;
+/// Of a hundred viable mutants.
+const KILLED_AT_LEAST: usize = 90;
+const ACCEPTED: &str = "tests/mutants/ordinary.txt";
+
+/// Which mutants to try.
+pub(super) struct Choice {
+    /// Every Nth, beginning with number K.
+    pub(super) shard: Option<(usize, usize)>,
+    /// Only what survived when it was last tried.
+    pub(super) survivors: bool,
+}
+
+/// Runs the mutants of `choice`; an error if too few are killed or one survives unlisted.
+pub(super) fn run(choice: &Choice) -> Result<()> {
+    let root = workspace::root();
+    let accepted = fs::read_to_string(root.join(ACCEPTED)).context(ACCEPTED)?;
+    let accepted = Accepted::parse(&accepted).context(ACCEPTED)?;
+    let folder = workspace::metadata()?.target_directory.join("mutants").into_std_path_buf();
+    fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+
+    let mutants = list::mutants(&root)?;
+    let fingerprint = fingerprint(&Scratch::of(&root, &folder)?)?;
+    let mut record = Record::open(&folder.join("ordinary.tsv"), &fingerprint, choice.survivors)?;
+    println!("xtask: {} mutants into one build", mutants.len());
+    let workshop = Workshop { root: &root, folder: &folder, tests: &TESTS };
+    let mut sorted = Sorted::default();
+    for (number, mutant) in (1..).zip(&mutants) {
+        if record.outcomes.get(&mutant.name) == Some(&Outcome::Unviable) {
+            sorted.unviable.insert(number);
+        }
+    }
+    let programs = workshop.build_all(&mutants, &mut sorted)?;
+    for number in &sorted.unviable {
+        record.add(&mutants[number - 1].name, Outcome::Unviable)?;
+    }
+    let jury = Jury::new(&programs, &TESTS, folder.join("schemata/tests"))?;
+
+    let record = Mutex::new(record);
+    let mine: Vec<usize> = (1..=mutants.len())
+        .filter(|number| choice.shard.is_none_or(|(first, step)| (number - 1) % step == first))
+        .collect();
+    try_switched(&mutants, &mine, &sorted, &jury, &record)?;
+    let mut record = record.into_inner().expect("nobody panicked");
+    try_alone(&mutants, &mine, &sorted, &workshop, &jury, &mut record)?;
+    let of = |number: &usize| {
+        let name = &mutants[number - 1].name;
+        record.outcomes.get(name).map(|outcome| (name.clone(), outcome.clone()))
+    };
+    judge(&mine.iter().filter_map(of).collect::<Vec<_>>(), accepted)
+}
+
+/// Tries those that have a switch.
+fn try_switched(
+    mutants: &[Mutant],
+    mine: &[usize],
+    sorted: &Sorted,
+    jury: &Jury,
+    record: &Mutex<Record>,
+) -> Result<()> {
+    let next = AtomicUsize::new(0);
+    let work = || -> Result<()> {
+        while let Some(&number) = mine.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let name = &mutants[number - 1].name;
+            let known = record.lock().expect("nobody panics with it").outcomes.contains_key(name);
+            if known || sorted.alone.contains(&number) {
+                continue;
+            }
+            let outcome = jury.judge(number)?;
+            if outcome == Outcome::Survived {
+                println!("xtask: SURVIVED {name}");
+            }
+            record.lock().expect("nobody panics with it").add(name, outcome)?;
+        }
+        Ok(())
+    };
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..WORKERS).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().try_for_each(|worker| worker.join().expect("it does not panic"))
+    })
+}
+
+/// Tries those that cannot be switched, with a build for each.
+fn try_alone(
+    mutants: &[Mutant],
+    mine: &[usize],
+    sorted: &Sorted,
+    workshop: &Workshop<'_>,
+    jury: &Jury,
+    record: &mut Record,
+) -> Result<()> {
+    for number in mine.iter().filter(|number| sorted.alone.contains(number)) {
+        let mutant = &mutants[number - 1];
+        if record.outcomes.contains_key(&mutant.name) {
+            continue;
+        }
+        let outcome = match workshop.build_one(mutant)? {
+            None => Outcome::Unviable,
+            Some(programs) => jury.with(&programs, workshop.folder.join("alone/tests")).judge(0)?,
+        };
+        println!("xtask: built by itself: {}: {outcome:?}", mutant.name);
+        record.add(&mutant.name, outcome)?;
+    }
+    Ok(())
+}
+
+/// Says how it went. What timed out was noticed: a test that hangs fails.
+fn judge(outcomes: &[(String, Outcome)], accepted: Accepted) -> Result<()> {
+    let names = |which: fn(&Outcome) -> bool| -> Vec<String> {
+        let those = outcomes.iter().filter(|(_, outcome)| which(outcome));
+        those.map(|(name, _)| name.clone()).collect()
+    };
+    let late = names(|outcome| matches!(outcome, Outcome::TimedOut(_)));
+    let killed = [names(|outcome| matches!(outcome, Outcome::Killed(_))), late.clone()].concat();
+    let missed = names(|outcome| *outcome == Outcome::Survived);
+    let viable = killed.len() + missed.len();
+    println!(
+        "xtask: {viable} viable mutants (and {} that do not compile): {} killed, {} of them by a \
+         time-out; {} survived",
+        outcomes.len() - viable,
+        killed.len(),
+        late.len(),
+        missed.len(),
+    );
+    for (test, number) in tally(outcomes.iter().map(|(_, outcome)| outcome)) {
+        println!("xtask: {number} killed by {test}");
+    }
+    let complaints = accepted.compare(&missed, &killed);
+    for name in &complaints.dead {
+        println!("xtask: {ACCEPTED} lists what the tests kill now: {name}");
+    }
+    for mutant in &complaints.unlisted {
+        println!("xtask: survived, and has no reason in {ACCEPTED}: {mutant}");
+    }
+    if killed.len() * 100 < viable * KILLED_AT_LEAST {
+        bail!("{} of {viable} killed: less than {KILLED_AT_LEAST} %", killed.len());
+    }
+    if !complaints.unlisted.is_empty() {
+        bail!("{} mutants survived that {ACCEPTED} does not list", complaints.unlisted.len());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcomes(killed: usize, survived: usize) -> Vec<(String, Outcome)> {
+        let all = (0..killed + survived).map(|number| {
+            if number < killed {
+                (format!("a.rs:{number}:1: caught"), Outcome::Killed("cases".to_owned()))
+            } else {
+                (format!("a.rs:{number}:1: missed"), Outcome::Survived)
+            }
+        });
+        all.chain([("a.rs:0:1: unviable".to_owned(), Outcome::Unviable)]).collect()
+    }
+
+    fn accepting(survivors: usize) -> Accepted {
+        Accepted::parse(&format!("# Why.\n{}", "a.rs: missed\n".repeat(survivors))).unwrap()
+    }
+
+    #[test]
+    fn nine_tenths_of_the_viable_mutants_have_to_die() {
+        assert!(judge(&outcomes(9, 1), accepting(1)).is_ok());
+        assert!(judge(&outcomes(17, 2), accepting(2)).is_err());
+    }
+
+    #[test]
+    fn a_survivor_that_nobody_has_accepted_fails_the_run() {
+        assert!(judge(&outcomes(99, 1), accepting(0)).is_err());
+        assert!(judge(&outcomes(0, 0), accepting(0)).is_ok());
+    }
+}
