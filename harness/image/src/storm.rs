@@ -17,6 +17,9 @@ use crate::kernel::{self, HeapSize, Kernel};
 
 /// Threads on each CPU.
 const THREADS: u32 = 4;
+/// Turns of a tenth of a millisecond, so that threads are switched away in many places. Without `Seam::hold_cpu` this
+/// finds a pinned epoch within a second.
+const TURN: u64 = 100_000;
 /// What each does: long enough for each to be switched away some hundred times.
 const ROUNDS: u64 = 500;
 /// Pages that a thread works on in a round.
@@ -28,6 +31,7 @@ const RANGE: u64 = 2 << 20;
 /// Starts the threads, waits for all, and checks.
 pub(crate) fn run() -> u8 {
     let kernel = kernel::start(HeapSize::Grows);
+    Bare::set_turn(TURN);
     let vm = &kernel.vm;
     let shared = vm.new_space().expect("memory for a space");
     let threads = Bare.cpu_count() as u32 * THREADS;

@@ -156,6 +156,12 @@ impl Bare {
         scheduler::yield_now();
     }
 
+    /// Makes a thread's turn so many nanoseconds long, while others wait. A short one switches threads away in more places
+    /// of a call, for tests.
+    pub fn set_turn(nanoseconds: u64) {
+        scheduler::set_turn(nanoseconds);
+    }
+
     /// Has `hook` called in the calling thread, with interrupts masked, whenever it goes on after its CPU did something
     /// else, so that it can make its address space the active one again.
     pub fn set_on_resume(hook: impl Fn() + 'static) {

@@ -1,4 +1,4 @@
-//! Who runs: one queue for each CPU, turns of ten milliseconds, and the idle loop.
+//! Who runs: one queue for each CPU, turns of some milliseconds, and the idle loop.
 //!
 //! Flow:  runnable -> queue -> [`switch`] -> runs -> alarm, yield or sleep -> queue or sleepers.
 //! Locks: a queue's, for a link or two.
@@ -11,7 +11,7 @@
 
 use core::cell::Cell;
 use core::ptr;
-use core::sync::atomic::{AtomicBool, Ordering, fence};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 
 use alloc::boxed::Box;
 
@@ -21,8 +21,8 @@ use crate::thread::{self, Body, Thread};
 use crate::traps::vectors;
 use crate::{apic, clock, program, sleepers};
 
-/// A turn, while others wait. Linux's and the BSDs' are of this order.
-const TURN: u64 = 10_000_000;
+/// A turn in nanoseconds, while others wait: ten milliseconds, as Linux's and the BSDs' are of this order.
+static TURN: AtomicU64 = AtomicU64::new(10_000_000);
 
 unsafe extern "C" {
     fn switch_stacks(save: *mut u64, load: u64);
@@ -84,6 +84,15 @@ impl Queue {
     fn is_empty(&self) -> bool {
         self.ready.lock().first.is_null()
     }
+}
+
+fn turn() -> u64 {
+    TURN.load(Ordering::Relaxed)
+}
+
+/// Makes turns so many nanoseconds long.
+pub(crate) fn set_turn(nanoseconds: u64) {
+    TURN.store(nanoseconds, Ordering::Relaxed);
 }
 
 /// Makes the calling code CPU 0's idle loop, and `body` the first thread.
@@ -191,7 +200,7 @@ fn switch(next: *const Thread) {
     unsafe {
         program::put_away((*old).program.get());
         if next != cpu.idle.get() && !cpu.queue.armed.swap(true, Ordering::Relaxed) {
-            clock::set_alarm(Some(TURN));
+            clock::set_alarm(Some(turn()));
         }
         switch_stacks((*old).stack_pointer.as_ptr(), (*next).stack_pointer.get());
     }
@@ -221,9 +230,9 @@ pub(crate) fn wake_at(thread: &'static Thread, until: u64) {
     thread.deadline.set(until);
     thread.next_timed.set(timed.replace(thread));
     // The alarm that is set may be later, or for nobody.
-    let turn = until.saturating_sub(clock::now()).min(TURN);
+    let alarm = until.saturating_sub(clock::now()).min(turn());
     thread.cpu.queue.armed.store(true, Ordering::Relaxed);
-    clock::set_alarm(Some(turn));
+    clock::set_alarm(Some(alarm));
 }
 
 /// Calls that off. Interrupts are masked.
@@ -264,7 +273,7 @@ pub(crate) fn on_alarm() {
     }
     cpu.queue.armed.store(true, Ordering::Relaxed);
     let first = timed(cpu).map(|thread| thread.deadline.get().saturating_sub(now)).min();
-    clock::set_alarm(Some(first.map_or(TURN, |first| first.min(TURN))));
+    clock::set_alarm(Some(first.map_or(turn(), |first| first.min(turn()))));
 }
 
 /// The alarm of a CPU that goes to sleep: the first deadline of its threads, if any.
