@@ -1,7 +1,7 @@
 //! Physical memory before the component has it: which ranges there are, and frames for the home itself.
 //!
 //! Flow:  boot information -> RAM that nothing lies in -> frames for tables, stacks, heap -> the rest to the component.
-//!        Once the component has it, further frames for the home come from there ([`frames`]).
+//!        Once the component has it, further frames for the home come from there (`frames`).
 //! Locks: one, for one request.
 //! Owns:  the ranges, until [`take_all`].
 //!
