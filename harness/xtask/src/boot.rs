@@ -64,7 +64,7 @@ const RUNS: [Run; 18] = [
     Run { words: "ring3", ..on("q35", "max", 2, "64G") },
     Run { words: "ring3", medium: Medium::Disc, ..on("pc", "max", 2, "64M") },
     Run { words: "storm", ..on("pc", "max", 1, "64M") },
-    Run { words: "storm", ..on("q35", "max", 4, "128M") },
+    Run { words: "storm", ..on("q35", "max", 2, "128M") },
     Run { words: "disk", disk: true, ..on("pc", "qemu64", 1, "32M") },
     Run { words: "disk", disk: true, ..on("q35", "max", 2, "64M") },
     Run { words: "panic", status: 101, ..on("pc", "max", 2, "32M") },
