@@ -78,6 +78,16 @@ pub trait Seam: Sized + Send + Sync + 'static {
         let _ = state;
     }
 
+    /// The calling thread must stay on this CPU, and no other may run there, until [`Seam::release_cpu`]; it is in
+    /// the middle of something that belongs to the CPU. They nest. A home that switches threads only where they
+    /// ask for it does nothing.
+    #[inline(always)]
+    fn hold_cpu() {}
+
+    /// Undoes one [`Seam::hold_cpu`].
+    #[inline(always)]
+    fn release_cpu() {}
+
     /// Blocks the calling thread while `*word == expected`, as a futex does: the comparison and the
     /// decision to sleep are one step for [`Seam::wakeup`]. May return early, and does so once
     /// [`Seam::clock`] has reached `until`. Never called with a spin lock held.

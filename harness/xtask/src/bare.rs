@@ -1,9 +1,10 @@
-//! The build for bare metal: `rumpvm` and what it stands on, without `std`, for `x86_64-unknown-none`.
+//! The build for bare metal: the component and the boot image, without `std`, for `x86_64-unknown-none`.
 //!
 //! Two ways lead there. rustup's target is tried first. Where it cannot be had, Debian's own compiler
 //! builds `core` and `alloc` from the sources that Debian packages beside it; that takes half a
 //! minute, once.
 
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -11,19 +12,30 @@ use anyhow::{Context, Result};
 use crate::{debian, step, workspace};
 
 const TARGET: &str = "x86_64-unknown-none";
-const PACKAGES: &str = "-p rumpvm";
+const PACKAGES: &str = "-p rumpvm -p rumpvm-image";
 
 /// Builds for bare metal, after setting up what is missing.
 pub(crate) fn run() -> Result<()> {
+    build().map(drop)
+}
+
+/// As [`run`]; returns where the image is.
+pub(crate) fn build() -> Result<PathBuf> {
+    let products = workspace::metadata()?.target_directory;
+    let image = |folder: &str| products.join(folder).join(TARGET).join("debug/rumpvm-image").into();
     if has_rustup_target() {
         let words = format!("build --target {TARGET} {PACKAGES}");
-        return step::run("bare metal", &mut step::cargo(&workspace::root(), &words));
+        step::run("bare metal", &mut step::cargo(&workspace::root(), &words))?;
+        return Ok(image("."));
     }
     need_debian_compiler()?;
-    let folder = workspace::metadata()?.target_directory.join("bare-debian");
+    let folder = "bare-debian";
     let words = format!("build -Zbuild-std=core,alloc --target {TARGET} {PACKAGES}");
-    let mut build = debian::cargo(folder.as_std_path(), &words);
-    step::run("bare metal, with Debian's compiler", &mut build)
+    let mut build = debian::cargo(products.join(folder).as_std_path(), &words);
+    // The target's own choice comes with rustup's compilers only.
+    build.env("CARGO_TARGET_X86_64_UNKNOWN_NONE_LINKER", "ld.lld");
+    step::run("bare metal, with Debian's compiler", &mut build)?;
+    Ok(image(folder))
 }
 
 /// Whether rustup has the target, or could add it just now.

@@ -5,8 +5,10 @@
 
 mod bare;
 mod bench;
+mod boot;
 mod check;
 mod debian;
+mod disc;
 mod explore;
 mod fuzz;
 mod layers;
@@ -36,6 +38,9 @@ enum Chore {
     Test,
     /// The component for bare metal, one stage of `test`; sets up the compiler if it is missing.
     Bare,
+    /// The boot image on each kind of emulated machine, one stage of `test`; sets up the compiler and QEMU if they are
+    /// missing.
+    Boot,
     /// What the component costs, beside its budgets and its peers. Sets up valgrind if it is missing.
     Bench(bench::Arguments),
     /// Every scenario, some ten million schedules in all; with `--nightly` as many as a night allows.
@@ -57,6 +62,7 @@ fn main() -> ExitCode {
         Chore::Check => check::run(),
         Chore::Test => test::run(),
         Chore::Bare => bare::run(),
+        Chore::Boot => boot::run(),
         Chore::Bench(arguments) => bench::run(&arguments),
         Chore::Explore(arguments) => explore::run(&arguments),
         Chore::Fuzz(arguments) => fuzz::run(&arguments),

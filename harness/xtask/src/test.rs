@@ -1,15 +1,15 @@
 //! `cargo xtask test`: everything that can fail on a machine without special hardware.
 //!
-//! Seven stages: the tests of every crate; a short run of each fuzzer; the small primitives under loom; the component
-//! for bare metal; what it costs, against the baseline; every scenario of the explorer; and the command line as a user
-//! would type it, in release mode, each run ending with `check`. What boots in an emulator comes after bare metal,
-//! whose objects it needs.
+//! Eight stages: the tests of every crate; a short run of each fuzzer; the small primitives under loom; the component
+//! and the boot image for bare metal; that image in an emulator; what it costs, against the baseline; every
+//! scenario of the explorer; and the command line as a user would type it, in release mode, each run ending with
+//! `check`.
 
 use std::process::Command;
 
 use anyhow::Result;
 
-use crate::{bare, bench, explore, fuzz, step, workspace};
+use crate::{bench, boot, explore, fuzz, step, workspace};
 
 /// The runs of the command line. Each exits with 0 only if `check` passed at its end, or nothing differed from this
 /// host's Linux. Seeds are fixed, so that what fails here fails again at the next desk.
@@ -29,7 +29,7 @@ pub(crate) fn run() -> Result<()> {
     step::run("tests", &mut step::cargo(&root, "test --workspace"))?;
     fuzz::short()?;
     primitives()?;
-    bare::run()?;
+    boot::run()?;
     bench::check()?;
     step::run("release build", &mut step::cargo(&root, "build --release -p rumpvm-harness"))?;
     explore::short()?;

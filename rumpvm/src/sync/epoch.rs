@@ -97,9 +97,10 @@ impl<S: Seam> Epoch<S> {
         Ok(Self { now: Atomic::new(1), locals })
     }
 
-    /// Pins this CPU. The caller must not sleep or switch before the pin is dropped.
+    /// Pins this CPU. The caller must not sleep before the pin is dropped, and is not switched away.
     #[inline]
     pub fn pin(&self) -> Pin<'_, S> {
+        S::hold_cpu();
         let local = self.locals.of(S::cpu_id());
         let depth = local.depth.get();
         local.depth.set(depth + 1);
@@ -241,5 +242,6 @@ impl<S: Seam> Drop for Pin<'_, S> {
         if depth == 0 {
             self.local.pinned.store(IDLE, Ordering::Release);
         }
+        S::release_cpu();
     }
 }

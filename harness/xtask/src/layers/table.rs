@@ -68,11 +68,26 @@ pub(crate) const CRATES: &[CrateRule] = &[
         unsafe_in: Unsafe::Anywhere,
     },
     CrateRule {
+        name: "rumpvm-bare",
+        below: &["rumpvm-arch", "rumpvm-platform"],
+        outside: None,
+        home: Home::Bare,
+        unsafe_in: Unsafe::Anywhere,
+    },
+    CrateRule {
         name: "rumpvm-cases",
         below: &["rumpvm-arch", "rumpvm-platform", "rumpvm"],
         outside: Some(&[]),
         home: Home::Bare,
         unsafe_in: Unsafe::Nowhere,
+    },
+    CrateRule {
+        name: "rumpvm-image",
+        below: &["rumpvm-arch", "rumpvm-platform", "rumpvm", "rumpvm-bare", "rumpvm-cases"],
+        outside: None,
+        home: Home::Bare,
+        // Code of programs is assembly, which Rust can only point to.
+        unsafe_in: Unsafe::Modules(&["probe"]),
     },
     CrateRule {
         name: "rumpvm-explore",

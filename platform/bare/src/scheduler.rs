@@ -1,0 +1,285 @@
+//! Who runs: one queue for each CPU, turns of some milliseconds, and the idle loop.
+//!
+//! Flow:  runnable -> queue -> [`switch`] -> runs -> alarm, yield or sleep -> queue or sleepers.
+//! Locks: a queue's, for a link or two.
+//! Sleep: [`block`] and [`yield_now`] switch; an interrupt of kernel code may, at its end.
+//! Owns:  the queues. A thread is in one from `make_runnable` until it runs.
+//!
+//! S1. Interrupts are masked at every switch, and each thread brings its own way of turning them on again.
+//! S2. A thread that must stay (`Cpu::held`) is not switched away by an interrupt, nor is the idle loop, which
+//!     does the component's chores on its CPU's own records.
+
+use core::cell::Cell;
+use core::ptr;
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+
+use alloc::boxed::Box;
+
+use crate::cpu::{self, Cpu};
+use crate::lock::{Lock, Masked, interrupts_on};
+use crate::thread::{self, Body, Thread};
+use crate::traps::vectors;
+use crate::{apic, clock, program, sleepers};
+
+/// A turn in nanoseconds, while others wait: ten milliseconds, as Linux's and the BSDs' are of this order.
+static TURN: AtomicU64 = AtomicU64::new(10_000_000);
+
+unsafe extern "C" {
+    fn switch_stacks(save: *mut u64, load: u64);
+}
+
+/// Threads of one CPU that are ready to run, in order, and those that sleep until some time.
+pub(crate) struct Queue {
+    ready: Lock<Ready>,
+    /// Of this CPU alone, in no order.
+    timed: Cell<*const Thread>,
+    /// The alarm is set.
+    armed: AtomicBool,
+}
+
+struct Ready {
+    first: *const Thread,
+    last: *const Thread,
+}
+
+// SAFETY: the threads in it are alive, and their links belong to whoever has the queue's lock.
+unsafe impl Send for Ready {}
+
+impl Queue {
+    pub(crate) const fn new() -> Self {
+        Self {
+            ready: Lock::new(Ready { first: ptr::null(), last: ptr::null() }),
+            timed: Cell::new(ptr::null()),
+            armed: AtomicBool::new(false),
+        }
+    }
+
+    fn push(&self, thread: *const Thread) {
+        let mut ready = self.ready.lock();
+        // SAFETY: `thread` and those in the queue are alive; links are the lock's.
+        unsafe {
+            (*thread).next.set(ptr::null());
+            match ready.last.is_null() {
+                true => ready.first = thread,
+                false => (*ready.last).next.set(thread),
+            }
+        }
+        ready.last = thread;
+    }
+
+    fn pop(&self) -> Option<*const Thread> {
+        let mut ready = self.ready.lock();
+        let thread = ready.first;
+        if thread.is_null() {
+            return None;
+        }
+        // SAFETY: as in `push`.
+        ready.first = unsafe { (*thread).next.get() };
+        if ready.first.is_null() {
+            ready.last = ptr::null();
+        }
+        Some(thread)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.ready.lock().first.is_null()
+    }
+}
+
+fn turn() -> u64 {
+    TURN.load(Ordering::Relaxed)
+}
+
+/// Makes turns so many nanoseconds long.
+pub(crate) fn set_turn(nanoseconds: u64) {
+    TURN.store(nanoseconds, Ordering::Relaxed);
+}
+
+/// Makes the calling code CPU 0's idle loop, and `body` the first thread.
+pub(crate) fn start_first(body: impl FnOnce() + Send + 'static) {
+    start_this();
+    let body: Body = Box::new(body);
+    thread::spawn(Some(cpu::id()), body).expect("memory for the first thread");
+}
+
+/// Makes the calling code this CPU's idle loop.
+pub(crate) fn start_this() {
+    let cpu = cpu::this();
+    let idle = thread::idle(cpu);
+    cpu.idle.set(idle);
+    cpu.current.set(idle);
+}
+
+/// What a CPU does when there is nothing to do: the component's chores, then sleep.
+pub(crate) fn idle_loop() -> ! {
+    let cpu = cpu::this();
+    loop {
+        {
+            let _masked = Masked::now();
+            if let Some(next) = cpu.queue.pop() {
+                switch(next);
+            }
+        }
+        // SAFETY: the idle loop holds nothing.
+        unsafe { x86::irq::enable() };
+        if crate::upcalls().is_some_and(|component| component.idle()) {
+            continue;
+        }
+        // SAFETY: they come on again below, or when the loop goes round.
+        unsafe { x86::irq::disable() };
+        cpu.asleep.store(true, Ordering::SeqCst);
+        // Whoever puts something into the queue either sees that we sleep, or we see what he put there.
+        fence(Ordering::SeqCst);
+        if cpu.queue.is_empty() && !cpu.flush.load(Ordering::SeqCst) {
+            set_idle_alarm(cpu);
+            // SAFETY: `sti` takes effect after the next instruction, so no interrupt comes between the two.
+            unsafe { core::arch::asm!("sti", "hlt", options(nomem, nostack)) };
+        }
+        cpu.asleep.store(false, Ordering::SeqCst);
+        // SAFETY: as above.
+        unsafe { x86::irq::enable() };
+        crate::traps::serve_flushes();
+    }
+}
+
+/// `thread` may run again, on its CPU.
+pub(crate) fn make_runnable(thread: *const Thread) {
+    // SAFETY: a thread that is about to be queued is alive.
+    let target = unsafe { (*thread).cpu };
+    target.queue.push(thread);
+    fence(Ordering::SeqCst);
+    target.resched.store(true, Ordering::SeqCst);
+    if !ptr::eq(target, cpu::this()) && target.asleep.load(Ordering::SeqCst) {
+        apic::interrupt(target.id(), vectors::WAKE);
+    }
+}
+
+/// Lets the other threads of this CPU run first.
+pub(crate) fn yield_now() {
+    let _masked = Masked::now();
+    let cpu = cpu::this();
+    cpu.resched.store(false, Ordering::SeqCst);
+    if let Some(next) = cpu.queue.pop() {
+        cpu.queue.push(cpu.current.get());
+        switch(next);
+    }
+}
+
+/// Runs something else until somebody makes the calling thread runnable. Interrupts are masked.
+pub(crate) fn block() {
+    let cpu = cpu::this();
+    debug_assert!(!interrupts_on() && cpu.current.get() != cpu.idle.get());
+    assert!(cpu.held.get() == 0, "a thread sleeps that must not even be switched away");
+    switch(cpu.queue.pop().unwrap_or(cpu.idle.get()));
+}
+
+/// At the end of an interrupt of kernel code.
+pub(crate) fn after_interrupt() {
+    let cpu = cpu::this();
+    let may_switch = cpu.held.get() == 0 && cpu.current.get() != cpu.idle.get();
+    if may_switch && cpu.resched.load(Ordering::Relaxed) {
+        yield_now();
+    }
+}
+
+/// At the end of an interrupt of a program.
+pub(crate) fn after_program_interrupt() {
+    if cpu::this().resched.load(Ordering::Relaxed) {
+        yield_now();
+    }
+}
+
+/// Goes on with `next`. Interrupts are masked (S1).
+fn switch(next: *const Thread) {
+    let cpu = cpu::this();
+    let old = cpu.current.replace(next);
+    if ptr::eq(old, next) {
+        return;
+    }
+    // SAFETY: both are alive; `old` runs here, and `next` was taken out of this CPU's queue or is its idle loop.
+    unsafe {
+        program::put_away((*old).program.get());
+        if next != cpu.idle.get() && !cpu.queue.armed.swap(true, Ordering::Relaxed) {
+            clock::set_alarm(Some(turn()));
+        }
+        switch_stacks((*old).stack_pointer.as_ptr(), (*next).stack_pointer.get());
+    }
+    after_switch();
+}
+
+/// The first thing that a thread does when it runs again, or begins.
+pub(crate) fn after_switch() {
+    let cpu = cpu::this();
+    let ended = cpu.ended.replace(ptr::null());
+    if !ended.is_null() {
+        // SAFETY: it set this itself as its last step but the switch, and we run on another stack.
+        unsafe { thread::bury(ended) };
+    }
+    let thread = thread::current();
+    // SAFETY: the program belongs to the thread that runs now.
+    unsafe { program::take_out(thread.program.get()) };
+    if let Some(resume) = thread.resume.take() {
+        resume();
+        thread.resume.set(Some(resume));
+    }
+}
+
+/// The calling thread will be woken at `until`, if it sleeps still. Interrupts are masked.
+pub(crate) fn wake_at(thread: &'static Thread, until: u64) {
+    let timed = &thread.cpu.queue.timed;
+    thread.deadline.set(until);
+    thread.next_timed.set(timed.replace(thread));
+    // The alarm that is set may be later, or for nobody.
+    let alarm = until.saturating_sub(clock::now()).min(turn());
+    thread.cpu.queue.armed.store(true, Ordering::Relaxed);
+    clock::set_alarm(Some(alarm));
+}
+
+/// Calls that off. Interrupts are masked.
+pub(crate) fn forget_wake_at(thread: &'static Thread) {
+    let mut link = &thread.cpu.queue.timed;
+    while !ptr::eq(link.get(), thread) {
+        // SAFETY: the list holds threads of this CPU that are alive, and this one is among them.
+        link = unsafe { &(*link.get()).next_timed };
+    }
+    link.set(thread.next_timed.get());
+}
+
+fn timed(cpu: &Cpu) -> impl Iterator<Item = &'static Thread> {
+    let mut next = cpu.queue.timed.get();
+    core::iter::from_fn(move || {
+        // SAFETY: as in `forget_wake_at`; interrupts are masked, so the list stays as it is.
+        let thread = unsafe { next.as_ref() }?;
+        next = thread.next_timed.get();
+        Some(thread)
+    })
+}
+
+/// The alarm of this CPU went off.
+pub(crate) fn on_alarm() {
+    let cpu = cpu::this();
+    let now = clock::now();
+    timed(cpu).filter(|thread| thread.deadline.get() <= now).for_each(|thread| {
+        if sleepers::call_off(thread) {
+            make_runnable(thread);
+        }
+    });
+    cpu.queue.armed.store(false, Ordering::Relaxed);
+    if cpu.current.get() == cpu.idle.get() {
+        return;
+    }
+    if !cpu.queue.is_empty() {
+        cpu.resched.store(true, Ordering::Relaxed);
+    }
+    cpu.queue.armed.store(true, Ordering::Relaxed);
+    let first = timed(cpu).map(|thread| thread.deadline.get().saturating_sub(now)).min();
+    clock::set_alarm(Some(first.map_or(turn(), |first| first.min(turn()))));
+}
+
+/// The alarm of a CPU that goes to sleep: the first deadline of its threads, if any.
+fn set_idle_alarm(cpu: &Cpu) {
+    let now = clock::now();
+    let first = timed(cpu).map(|thread| thread.deadline.get().saturating_sub(now)).min();
+    cpu.queue.armed.store(false, Ordering::Relaxed);
+    clock::set_alarm(first);
+}
