@@ -70,6 +70,10 @@ pub const TABLE: &[ByDesign] = &[
         reason: "since Linux 6.17, and only if nothing is resized: on older hosts such moves are of one page",
     },
     ByDesign {
+        what: "F_SEAL_WRITE and F_SEAL_EXEC in programs of several processes",
+        reason: "Linux takes an exiting process's mappings away some time after its last step, and says EBUSY until then",
+    },
+    ByDesign {
         what: "RLIMIT_AS and RLIMIT_DATA in one program",
         reason: "Linux lets mprotect pass the second, area by area, where the first leaves no room for as much again; we let nothing pass",
     },

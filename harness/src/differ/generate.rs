@@ -141,7 +141,7 @@ impl Dice<'_> {
             104..106 if self.locks => self.lock_more(),
             106..109 if self.locks => self.on_range(Call::Munlock),
             109..113 => self.truncate(),
-            113 => self.seal_or_limit(),
+            113 => self.seal_or_limit(processes),
             114..116 => self.remap_file_pages(),
             116..140 => Op::new(now, Call::Load, &[self.word()]),
             140..144 => {
@@ -322,9 +322,11 @@ impl Dice<'_> {
     }
 
     /// Seals that go with one another, or how much more may be mapped.
-    fn seal_or_limit(&mut self) -> Op {
+    fn seal_or_limit(&mut self, processes: u8) -> Op {
         if self.chance(2) {
-            let seals = self.one_of(&[1, 2, 2, 4, 4, 6, 8, 8, 16, 16, 32, 0, 64]);
+            let seals = self.one_of(&[1, 2, 2, 4, 4, 6, 16, 16, 0, 64, 8, 8, 32]);
+            // What a process has mapped goes some time after its exit on Linux, and until then stores are not sealed off.
+            let seals = if processes > 1 { seals & !0x28 } else { seals };
             return Op::new(self.now, Call::AddSeals, &[seals]);
         }
         let pages = self.one_of(&[0, 1, 4, 8, 16, 32]);
