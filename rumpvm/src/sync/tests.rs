@@ -108,3 +108,15 @@ pub(crate) fn story(body: impl FnOnce()) -> std::string::String {
         Err(panic) => panic.downcast_ref::<&str>().map_or_else(Default::default, |it| (*it).into()),
     }
 }
+
+#[test]
+fn a_pinned_cpu_lets_the_epoch_go_on_once_and_no_further() {
+    let epoch = crate::sync::Epoch::<Threads>::try_new(1).unwrap();
+    let (pin, begun) = (epoch.pin(), epoch.now());
+    let inner = epoch.pin();
+    assert_eq!([epoch.advance(), epoch.advance()], [begun + 1; 2]);
+    drop(inner);
+    assert!(epoch.is_pinned() && epoch.advance() == begun + 1);
+    drop(pin);
+    assert!(!epoch.is_pinned() && epoch.advance() == begun + 2);
+}

@@ -46,9 +46,13 @@ impl Accepted {
         self.equivalent.contains(&name(mutant))
     }
 
-    /// Those of `missed` that are not on the list, and those on the list that are not among `missed` though
-    /// a mutant of the name is among `killed`.
-    pub(super) fn compare(mut self, missed: &[String], killed: &[String]) -> Complaints {
+    /// Those of `missed` that are not on the list, and those on the list that neither survived now nor can be
+    /// one of `unasked`, which this run has not tried.
+    pub(super) fn compare<'a>(
+        mut self,
+        missed: &[String],
+        unasked: impl IntoIterator<Item = &'a str>,
+    ) -> Complaints {
         let mut complaints = Complaints::default();
         for mutant in missed {
             match self.names.get_mut(&name(mutant)) {
@@ -56,14 +60,13 @@ impl Accepted {
                 _ => complaints.unlisted.push(mutant.clone()),
             }
         }
-        for mutant in killed {
-            let name = name(mutant);
-            if self.names.get(&name).is_some_and(|left| *left > 0)
-                && !complaints.dead.contains(&name)
-            {
-                complaints.dead.push(name);
+        for mutant in unasked {
+            if let Some(left) = self.names.get_mut(&name(mutant)) {
+                *left = left.saturating_sub(1);
             }
         }
+        complaints.dead =
+            self.names.into_iter().filter_map(|(name, left)| (left > 0).then_some(name)).collect();
         complaints
     }
 }
@@ -73,8 +76,7 @@ impl Accepted {
 pub(super) struct Complaints {
     /// Survived, and nobody has said why that is well.
     pub(super) unlisted: Vec<String>,
-    /// Listed as survivors, and killed. Where several mutants have one name and only some were run, no more
-    /// than a hint.
+    /// Listed as survivors, and killed, or no mutants any more.
     pub(super) dead: Vec<String>,
 }
 
@@ -100,7 +102,7 @@ mod tests {
         let accepted = Accepted::parse("# Equivalent.\na.rs: replace + with - in f\n").unwrap();
         let missed =
             strings(&["a.rs:9:3: replace + with - in f", "b.rs:9:3: replace + with - in f"]);
-        let complaints = accepted.compare(&missed, &[]);
+        let complaints = accepted.compare(&missed, []);
         assert_eq!(complaints.unlisted, strings(&["b.rs:9:3: replace + with - in f"]));
     }
 
@@ -108,16 +110,18 @@ mod tests {
     fn one_line_of_the_list_accepts_one_survivor() {
         let accepted = Accepted::parse("# Equivalent.\na.rs: replace A::f with ()\n").unwrap();
         let missed = strings(&["a.rs:1:2: replace A::f with ()", "a.rs:5:2: replace A::f with ()"]);
-        assert_eq!(accepted.compare(&missed, &[]).unlisted, missed[1..]);
+        assert_eq!(accepted.compare(&missed, []).unlisted, missed[1..]);
     }
 
     #[test]
-    fn a_listed_mutant_that_is_killed_is_called_dead() {
-        let accepted = Accepted::parse("# Equivalent.\na.rs: replace f -> u8 with 1\n").unwrap();
-        let killed =
-            strings(&["a.rs:7:1: replace f -> u8 with 1", "a.rs:7:1: replace f -> u8 with 0"]);
-        let complaints = accepted.compare(&[], &killed);
-        assert_eq!(complaints.dead, strings(&["a.rs: replace f -> u8 with 1"]));
+    fn a_listed_mutant_that_did_not_survive_is_called_dead_unless_it_was_not_asked() {
+        let accepted = || Accepted::parse("# Equivalent.\na.rs: x\na.rs: x\na.rs: y\n").unwrap();
+        let dead = |missed: &[&str], unasked: &[&str]| {
+            accepted().compare(&strings(missed), unasked.iter().copied()).dead
+        };
+        assert_eq!(dead(&["a.rs:1:1: x"], &[]), strings(&["a.rs: x", "a.rs: y"]));
+        assert_eq!(dead(&["a.rs:1:1: x"], &["a.rs:2:1: x"]), strings(&["a.rs: y"]));
+        assert!(dead(&[], &["a.rs:1:1: x", "a.rs:2:1: x", "a.rs:3:1: y"]).is_empty());
     }
 
     #[test]

@@ -205,3 +205,17 @@ fn a_pool_gives_one_address_one_token() {
     assert!(pool.is_same(places[0], places[0]));
     assert_eq!(counts.iter().sum::<u64>(), 4 * ROUNDS);
 }
+
+#[test]
+fn a_try_takes_what_is_free_and_nothing_else() {
+    let tried = token(1u64);
+    assert_eq!(tried.try_exclusive(|held| held.change(|value| *value += 1)), Some(()));
+    assert_eq!(tried.try_shared(|held| held.look(|value| *value)), Some(2));
+    tried.shared(|_| {
+        let other = || tried.try_exclusive(|_| ()).is_some();
+        assert!(!thread::scope(|scope| scope.spawn(other).join().unwrap()));
+        let sharer = || tried.try_shared(|_| ()).is_some();
+        assert!(thread::scope(|scope| scope.spawn(sharer).join().unwrap()));
+    });
+    assert!(!tried.is_held());
+}

@@ -218,6 +218,7 @@ fn two_splices_of_one_edit_become_visible_together_or_not_at_all() {
         .unwrap();
     edit.splice(0, 5, Vec::from([Value::new(1, 2, 2, &alive)])).unwrap();
     edit.commit(&epoch);
+    assert!(!tree.is_empty());
     assert_eq!(contents(&tree, &epoch), Model::from([(1, (2, 2)), (5, (10, 1))]));
 }
 
