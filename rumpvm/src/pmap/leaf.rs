@@ -23,7 +23,9 @@ pub struct Leaf<'m, P: Platform> {
 }
 
 impl<P: Platform> Pmap<P> {
-    /// The leaf table that serves `at`, locked, if there is one.
+    /// The leaf table that serves `at`, locked, if there is one. Always in line: moving what it returns costs a fault
+    /// as much as finding it.
+    #[inline(always)]
     pub fn find_leaf<'m>(
         &self,
         mmu: &'m Mmu<P>,
@@ -51,7 +53,9 @@ impl<P: Platform> Pmap<P> {
     }
 
     /// The leaf table that serves `at`, locked; made if there is none. With `store`, one through which
-    /// stores can pass: a table that a fork shared is taken over or given up for an empty one.
+    /// stores can pass: a table that a fork shared is taken over or given up for an empty one. In line as
+    /// [`Pmap::find_leaf`] is.
+    #[inline(always)]
     pub fn leaf<'m>(
         &self,
         mmu: &'m Mmu<P>,

@@ -20,7 +20,7 @@ impl<P: Platform> Radix<P> {
     pub fn clear(&self, phys: &Phys<P>, (lo, hi): (u64, u64), spares: &mut Spares<'_, P>) {
         let mut from = lo;
         while from < hi {
-            let path = self.path.lock(self.locks.path);
+            let path = self.lock_path();
             let Some(target) = self.first_live(phys, from, hi) else { break };
             let (node, index) = target;
             if node.height == 1 && (index < lo || index + SLOTS as u64 > hi) {
@@ -37,7 +37,7 @@ impl<P: Platform> Radix<P> {
     /// Gives up the empty nodes on the way to `index`: for whoever made them, and put nothing there. Those that
     /// others share stay.
     pub fn trim(&self, phys: &Phys<P>, index: u64) {
-        let _path = self.path.lock(self.locks.path);
+        let _path = self.lock_path();
         self.prune(phys, index);
     }
 

@@ -53,6 +53,7 @@ pub struct Leaf<'p, P: Platform> {
 }
 
 impl<'p, P: Platform> Leaf<'p, P> {
+    #[inline]
     #[track_caller]
     pub(super) fn lock(
         phys: &'p Phys<P>,

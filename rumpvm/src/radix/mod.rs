@@ -32,7 +32,7 @@ pub use spares::Spares;
 
 use crate::NoMemory;
 use crate::phys::{Fresh, Phys};
-use crate::sync::{Atomic, Ordering, Pin, RawSpin, class::TreeLocks};
+use crate::sync::{Atomic, Ordering, Pin, RawSpin, class::TreeLocks, spin::RawGuard};
 use node::{Link, copy, make, node_word, release, span};
 
 /// log2 of the slots in a node.
@@ -48,13 +48,36 @@ const MAX_HEIGHT: u32 = 5;
 pub struct Radix<P> {
     root: Atomic<u64, P>,
     path: RawSpin<P>,
+    /// Counts what was done under `path`, once before and once after: odd meanwhile.
+    changes: Atomic<u32, P>,
     locks: &'static TreeLocks,
+}
+
+/// The path lock of a tree, held. Whoever finds `changes` even and as it was has found a path as it is.
+struct PathGuard<'t, P: Platform> {
+    changes: &'t Atomic<u32, P>,
+    _lock: RawGuard<'t, P>,
+}
+
+impl<P: Platform> Drop for PathGuard<'_, P> {
+    fn drop(&mut self) {
+        self.changes.store(self.changes.get().wrapping_add(1), Ordering::Release);
+    }
 }
 
 impl<P: Platform> Radix<P> {
     /// An empty tree with locks of these classes.
     pub fn new(locks: &'static TreeLocks) -> Self {
-        Self { root: Atomic::new(0), path: RawSpin::new(), locks }
+        Self { root: Atomic::new(0), path: RawSpin::new(), changes: Atomic::new(0), locks }
+    }
+
+    /// Takes the path lock. Whoever sees a link or count that is stored under it sees that `changes` has moved
+    /// on: such stores release, and loads acquire.
+    #[track_caller]
+    fn lock_path(&self) -> PathGuard<'_, P> {
+        let lock = self.path.lock(self.locks.path);
+        self.changes.set(self.changes.get().wrapping_add(1));
+        PathGuard { changes: &self.changes, _lock: lock }
     }
 
     /// What is at `index`, as of some moment during the call. Takes no lock.
@@ -94,28 +117,40 @@ impl<P: Platform> Radix<P> {
         index: u64,
     ) -> Result<Leaf<'p, P>, NoMemory> {
         loop {
+            let before = self.changes.load(Ordering::Acquire);
             if let Some((leaf, true)) = self.find(phys, index) {
                 let locked = Leaf::lock(phys, self.locks.node, leaf.frame, index);
                 // Another thread may have replaced the links that led here by copies, and left the leaf to
                 // the other sharer, whose only one it now is. A leaf is copied under its lock, so what is
                 // found again now stays.
-                let again = self.find(phys, index);
-                let is_same = again.is_some_and(|(now, sole)| sole && now.frame == leaf.frame);
+                let is_same = self.is_unchanged(before) || self.finds_again(phys, index, leaf);
                 if is_same && !locked.page.is_stray() {
                     return Ok(locked);
                 }
             }
-            let path = self.path.lock(self.locks.path);
+            let path = self.lock_path();
             self.own(phys, index, 1, &mut || phys.alloc_zeroed())?;
             drop(path);
         }
+    }
+
+    /// Whether the structure of the tree is as it was when `changes` was loaded as `before`, or a little later.
+    #[inline]
+    fn is_unchanged(&self, before: u32) -> bool {
+        before.is_multiple_of(2) && self.changes.load(Ordering::Acquire) == before
+    }
+
+    /// Whether the path to `index` still leads to `leaf`, and is ours alone.
+    #[cold]
+    fn finds_again(&self, phys: &Phys<P>, index: u64, leaf: Link) -> bool {
+        self.find(phys, index).is_some_and(|(now, sole)| sole && now.frame == leaf.frame)
     }
 
     /// Makes `other`, which is empty and nobody else changes, the same tree once more: both then copy what they
     /// change. The other CPUs' faults that began before must be told (`Map::generation`), because they may have
     /// found the path to be theirs alone.
     pub fn share(&self, phys: &Phys<P>, other: &Self) {
-        let _path = self.path.lock(self.locks.path);
+        let _path = self.lock_path();
         let word = self.root.load(Ordering::Acquire);
         if let Some(root) = Link::root(word) {
             phys.page(root.frame).refs.fetch_add(1, Ordering::AcqRel);
