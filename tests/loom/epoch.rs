@@ -1,6 +1,5 @@
 //! Epochs: nothing is freed under a pin that could have found it (E2, E3).
 
-use core::alloc::Layout;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::Arc;
@@ -27,12 +26,11 @@ struct Shared {
 
 /// # Safety
 /// `record` is the first field of a live `Record`.
-unsafe fn free(record: *mut Retired) -> Option<Layout> {
+unsafe fn free(record: *mut Retired) {
     // SAFETY: by the caller's promise; records are `repr(C)`.
     let record = unsafe { &*record.cast::<Record>() };
     record.contents.change();
     assert!(!record.freed.swap(true, Relaxed), "freed twice");
-    None
 }
 
 fn read(shared: &Shared) {

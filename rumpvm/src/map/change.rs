@@ -151,12 +151,6 @@ impl<P: Platform> Map<P> {
 }
 
 impl<'m, P: Platform> Change<'m, P> {
-    /// The same change, with memory at hand for what it builds.
-    pub(super) fn with_spares(mut self, store: &'m Store<P>) -> Self {
-        self.edit = self.edit.take().map(|edit| edit.with_spares(&store.mmu.phys.epoch));
-        self
-    }
-
     /// Makes `range` consist of `new` alone: areas there are cut, and what fits is merged with its
     /// neighbours. `new` is in order and inside `range`.
     pub(super) fn replace(&mut self, range: VirtRange, new: Vec<Area<P>>) -> Result<(), CallError> {

@@ -257,7 +257,7 @@ impl<P: Platform> Map<P> {
         let mut new = Vec::new();
         try_push::<_, P>(&mut new, area)?;
         let (mapped, locked, data) = (state.mapped, state.locked, state.data);
-        let mut change = self.change(state).with_spares(store);
+        let mut change = self.change(state);
         change.may_exceed_by_one();
         change.replace(range, new)?;
         if change.mapped() > limits.address_space && change.mapped() > mapped {

@@ -44,7 +44,7 @@ impl<P: Platform> Map<P> {
         }
         drop(pin);
         let spares = self.amap.spares(&store.mmu.phys, range)?;
-        let mut change = self.change(state).with_spares(store);
+        let mut change = self.change(state);
         change.replace(range, Vec::new())?;
         // No fault finds an area here any more, so nothing can come back while pages go.
         let gone = change.commit(store);

@@ -5,7 +5,7 @@
 //! reader is left who could have found the link. Fraser, "Practical lock-freedom" (2004), 5.2.3.
 //!
 //! Locks: none. Sleep: never; nor may a pinned reader sleep, or nothing is freed meanwhile.
-//! Owns:  retired heap records, and memory of freed ones (`spares`). Retired frames wait in `phys::limbo` under the same clock.
+//! Owns:  retired heap records. Retired frames wait in `phys::limbo` under the same clock.
 //!
 //! E1. A record is retired after its last link is gone, and once.
 //! E2. A record retired in epoch `e` is freed in epoch `e + 2` or later.
@@ -14,8 +14,6 @@
 //!     the epoch does, and a pin costs none: there are thousands of pins for each move. (Dice, Huang and Yang,
 //!     "Asymmetric Dekker synchronization", 2001.)
 
-use alloc::alloc::dealloc;
-use core::alloc::Layout;
 use core::marker::PhantomData;
 use core::ptr::{self, NonNull};
 
@@ -23,7 +21,6 @@ use rumpvm_platform::Seam;
 
 use super::percpu::PerCpu;
 use super::seam::{Atomic, AtomicPtr, Ordering, compiler_fence, fence, fence_everywhere};
-use super::spares::Spares;
 use crate::NoMemory;
 
 /// Not pinned. Epochs start above it.
@@ -38,31 +35,13 @@ const ADVANCE_EVERY: u64 = 256;
 /// The links that a retired record brings along. First field of a `repr(C)` record.
 pub struct Retired {
     pub(super) next: *mut Retired,
-    free: Free,
+    pub(super) free: unsafe fn(*mut Retired),
 }
-
-/// Takes a record apart, which nobody else has any more. What is left is a block of the heap with the layout that it
-/// returns, or nothing.
-pub type Free = unsafe fn(*mut Retired) -> Option<Layout>;
 
 impl Retired {
     /// Links of a record that `free` will take apart.
-    pub const fn new(free: Free) -> Self {
+    pub const fn new(free: unsafe fn(*mut Retired)) -> Self {
         Self { next: ptr::null_mut(), free }
-    }
-
-    /// Takes `record` apart and gives its memory back to the heap, unless `keep` takes it.
-    ///
-    /// # Safety
-    /// `record` is alive, and nobody else has it any more; what `keep` takes is its own.
-    pub(super) unsafe fn free(record: *mut Self, keep: impl FnOnce(NonNull<u8>, Layout) -> bool) {
-        // SAFETY: by the caller's promise, and that of whoever chose the record's `free`.
-        unsafe {
-            let Some(layout) = ((*record).free)(record) else { return };
-            if !keep(NonNull::new_unchecked(record.cast()), layout) {
-                dealloc(record.cast(), layout);
-            }
-        }
     }
 }
 
@@ -75,7 +54,6 @@ struct Local<S> {
     bags: [AtomicPtr<Retired, S>; GENERATIONS],
     stamps: [Atomic<u64, S>; GENERATIONS],
     retired: Atomic<u64, S>,
-    spares: Spares<S>,
 }
 
 impl<S: Seam> Local<S> {
@@ -115,7 +93,6 @@ impl<S: Seam> Epoch<S> {
             bags: core::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())),
             stamps: core::array::from_fn(|_| Atomic::new(0)),
             retired: Atomic::new(0),
-            spares: Spares::new(),
         })?;
         Ok(Self { now: Atomic::new(1), locals })
     }
@@ -193,7 +170,7 @@ impl<S: Seam> Epoch<S> {
         local.retired.set(before + count);
         drop(local);
         // SAFETY: the list was taken out of the bag, and is old enough.
-        unsafe { free_all(expired, |block, layout| self.keep(block, layout)) };
+        unsafe { free_all(expired) };
         if before / ADVANCE_EVERY != (before + count) / ADVANCE_EVERY {
             self.advance();
             self.collect();
@@ -214,32 +191,8 @@ impl<S: Seam> Epoch<S> {
         drop(local);
         for list in expired {
             // SAFETY: the list was taken out of its bag, and is old enough (E2).
-            unsafe { free_all(list, |block, layout| self.keep(block, layout)) };
+            unsafe { free_all(list) };
         }
-    }
-
-    /// Memory of that layout which this CPU has left of records that it freed, if it has any.
-    #[inline]
-    pub(super) fn spare(&self, layout: Layout) -> Option<NonNull<u8>> {
-        self.locals.mine().spares.take(layout)
-    }
-
-    /// Keeps memory for [`Epoch::spare`], or returns false.
-    ///
-    /// # Safety
-    /// As [`Spares::keep`].
-    unsafe fn keep(&self, block: NonNull<u8>, layout: Layout) -> bool {
-        // SAFETY: by the caller's promise.
-        unsafe { self.locals.mine().spares.keep(block, layout) }
-    }
-
-    /// Takes apart a record that was never published, and keeps its memory.
-    ///
-    /// # Safety
-    /// `record` is alive, and nobody else has it.
-    pub(super) unsafe fn free_unseen(&self, record: *mut Retired) {
-        // SAFETY: by the caller's promise; what is left came from the heap and is nobody's.
-        unsafe { Retired::free(record, |block, layout| self.keep(block, layout)) };
     }
 
     /// Whether any CPU is pinned. Stale at once unless nobody runs.
@@ -251,14 +204,14 @@ impl<S: Seam> Epoch<S> {
 /// Frees a list of retired records.
 ///
 /// # Safety
-/// The list is the caller's, and no reader sees its records any more. What `keep` takes is its own.
-unsafe fn free_all(mut list: *mut Retired, keep: impl Fn(NonNull<u8>, Layout) -> bool) {
+/// The list is the caller's, and no reader sees its records any more.
+unsafe fn free_all(mut list: *mut Retired) {
     while !list.is_null() {
         // SAFETY: the record is alive until its own `free` has run, which is next; both by the caller's
         // promise and by that of `retire`.
         unsafe {
             let next = (*list).next;
-            Retired::free(list, &keep);
+            ((*list).free)(list);
             list = next;
         }
     }
@@ -266,13 +219,18 @@ unsafe fn free_all(mut list: *mut Retired, keep: impl Fn(NonNull<u8>, Layout) ->
 
 impl<S> Drop for Epoch<S> {
     fn drop(&mut self) {
-        for local in self.locals.slots_mut() {
-            for bag in &mut local.bags {
+        for local in self.locals_mut() {
+            for bag in local {
                 // SAFETY: nobody else has this clock any more, so nobody reads under it.
-                unsafe { free_all(bag.take(), |_, _| false) };
+                unsafe { free_all(bag) };
             }
-            local.spares.give_back();
         }
+    }
+}
+
+impl<S> Epoch<S> {
+    fn locals_mut(&mut self) -> impl Iterator<Item = [*mut Retired; GENERATIONS]> + '_ {
+        self.locals.slots_mut().map(|local| core::array::from_fn(|bag| local.bags[bag].take()))
     }
 }
 

@@ -20,7 +20,6 @@
 //! | [`refs`] | uses: the first of two stages of a record's end |
 //! | [`percpu`] | one padded value for each CPU |
 //! | [`epoch`] | when is what readers may still see safe to free |
-//! | `spares` | what an epoch freed, kept for the next records |
 //! | [`tree`] | ordered tree of ranges, searched without a lock |
 //!
 //! What each lock guards is in DESIGN.md, section 3.
@@ -36,7 +35,6 @@ pub mod percpu;
 pub mod refs;
 pub mod rw;
 pub mod seam;
-mod spares;
 pub mod spin;
 #[cfg(test)]
 mod tests;

@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use core::alloc::Layout;
 use core::marker::PhantomData;
 use core::panic::Location;
-use core::ptr::{self, NonNull};
+use core::ptr;
 
 use rumpvm_platform::{Cell, Op, Scarce, Seam, Step};
 
@@ -443,20 +443,6 @@ pub fn try_box<T, S: Seam>(value: T) -> Result<Box<T>, NoMemory> {
         place.write(value);
         Ok(Box::from_raw(place))
     }
-}
-
-/// Memory for a `T`: what `spare` has, else the heap's. It is the caller's, as if it came out of a `Box`.
-#[inline]
-#[track_caller]
-pub fn try_place<T, S: Seam>(
-    spare: impl FnOnce(Layout) -> Option<NonNull<u8>>,
-) -> Result<NonNull<T>, NoMemory> {
-    admit::<S>()?;
-    let layout = Layout::new::<T>();
-    const { assert!(size_of::<T>() > 0, "the heap has no memory without a size") };
-    // SAFETY: `layout` has a size.
-    let fresh = || NonNull::new(unsafe { alloc::alloc::alloc(layout) });
-    spare(layout).or_else(fresh).map(NonNull::cast).ok_or(NoMemory)
 }
 
 /// Makes room for `more` further elements, so that pushing them cannot fail.

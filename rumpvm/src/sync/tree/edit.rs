@@ -1,5 +1,6 @@
 //! Edits: a new version of the tree, built beside the old one and published at once.
 
+use alloc::boxed::Box;
 use alloc::vec::{IntoIter, Vec};
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
@@ -16,7 +17,7 @@ use super::node::{
 use super::{Ranged, Tree, Writer};
 use crate::NoMemory;
 use crate::sync::epoch::{Epoch, Retired};
-use crate::sync::seam::{Ordering, try_place, try_push, try_reserve};
+use crate::sync::seam::{Ordering, try_box, try_push, try_reserve};
 
 /// A node with fewer than this is merged with a neighbour when both fit into three quarters of a node.
 pub(super) const SPARSE: usize = FANOUT / 4;
@@ -29,26 +30,11 @@ pub struct Edit<'t, V, S: Seam> {
     pub(super) count: u64,
     pub(super) built: *mut Head,
     pub(super) replaced: *mut Head,
-    /// Where memory of nodes that were freed may be left.
-    pub(super) spares: Option<&'t Epoch<S>>,
     /// One edit at a time.
     pub(super) _writer: &'t mut Writer,
 }
 
-impl<'t, V: Ranged, S: Seam> Edit<'t, V, S> {
-    /// The same edit, which takes memory for its nodes from what `epoch` has left of freed ones.
-    pub fn with_spares(mut self, epoch: &'t Epoch<S>) -> Self {
-        self.spares = Some(epoch);
-        self
-    }
-
-    /// Memory for a node.
-    #[inline]
-    pub(super) fn place<N>(&self) -> Result<*mut N, NoMemory> {
-        let spare = |layout| self.spares.and_then(|epoch| epoch.spare(layout));
-        Ok(try_place::<N, S>(spare)?.as_ptr())
-    }
-
+impl<V: Ranged, S: Seam> Edit<'_, V, S> {
     /// Replaces every value inside `lo..hi` by `new`.
     ///
     /// No value may straddle `lo` or `hi`, and `new` must be in order, disjoint, and inside `lo..hi`. On
@@ -301,16 +287,13 @@ impl<'t, V: Ranged, S: Seam> Edit<'t, V, S> {
         let mut leaves = Vec::new();
         try_reserve::<_, S>(&mut leaves, nodes)?;
         for _ in 0..nodes {
-            let leaf = self.place::<Leaf<V>>()?;
-            let empty = Leaf::<V> {
+            let leaf = try_box::<_, S>(Leaf::<V> {
                 head: Head::new(0, 0, free_leaf::<V>),
                 fresh: 0,
                 dead: 0,
                 values: [const { MaybeUninit::uninit() }; FANOUT],
-            };
-            // SAFETY: the place is ours, and nobody else knows it.
-            unsafe { leaf.write(empty) };
-            leaves.push(self.keep(leaf.cast()));
+            })?;
+            leaves.push(self.keep(Box::into_raw(leaf).cast()));
         }
         Ok(Fill { leaves, total, filled: 0, values: PhantomData })
     }
@@ -326,23 +309,20 @@ impl<'t, V: Ranged, S: Seam> Edit<'t, V, S> {
         try_reserve::<_, S>(out, nodes)?;
         for at in 0..nodes {
             let share = share(children.len(), nodes, at);
-            let place = self.place::<Branch>()?;
-            let mut branch = Branch {
+            let mut branch = try_box::<_, S>(Branch {
                 head: Head::new(share.len() as u16, height, free_branch),
                 start: [u64::MAX; FANOUT],
-                end: [u64::MAX; FANOUT],
+                end: [0; FANOUT],
                 gap: [0; FANOUT],
                 child: [ptr::null_mut(); FANOUT],
-            };
+            })?;
             for (slot, child) in children[share].iter().enumerate() {
                 branch.start[slot] = child.start;
                 branch.end[slot] = child.end;
                 branch.gap[slot] = child.gap;
                 branch.child[slot] = child.node;
             }
-            // SAFETY: the place is ours, and nobody else knows it.
-            unsafe { place.write(branch) };
-            let node = self.keep(place.cast());
+            let node = self.keep(Box::into_raw(branch).cast());
             out.push(describe::<V>(node));
         }
         Ok(())
@@ -387,10 +367,7 @@ impl<V, S: Seam> Drop for Edit<'_, V, S> {
                     let leaf = node.cast::<Leaf<V>>();
                     (*leaf).dead = (*leaf).fresh;
                 }
-                match self.spares {
-                    Some(epoch) => epoch.free_unseen(node.cast()),
-                    None => Retired::free(node.cast(), |_, _| false),
-                }
+                ((*node).retired.free)(node.cast());
                 node = next;
             }
         }

@@ -29,7 +29,7 @@ use core::ptr;
 
 use rumpvm_platform::Seam;
 
-use super::epoch::{Pin, Retired};
+use super::epoch::Pin;
 use super::seam::{Atomic, AtomicPtr, Ordering};
 use gaps::GapSearch;
 use node::{Branch, Head, Leaf, bits, leaf_values, rank, visit_node};
@@ -168,7 +168,6 @@ impl<V: Ranged, S: Seam> Tree<V, S> {
             count: self.len(),
             built: ptr::null_mut(),
             replaced: ptr::null_mut(),
-            spares: None,
             _writer: writer,
         }
     }
@@ -189,7 +188,7 @@ impl<V, S> Drop for Tree<V, S> {
                         free::<V>((*node.cast::<Branch>()).child[at]);
                     }
                 }
-                Retired::free(node.cast(), |_, _| false);
+                ((*node).retired.free)(node.cast());
             }
         }
         let root = self.root.take();

@@ -1,12 +1,12 @@
 //! Nodes of the tree: layout, reading, and how each kind is freed.
 
-use core::alloc::Layout;
+use alloc::boxed::Box;
 use core::mem::MaybeUninit;
 use core::ops::ControlFlow;
 use core::ptr;
 
 use super::Ranged;
-use crate::sync::epoch::{Free, Retired};
+use crate::sync::epoch::Retired;
 
 /// Values of a leaf, children of a branch: 16 starts are two cache lines, and compare without a branch.
 pub(super) const FANOUT: usize = 16;
@@ -36,7 +36,6 @@ pub(super) struct Branch {
     pub(super) head: Head,
     /// First key of each child; beyond `len` the largest key, so that ranking needs no bound.
     pub(super) start: [u64; FANOUT],
-    /// Last key of each child; beyond `len` the largest key, as above.
     pub(super) end: [u64; FANOUT],
     /// Largest hole between two values below each child.
     pub(super) gap: [u64; FANOUT],
@@ -44,7 +43,7 @@ pub(super) struct Branch {
 }
 
 /// A child as its parent describes it.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub(super) struct Child {
     pub(super) start: u64,
     pub(super) end: u64,
@@ -99,7 +98,7 @@ pub(super) unsafe fn visit_node<V: Ranged, R>(
             return ControlFlow::Continue(());
         }
         let (branch, len) = (&*node.cast::<Branch>(), (*node).len as usize);
-        let first = rank(&branch.end, lo).min(len);
+        let first = branch.end[..len].partition_point(|end| *end <= lo);
         for at in (first..len).take_while(|at| branch.start[*at] < hi) {
             visit_node(branch.child[at], lo, hi, f)?;
         }
@@ -108,7 +107,7 @@ pub(super) unsafe fn visit_node<V: Ranged, R>(
 }
 
 impl Head {
-    pub(super) fn new(len: u16, height: u16, free: Free) -> Self {
+    pub(super) fn new(len: u16, height: u16, free: unsafe fn(*mut Retired)) -> Self {
         Self { retired: Retired::new(free), next_built: ptr::null_mut(), len, height }
     }
 }
@@ -143,23 +142,24 @@ pub(super) fn describe<V: Ranged>(node: *mut Head) -> Child {
 
 /// # Safety
 /// `record` is a leaf of a tree of `V` that nobody else has any more.
-pub(super) unsafe fn free_leaf<V>(record: *mut Retired) -> Option<Layout> {
-    // SAFETY: by the caller's promise; dead values are initialized and nowhere else (T3).
+pub(super) unsafe fn free_leaf<V>(record: *mut Retired) {
+    // SAFETY: by the caller's promise; leaves come out of a `Box`, and dead values are initialized and
+    // nowhere else (T3).
     unsafe {
-        let leaf = &mut *record.cast::<Leaf<V>>();
+        let mut leaf = Box::from_raw(record.cast::<Leaf<V>>());
         let mut dead = leaf.dead;
         while dead != 0 {
             leaf.values[dead.trailing_zeros() as usize].assume_init_drop();
             dead &= dead - 1;
         }
     }
-    Some(Layout::new::<Leaf<V>>())
 }
 
 /// # Safety
 /// `record` is a branch that nobody else has any more.
-pub(super) unsafe fn free_branch(_record: *mut Retired) -> Option<Layout> {
-    Some(Layout::new::<Branch>())
+pub(super) unsafe fn free_branch(record: *mut Retired) {
+    // SAFETY: by the caller's promise; branches come out of a `Box`.
+    drop(unsafe { Box::from_raw(record.cast::<Branch>()) });
 }
 
 /// A bit for each index in `range`.

@@ -3,6 +3,7 @@
 //! Then a new version is a copy of each node on the way from the root, with one slot changed: no lists of
 //! children, no packing, one allocation for each level. Whatever does not fit goes the general way (`edit`).
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::mem::MaybeUninit;
 use core::ptr;
@@ -12,9 +13,10 @@ use rumpvm_platform::Seam;
 use super::Ranged;
 use super::edit::{Edit, SPARSE, rank_below};
 use super::node::{
-    Branch, Child, FANOUT, Head, Leaf, bits, describe, free_branch, free_leaf, leaf_values, rank,
+    Branch, FANOUT, Head, Leaf, bits, describe, free_branch, free_leaf, leaf_values,
 };
 use crate::NoMemory;
+use crate::sync::seam::try_box;
 
 /// Levels of branches: 16^8 leaves are more than there are addresses to map.
 const MAX_HEIGHT: usize = 8;
@@ -44,17 +46,11 @@ impl<V: Ranged, S: Seam> Edit<'_, V, S> {
             return Ok(None);
         }
         self.count = self.count + new.len() as u64 - (way.right - way.left) as u64;
-        let mut node = self.copy_leaf(&way, new)?;
-        // Whether the node looks to its parent as the old one did. Then its parent does so too.
-        let mut looks_same = false;
+        let mut below = self.copy_leaf(&way, new)?;
         for (branch, slot) in way.branches[..way.height].iter().rev() {
-            // SAFETY: a live branch of the working version, at rest while we look.
-            let old = unsafe { (**branch).describe(*slot) };
-            let child = if looks_same { Child { node, ..old } } else { describe::<V>(node) };
-            looks_same = child == Child { node, ..old };
-            node = self.copy_branch(*branch, *slot, child)?;
+            below = self.copy_branch(*branch, *slot, below)?;
         }
-        self.root = node;
+        self.root = below;
         Ok(None)
     }
 
@@ -72,7 +68,7 @@ impl<V: Ranged, S: Seam> Edit<'_, V, S> {
             while (*way.leaf).height > 0 {
                 let node = way.leaf.cast::<Branch>();
                 let (branch, len) = (&*node, (*way.leaf).len as usize);
-                let first = rank(&branch.end, lo).min(len);
+                let first = branch.end[..len].partition_point(|end| *end <= lo);
                 let last = rank_below(&branch.start, hi).min(len).max(first);
                 let slot = match last - first {
                     0 => first.saturating_sub(1),
@@ -97,7 +93,8 @@ impl<V: Ranged, S: Seam> Edit<'_, V, S> {
     /// A copy of the leaf of `way`, with `new` for the values in between. Moves values bit by bit (T3).
     fn copy_leaf(&mut self, way: &Way, new: Vec<V>) -> Result<*mut Head, NoMemory> {
         let (left, right, added) = (way.left, way.right, new.len());
-        let copy = self.place::<Leaf<V>>()?;
+        let copy =
+            Box::into_raw(try_box::<_, S>(MaybeUninit::<Leaf<V>>::uninit())?).cast::<Leaf<V>>();
         // SAFETY:
         // - The old leaf is alive, and only the writer looks at its bits (T2); the copy is fresh and ours.
         // - `left`, `right` and the new length were computed from the old one's values, and found to fit (`way`).
@@ -132,9 +129,11 @@ impl<V: Ranged, S: Seam> Edit<'_, V, S> {
         &mut self,
         branch: *mut Branch,
         slot: usize,
-        child: Child,
+        child: *mut Head,
     ) -> Result<*mut Head, NoMemory> {
-        let copy = self.place::<Branch>()?;
+        let child = describe::<V>(child);
+        let copy =
+            Box::into_raw(try_box::<_, S>(MaybeUninit::<Branch>::uninit())?).cast::<Branch>();
         // SAFETY: the branch belongs to the working version, which is alive and at rest; the copy is fresh and ours,
         // and a branch is plain data.
         unsafe {

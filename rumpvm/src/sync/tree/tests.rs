@@ -148,9 +148,6 @@ fn random_splices(seed: u64) {
         let failing = random.below(3) == 0;
         FUEL.with(|fuel| fuel.set(if failing { random.below(6) } else { u64::MAX }));
         let mut edit = tree.edit(&mut writer);
-        if round % 4 > 0 {
-            edit = edit.with_spares(&epoch);
-        }
         let result = edit.splice(lo, hi, new);
         FUEL.with(|fuel| fuel.set(u64::MAX));
         match result {
