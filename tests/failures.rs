@@ -26,8 +26,8 @@ const MEMORY: u64 = 16 << 20;
 /// More steps than any case makes that could fail.
 const MANY: u64 = 20_000;
 
-/// Beyond so many a case does the same over and over, and n goes on in steps of a tenth of itself.
-const ONE_BY_ONE: u64 = 100;
+/// Beyond so many a case does the same over and over, and n goes on in steps of a quarter of itself.
+const ONE_BY_ONE: u64 = 60;
 
 /// The same where the case has been tried so already, in another format or with the failure by itself.
 const ONCE_MORE: u64 = 10;
@@ -107,7 +107,7 @@ fn attempt<F: Format>(
 
 /// Every n.
 fn numbers(one_by_one: u64) -> impl Iterator<Item = u64> {
-    let next = move |n: &u64| Some(n + if *n < one_by_one { 1 } else { n / 10 });
+    let next = move |n: &u64| Some(n + if *n < one_by_one { 1 } else { n / 4 });
     std::iter::successors(Some(1), next).take_while(|n| *n < MANY)
 }
 
