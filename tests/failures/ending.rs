@@ -3,7 +3,8 @@
 //! Flow:  processes exit -> spaces are left -> objects are closed, each after a look at its pages, which must be
 //!        in the file afterwards -> nothing is there any more.
 
-use rumpvm::{Backing, CallError, Hold, MapFlags, Object, State, Vm};
+use rumpvm::shm::SegmentLimits;
+use rumpvm::{Backing, CallError, CommitPolicy, Hold, MapFlags, Object, State, Vm};
 use rumpvm_arch::{Format, PAGE_SIZE, Prot, VirtAddr};
 use rumpvm_hosted::Hosted;
 use rumpvm_platform::{File, FileId, IoError};
@@ -24,6 +25,8 @@ type Held<T, F> = Hold<T, Hosted<F>>;
 /// Ends everything; says whether that was possible. A file of which a case has ordered that it fails stays.
 pub(crate) fn end<F: Format>(vm: &Vm<Hosted<F>>, what: &str) -> bool {
     vm.deactivate();
+    vm.set_commit_policy(CommitPolicy::default());
+    vm.segments().set_limits(SegmentLimits::default());
     let mut processes = vec![];
     vm.for_each_process(|process| processes.push(process.clone()));
     for process in processes {
@@ -42,6 +45,8 @@ pub(crate) fn end<F: Format>(vm: &Vm<Hosted<F>>, what: &str) -> bool {
     for object in &objects {
         ended &= close(vm, object, what);
     }
+    // Segments whose memory is gone are forgotten with the next look at the table.
+    vm.segments().totals(vm);
     ended
 }
 
