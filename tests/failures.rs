@@ -203,31 +203,26 @@ const LASTING: [Failing; 3] =
     [Failing::Lasting(Scarce::Frame), Failing::Lasting(Scarce::Heap), Failing::Lasting(Scarce::Io)];
 
 #[test]
-#[ignore = "some of the newest cases take an error for an answer without naming it; `cargo test --test failures -- --ignored`"]
 fn every_case_survives_each_failure_on_a_fresh_machine() {
     every_case::<X86_64>(&ONCE, on_fresh_machines);
 }
 
 #[test]
-#[ignore = "some of the newest cases take an error for an answer without naming it; `cargo test --test failures -- --ignored`"]
 fn every_case_survives_that_all_fails_from_some_moment_on() {
     every_case::<X86_64>(&LASTING, on_one_machine);
 }
 
 #[test]
-#[ignore = "some of the newest cases take an error for an answer without naming it; `cargo test --test failures -- --ignored`"]
 fn cases_survive_each_failure_in_five_level_tables() {
     some_cases::<X86_64La57>(0);
 }
 
 #[test]
-#[ignore = "some of the newest cases take an error for an answer without naming it; `cargo test --test failures -- --ignored`"]
 fn cases_survive_each_failure_in_classic_32_bit_tables() {
     some_cases::<I386>(1);
 }
 
 #[test]
-#[ignore = "some of the newest cases take an error for an answer without naming it; `cargo test --test failures -- --ignored`"]
 fn cases_survive_each_failure_in_pae_tables() {
     some_cases::<Pae>(2);
 }

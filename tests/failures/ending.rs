@@ -3,11 +3,15 @@
 //! Flow:  processes exit -> spaces are left -> objects are closed, each after a look at its pages, which must be
 //!        in the file afterwards -> nothing is there any more.
 
-use rumpvm::shm::SegmentLimits;
+use rumpvm::shm::{Caller, Rank, SegmentLimits};
 use rumpvm::{Backing, CallError, CommitPolicy, Hold, MapFlags, Object, State, Vm};
 use rumpvm_arch::{Format, PAGE_SIZE, Prot, VirtAddr};
 use rumpvm_hosted::Hosted;
 use rumpvm_platform::{File, FileId, IoError};
+
+/// Who may remove any segment.
+const ROOT: Caller<'static> =
+    Caller { uid: 0, gid: 0, groups: &[], rank: Rank::Administrator, pid: 1, now: 0 };
 
 const PAGE: usize = PAGE_SIZE as usize;
 
@@ -27,6 +31,11 @@ pub(crate) fn end<F: Format>(vm: &Vm<Hosted<F>>, what: &str) -> bool {
     vm.deactivate();
     vm.set_commit_policy(CommitPolicy::default());
     vm.segments().set_limits(SegmentLimits::default());
+    for place in 0..=vm.segments().totals(vm).highest {
+        if let Ok(status) = vm.segments().status_of_any(place) {
+            vm.segments().remove(vm, &ROOT, status.id).expect("whoever owns it, it is removed");
+        }
+    }
     let mut processes = vec![];
     vm.for_each_process(|process| processes.push(process.clone()));
     for process in processes {
@@ -45,7 +54,7 @@ pub(crate) fn end<F: Format>(vm: &Vm<Hosted<F>>, what: &str) -> bool {
     for object in &objects {
         ended &= close(vm, object, what);
     }
-    // Segments whose memory is gone are forgotten with the next look at the table.
+    // Segments whose memory is gone by now are forgotten with the next look at the table.
     vm.segments().totals(vm);
     ended
 }

@@ -31,7 +31,7 @@ const TOLD: [&str; 10] = [
 ];
 
 /// Subjects, and cases of others, in which a failure is not told by an error, each with its reason.
-const SILENT: [(&str, &str, &str); 13] = [
+const SILENT: [(&str, &str, &str); 15] = [
     ("frames", "", "it looks at the numbers of frames, not at a call"),
     ("brk", "", BREAK),
     ("tables", "a_heap_grown_under_a_shared_table_is_not_seen_by_the_other_side", BREAK),
@@ -45,6 +45,8 @@ const SILENT: [(&str, &str, &str); 13] = [
     ("file_shared", "closing_the_file_leaves_its_mappings_working", UNMAPPED),
     ("file_shared", "what_was_stored_is_written_when_the_last_user_leaves", UNMAPPED),
     ("seals", "a_file_is_read_and_written_through_its_pages", SHORT),
+    ("mlock", "everything_is_locked_now_or_from_now_on", BREAK),
+    ("mlock", "what_is_mapped_under_a_lock_on_the_future_obeys_the_limit", BREAK),
 ];
 const SHORT: &str = "a read that fails after some bytes tells how many there were, as read(2) does";
 const BREAK: &str = "the answer of brk is where the end is";
