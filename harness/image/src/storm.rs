@@ -41,7 +41,6 @@ pub(crate) fn run() -> u8 {
         let body = move || {
             let space = shared.clone();
             Bare::set_on_resume(move || kernel.vm.activate(&space));
-            kernel.vm.activate(&shared);
             for round in 0..ROUNDS {
                 alone(kernel, round);
                 together(kernel, &shared, number, round);

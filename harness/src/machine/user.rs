@@ -55,7 +55,6 @@ impl<F: Format> User<F> {
     fn enter(&self) {
         let space = self.crew.space();
         *self.space.borrow_mut() = space.clone();
-        self.vm().activate(&space);
         let kernel = self.kernel.clone();
         self.hosted().set_on_resume(move || kernel.vm().activate(&space));
     }

@@ -162,11 +162,13 @@ impl Bare {
         scheduler::set_turn(nanoseconds);
     }
 
-    /// Has `hook` called in the calling thread, with interrupts masked, whenever it goes on after its CPU did something
-    /// else, so that it can make its address space the active one again.
+    /// Has `hook` called in the calling thread, with interrupts masked, now and whenever it goes on after its CPU did
+    /// something else, so that its address space is the active one. (If it were not called now, a thread switched
+    /// away between making its space active and this call would go on in another one.)
     pub fn set_on_resume(hook: impl Fn() + 'static) {
         let hook: thread::Resume = alloc::boxed::Box::new(hook);
         let _masked = lock::Masked::now();
+        hook();
         drop(thread::current().resume.replace(Some(hook)));
     }
 

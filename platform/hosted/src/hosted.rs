@@ -24,7 +24,7 @@ use crate::here::{self, cpu_id, here, is_on_cpu, may_switch};
 use crate::machine::{Machine, Upcalls};
 use crate::outcome::Group;
 use crate::sleepers::Sleeper;
-use crate::thread::Ask;
+use crate::thread::{Ask, Resume};
 use crate::{fences, scheduler, verify};
 
 /// Whether anybody in this process ever asked to order a failure. Most never do, and then no allocation has to look for
@@ -141,11 +141,14 @@ impl<F: Format> Hosted<F> {
         });
     }
 
-    /// Has `hook` called in the calling thread whenever it goes on after its CPU did something else,
-    /// so that it can make its address space the active one again.
+    /// Has `hook` called in the calling thread, now and whenever it goes on after its CPU did something else, so that
+    /// its address space is the active one.
     pub fn set_on_resume(&self, hook: impl Fn() + 'static) {
         let current = here(|here| here.scheduler.current());
-        current.expect("only a thread has a resume hook").set_on_resume(Rc::new(hook));
+        let hook: Resume = Rc::new(hook);
+        let thread = current.expect("only a thread has a resume hook");
+        thread.set_on_resume(Rc::clone(&hook));
+        hook();
     }
 
     /// Compares every cached translation with the page tables; the error is the story. Only at a quiet

@@ -100,9 +100,7 @@ impl Process {
         argument: u64,
         go_on: impl Fn(&Tally) -> bool,
     ) -> Ending {
-        let (vm, space) = (&self.kernel.vm, self.space.clone());
-        vm.activate(&space);
-        let kernel = self.kernel;
+        let (kernel, space) = (self.kernel, self.space.clone());
         Bare::set_on_resume(move || kernel.vm.activate(&space));
         let mut program = Program::new(TEXT + code.offset(), STACK);
         program.registers().rdi = argument;
@@ -125,7 +123,7 @@ impl Process {
         };
         drop(program);
         Bare::clear_on_resume();
-        vm.deactivate();
+        kernel.vm.deactivate();
         ending
     }
 }
