@@ -37,7 +37,7 @@ pub(crate) enum Ask {
 /// How a thread ended.
 pub(crate) type Ending = Result<(), Payload>;
 
-type Resume = Rc<dyn Fn()>;
+pub(crate) type Resume = Rc<dyn Fn()>;
 
 /// What a running thread and its CPU both know of it.
 pub(crate) struct Context {
