@@ -1,0 +1,173 @@
+//! Directories in memory: names, in the order in which they came.
+//!
+//! Locks: its own, for one look or change. Whoever changes names has the volume's `changes` as well.
+//! Owns:  the entries.
+//!
+//! Each entry has a cookie, larger than those before it, that it keeps: whoever lists a directory goes on after the last
+//! cookie he saw, whatever has come or gone meanwhile. An index from hashes of names to cookies makes looking up quick.
+
+use alloc::vec::Vec;
+use core::panic::Location;
+
+use hashbrown::HashTable;
+use rumpvm::sync::{Mutex, try_reserve};
+use rumpvm::{Hold, NoMemory};
+use rumpvm_platform::{Platform, Scarce};
+
+use super::Item;
+use crate::class;
+use crate::entry::Entry;
+
+/// The names of a directory.
+pub struct Directory<P: Platform> {
+    names: Mutex<Names<P>, P>,
+}
+
+/// One place in the list; empty when the name has gone.
+struct Place<P: Platform> {
+    cookie: u64,
+    entry: Option<Hold<Entry<P>, P>>,
+}
+
+#[derive(Clone, Copy)]
+struct Indexed {
+    hash: u64,
+    cookie: u64,
+}
+
+struct Names<P: Platform> {
+    /// By cookie.
+    places: Vec<Place<P>>,
+    index: HashTable<Indexed>,
+    next: u64,
+}
+
+impl<P: Platform> Default for Directory<P> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<P: Platform> Directory<P> {
+    /// An empty one.
+    pub fn new() -> Self {
+        let names = Names { places: Vec::new(), index: HashTable::new(), next: 1 };
+        Self { names: Mutex::new(&class::DIRECTORY, names) }
+    }
+
+    /// Names in it, `.` and `..` apart.
+    pub fn len(&self) -> usize {
+        self.names.lock().index.len()
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The entry of that name.
+    pub fn get(&self, name: &[u8]) -> Option<Hold<Entry<P>, P>> {
+        let names = self.names.lock();
+        let at = names.find(name, hash(name))?;
+        names.places[at].entry.clone()
+    }
+
+    /// Makes room for one more, so that adding it cannot fail.
+    pub(crate) fn reserve(&self) -> Result<(), NoMemory> {
+        let mut names = self.names.lock();
+        let names = &mut *names;
+        try_reserve::<_, P>(&mut names.places, 1)?;
+        if names.index.len() == names.index.capacity() && P::fails(Scarce::Heap, Location::caller())
+        {
+            return Err(NoMemory);
+        }
+        names.index.try_reserve(1, |indexed| indexed.hash).map_err(|_| NoMemory)
+    }
+
+    /// Adds `entry` under the name that it has, for which room was reserved.
+    pub(crate) fn add(&self, entry: Hold<Entry<P>, P>) {
+        let hash = entry.with_name(hash);
+        let mut names = self.names.lock();
+        let cookie = names.next;
+        names.next += 1;
+        names.index.insert_unique(hash, Indexed { hash, cookie }, |indexed| indexed.hash);
+        names.places.push(Place { cookie, entry: Some(entry) });
+    }
+
+    /// Takes the entry of that name out.
+    pub(crate) fn remove(&self, name: &[u8]) -> Option<Hold<Entry<P>, P>> {
+        let hash = hash(name);
+        let mut names = self.names.lock();
+        let names = &mut *names;
+        let at = names.find(name, hash)?;
+        let cookie = names.places[at].cookie;
+        let indexed = names.index.find_entry(hash, |indexed| indexed.cookie == cookie);
+        if let Ok(indexed) = indexed {
+            indexed.remove();
+        }
+        let entry = names.places[at].entry.take();
+        // Empty places cost the next lister as much as full ones.
+        if names.places.len() >= 2 * names.index.len() {
+            names.places.retain(|place| place.entry.is_some());
+        }
+        entry
+    }
+
+    /// Any entry, taken out; for who ends a volume.
+    pub(crate) fn pop(&self) -> Option<Hold<Entry<P>, P>> {
+        let mut names = self.names.lock();
+        loop {
+            let place = names.places.pop();
+            let Some(place) = place else {
+                names.index.clear();
+                return None;
+            };
+            if place.entry.is_some() {
+                return place.entry;
+            }
+        }
+    }
+
+    /// Calls `each` with the entries behind `after`, in order, until it says false. `each` must not sleep long: the
+    /// directory is locked.
+    pub(crate) fn list(&self, after: u64, mut each: impl FnMut(Item<'_>) -> bool) {
+        let names = self.names.lock();
+        let from = names.places.partition_point(|place| place.cookie <= after);
+        for place in &names.places[from..] {
+            let Some(entry) = &place.entry else { continue };
+            let node = entry.node();
+            let goes_on = entry.with_name(|name| {
+                let (number, file_type) = (node.number(), node.file_type());
+                each(Item { cookie: place.cookie, number, file_type, name })
+            });
+            if !goes_on {
+                break;
+            }
+        }
+    }
+}
+
+impl<P: Platform> Directory<P> {
+    /// Calls `f` with every entry; the directory is locked.
+    pub(crate) fn for_each(&self, f: impl FnMut(&Hold<Entry<P>, P>)) {
+        self.names.lock().places.iter().filter_map(|place| place.entry.as_ref()).for_each(f);
+    }
+}
+
+impl<P: Platform> Names<P> {
+    fn find(&self, name: &[u8], hash: u64) -> Option<usize> {
+        let place = |cookie| self.places.binary_search_by_key(&cookie, |place| place.cookie).ok();
+        let is_it = |indexed: &Indexed| {
+            let entry = place(indexed.cookie).and_then(|at| self.places[at].entry.as_ref());
+            indexed.hash == hash && entry.is_some_and(|entry| entry.with_name(|own| own == name))
+        };
+        self.index.find(hash, is_it).and_then(|indexed| place(indexed.cookie))
+    }
+}
+
+/// FNV-1a with a last mixing step, since the table looks at the upper bits too.
+fn hash(name: &[u8]) -> u64 {
+    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    let hash = name.iter().fold(0xcbf2_9ce4_8422_2325, step);
+    hash ^ (hash >> 29)
+}

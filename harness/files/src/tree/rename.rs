@@ -1,0 +1,209 @@
+//! rename(2), and renameat2(2) with its flags.
+
+use bitflags::bitflags;
+use rumpvm::Hold;
+use rumpvm_platform::Platform;
+
+use crate::access::Rights;
+use crate::entry::Entry;
+use crate::errno::Errno;
+use crate::name::Name;
+use crate::node::Node;
+use crate::walk::{End, Last, Spot, Walk, look_up};
+
+bitflags! {
+    /// Flags of renameat2(2).
+    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+    pub struct RenameFlags: u32 {
+        /// Nothing is replaced.
+        const NO_REPLACE = 1;
+        /// Both change places.
+        const EXCHANGE = 2;
+        /// Leave a mark for a lower layer, which there is none of.
+        const WHITEOUT = 4;
+    }
+}
+
+/// One side of a rename: a name, and what has it.
+struct Side<'s, P: Platform> {
+    parent: &'s Hold<Entry<P>, P>,
+    name: &'s Name,
+    entry: Hold<Entry<P>, P>,
+}
+
+impl<P: Platform> Walk<'_, P> {
+    /// Moves what `old` names to `new`, which `to` walks: rename(2), renameat2(2).
+    pub fn rename(
+        &self,
+        old: &[u8],
+        to: &Walk<'_, P>,
+        new: &[u8],
+        flags: RenameFlags,
+    ) -> Result<(), Errno> {
+        let both = RenameFlags::EXCHANGE | RenameFlags::NO_REPLACE;
+        if flags.contains(RenameFlags::WHITEOUT)
+            || flags.bits() & !RenameFlags::all().bits() != 0
+            || flags.contains(both)
+        {
+            return Err(Errno::EINVAL);
+        }
+        let from = self.spot(old, Last::Stay)?;
+        let into = to.spot(new, Last::Stay)?;
+        let volume = from.parent.node().volume();
+        if !Hold::is(volume, into.parent.node().volume()) {
+            return Err(Errno::EXDEV);
+        }
+        let (End::Name(old), End::Name(new)) = (&from.end, &into.end) else {
+            return Err(Errno::EBUSY);
+        };
+        let changes = volume.changes().lock();
+        let entry = look_up(&from.parent, old)?.ok_or(Errno::ENOENT)?;
+        let there = look_up(&into.parent, new)?;
+        let moved = Side { parent: &from.parent, name: old, entry };
+        let is_slashed = from.wants_directory || into.wants_directory;
+        if is_slashed && !moved.entry.node().is_directory() {
+            return Err(Errno::ENOTDIR);
+        }
+        let replaced = match there {
+            Some(_) if flags.contains(RenameFlags::NO_REPLACE) => return Err(Errno::EEXIST),
+            None if flags.contains(RenameFlags::EXCHANGE) => return Err(Errno::ENOENT),
+            Some(entry) => Some(Side { parent: &into.parent, name: new, entry }),
+            None => None,
+        };
+        // Two names of one file: nothing is to be done.
+        if let Some(replaced) = &replaced
+            && Hold::is(replaced.entry.node(), moved.entry.node())
+        {
+            return Ok(());
+        }
+        self.may_move(&moved, &into)?;
+        match replaced {
+            Some(other) if flags.contains(RenameFlags::EXCHANGE) => {
+                self.may_move(&other, &from)?;
+                exchange(&moved, &other)
+            }
+            Some(other) => {
+                self.may_replace(&moved, &other)?;
+                replace(&moved, Some(&other), &into.parent, new)?;
+                drop(changes);
+                // What was replaced may end here.
+                drop(other);
+                Ok(())
+            }
+            None => replace(&moved, None, &into.parent, new),
+        }
+    }
+
+    /// Checks that `moved` may leave its directory and come into that of `into`.
+    fn may_move(&self, moved: &Side<'_, P>, into: &Spot<P>) -> Result<(), Errno> {
+        let node = moved.entry.node();
+        self.may_remove(moved.parent, node)?;
+        if into.parent.is_removed() {
+            return Err(Errno::ENOENT);
+        }
+        into.parent.node().directory().ok_or(Errno::EPERM)?;
+        self.who.check(into.parent.node(), Rights::WRITE | Rights::EXECUTE)?;
+        if moved.entry.is_covered() {
+            return Err(Errno::EBUSY);
+        }
+        // A directory cannot move into itself.
+        if node.is_directory() && Entry::is_below(&into.parent, &moved.entry) {
+            return Err(Errno::EINVAL);
+        }
+        // Its `..` is to change.
+        if node.is_directory() && !Hold::is(moved.parent, &into.parent) {
+            self.who.check(node, Rights::WRITE)?;
+        }
+        Ok(())
+    }
+
+    /// Checks that `other` may go for the sake of `moved`.
+    fn may_replace(&self, moved: &Side<'_, P>, other: &Side<'_, P>) -> Result<(), Errno> {
+        let node = other.entry.node();
+        self.may_remove(other.parent, node)?;
+        match (moved.entry.node().is_directory(), node.is_directory()) {
+            (true, false) => return Err(Errno::ENOTDIR),
+            (false, true) => return Err(Errno::EISDIR),
+            _ => {}
+        }
+        if other.entry.is_covered() {
+            return Err(Errno::EBUSY);
+        }
+        if node.directory().is_some_and(|names| !names.is_empty()) {
+            return Err(Errno::ENOTEMPTY);
+        }
+        Ok(())
+    }
+}
+
+/// Moves `moved` to `name` in `parent`, where `other` is now.
+fn replace<P: Platform>(
+    moved: &Side<'_, P>,
+    other: Option<&Side<'_, P>>,
+    parent: &Hold<Entry<P>, P>,
+    name: &Name,
+) -> Result<(), Errno> {
+    let (from, into) = directories(moved.parent, parent)?;
+    let name = Name::try_new::<P>(name)?;
+    into.reserve()?;
+    let is_directory = moved.entry.node().is_directory();
+    if let Some(other) = other {
+        drop(into.remove(other.name));
+        other.entry.mark_removed();
+        let node = other.entry.node();
+        node.change(|attributes| {
+            attributes.links = if is_directory { 0 } else { attributes.links.saturating_sub(1) };
+        });
+        if is_directory {
+            parent.node().change(|attributes| attributes.links -= 1);
+        }
+    }
+    drop(from.remove(moved.name));
+    moved.entry.move_to(parent, name);
+    into.add(moved.entry.clone());
+    if is_directory {
+        moved.parent.node().change(|attributes| attributes.links -= 1);
+        parent.node().change(|attributes| attributes.links += 1);
+    }
+    note(moved.entry.node(), &[moved.parent, parent]);
+    Ok(())
+}
+
+/// Has two entries change places.
+fn exchange<P: Platform>(one: &Side<'_, P>, other: &Side<'_, P>) -> Result<(), Errno> {
+    let (first, second) = directories(one.parent, other.parent)?;
+    let names = (Name::try_new::<P>(one.name)?, Name::try_new::<P>(other.name)?);
+    // Each leaves before another comes, so there is room.
+    first.reserve()?;
+    second.reserve()?;
+    drop(first.remove(one.name));
+    drop(second.remove(other.name));
+    one.entry.move_to(other.parent, names.1);
+    other.entry.move_to(one.parent, names.0);
+    second.add(one.entry.clone());
+    first.add(other.entry.clone());
+    let links = |side: &Side<'_, P>| u32::from(side.entry.node().is_directory());
+    let (mine, its) = (links(one), links(other));
+    one.parent.node().change(|attributes| attributes.links = attributes.links - mine + its);
+    other.parent.node().change(|attributes| attributes.links = attributes.links - its + mine);
+    note(one.entry.node(), &[one.parent, other.parent]);
+    other.entry.node().change(|_| ());
+    Ok(())
+}
+
+type Names<'e, P> = &'e crate::node::Directory<P>;
+
+fn directories<'e, P: Platform>(
+    one: &'e Entry<P>,
+    other: &'e Entry<P>,
+) -> Result<(Names<'e, P>, Names<'e, P>), Errno> {
+    let directory = |entry: &'e Entry<P>| entry.node().directory().ok_or(Errno::EPERM);
+    Ok((directory(one)?, directory(other)?))
+}
+
+fn note<P: Platform>(node: &Node<P>, parents: &[&Hold<Entry<P>, P>]) {
+    node.change(|_| ());
+    for parent in parents {
+        parent.node().note_change();
+    }
+}
