@@ -10,6 +10,9 @@
 //! | [`volume`], [`node`], [`entry`] | a file system, one file of it, one name of that file |
 //! | [`walk`], [`tree`] | from a path to an entry; what changes the tree |
 //! | [`open`], [`table`] | an open file, and a process's numbers for them |
+//! | [`pipe`], [`socket`], [`event`], [`tty`], [`synthetic`] | files that are not bytes in memory |
+//! | [`poll`], [`stat`] | what several files could do at once; what one says of itself |
+//! | [`cpio`] | the first files of all |
 //!
 //! Nothing here knows of programs, registers or user addresses. A file's data is a memory file of the component, so
 //! mapping a file maps the very pages that read and write see. Every record is made by a call that can fail.
@@ -21,17 +24,27 @@ extern crate alloc;
 
 pub mod access;
 mod class;
+pub mod cpio;
 pub mod entry;
 pub mod errno;
+pub mod event;
+mod getdents;
+mod layout;
+mod memory;
 mod name;
 pub mod node;
 pub mod open;
 pub mod pipe;
+pub mod poll;
 mod ring;
 pub mod services;
+pub mod socket;
+pub mod stat;
+pub mod synthetic;
 pub mod table;
 pub mod transfer;
 pub mod tree;
+pub mod tty;
 pub mod volume;
 pub mod wait;
 pub mod walk;

@@ -102,17 +102,29 @@ impl Ring {
 
     /// Gives up to `limit` bytes to `into`, as many as it takes.
     pub(crate) fn drain(&mut self, into: &mut dyn Sink, limit: usize) -> Result<usize, Errno> {
-        let wanted = limit.min(into.room()).min(self.len);
+        let count = self.show(0, into, limit)?;
+        self.skip(count);
+        Ok(count)
+    }
+
+    /// Copies up to `limit` bytes from `at` on to `into`, as many as it takes. They stay.
+    pub(crate) fn show(
+        &self,
+        at: usize,
+        into: &mut dyn Sink,
+        limit: usize,
+    ) -> Result<usize, Errno> {
+        let wanted = limit.min(into.room()).min(self.len - at);
+        let (first, second) = self.filled();
         let mut done = 0;
         while done < wanted {
-            let (first, _) = self.filled();
-            let most = first.len().min(wanted - done);
-            match into.put(&first[..most]) {
-                Ok(0) => break,
+            let at = at + done;
+            let part = if at < first.len() { &first[at..] } else { &second[at - first.len()..] };
+            let part = &part[..part.len().min(wanted - done)];
+            match into.put(part) {
                 Ok(count) => {
-                    self.skip(count);
                     done += count;
-                    if count < most {
+                    if count < part.len() {
                         break;
                     }
                 }
@@ -120,6 +132,11 @@ impl Ring {
             }
         }
         Ok(done)
+    }
+
+    /// Forgets all but the first `len` bytes.
+    pub(crate) fn cut_off(&mut self, len: usize) {
+        self.len = self.len.min(len);
     }
 
     /// Forgets the first `count` bytes.

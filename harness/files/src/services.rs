@@ -29,8 +29,11 @@ pub struct Services<P: Platform> {
     /// Adds memory that was held back; false if there is none, and then the machine is really full.
     pub more_memory: fn() -> bool,
     /// The device of a number (see [`device_number`]) that is not one of ours; [`Errno::ENXIO`] if there is none.
-    pub device: fn(u64) -> Result<Box<dyn Special<P>>, Errno>,
+    pub device: fn(u64) -> Driver<P>,
 }
+
+/// What stands behind a device.
+pub type Driver<P> = Result<Box<dyn Special<P>>, Errno>;
 
 impl<P: Platform> Clone for Services<P> {
     fn clone(&self) -> Self {
@@ -44,12 +47,16 @@ impl<P: Platform> Copy for Services<P> {}
 const KEPT_BACK: u64 = 16;
 
 impl<P: Platform> Services<P> {
+    /// Frames that files may still take.
+    pub(crate) fn room(&self) -> u64 {
+        let phys = &self.vm.mmu.phys;
+        phys.free_frames().saturating_sub(phys.total_frames() / KEPT_BACK)
+    }
+
     /// Whether files may take `bytes` more bytes of memory.
     pub(crate) fn has_room(&self, bytes: u64) -> bool {
         loop {
-            let phys = &self.vm.mmu.phys;
-            let kept = phys.total_frames() / KEPT_BACK;
-            if phys.free_frames() >= kept.saturating_add(bytes.div_ceil(PAGE_SIZE)) {
+            if self.room() >= bytes.div_ceil(PAGE_SIZE) {
                 return true;
             }
             if !(self.more_memory)() {

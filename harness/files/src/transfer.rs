@@ -65,6 +65,17 @@ impl Sink for &mut [u8] {
         *self = rest;
         Ok(count)
     }
+
+    fn put_with(
+        &mut self,
+        limit: usize,
+        make: &mut dyn FnMut(&mut [u8]) -> Result<usize, Errno>,
+    ) -> Result<usize, Errno> {
+        let most = limit.min(self.len());
+        let made = make(&mut self[..most])?;
+        *self = &mut core::mem::take(self)[made..];
+        Ok(made)
+    }
 }
 
 impl Source for &[u8] {
@@ -78,6 +89,16 @@ impl Source for &[u8] {
         into[..count].copy_from_slice(taken);
         *self = rest;
         Ok(count)
+    }
+
+    fn take_with(
+        &mut self,
+        limit: usize,
+        using: &mut dyn FnMut(&[u8]) -> Result<usize, Errno>,
+    ) -> Result<usize, Errno> {
+        let used = using(&self[..limit.min(self.len())])?;
+        *self = &self[used..];
+        Ok(used)
     }
 }
 

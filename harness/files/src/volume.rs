@@ -107,6 +107,11 @@ impl<P: Platform> Volume<P> {
         self.next.fetch_add(1, Ordering::Relaxed)
     }
 
+    /// The number that the next node will have, unless another comes in between.
+    pub(crate) fn next(&self) -> u64 {
+        self.next.load(Ordering::Relaxed)
+    }
+
     /// Nodes so far.
     pub(crate) fn numbered(&self) -> u64 {
         self.next.load(Ordering::Relaxed) - 1

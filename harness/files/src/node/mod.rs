@@ -67,6 +67,18 @@ impl<P: Platform> Node<P> {
         mode: u32,
         who: &Credentials,
     ) -> Result<Hold<Self, P>, NoMemory> {
+        Self::numbered(volume.number(), volume, kind, file_type, mode, who)
+    }
+
+    /// The same with a number that is the caller's to keep apart from others.
+    pub(crate) fn numbered(
+        number: u64,
+        volume: &Hold<Volume<P>, P>,
+        kind: Kind<P>,
+        file_type: FileType,
+        mode: u32,
+        who: &Credentials,
+    ) -> Result<Hold<Self, P>, NoMemory> {
         let now = (volume.services().now)();
         let attributes = Attributes {
             mode: mode & 0o7777,
@@ -79,7 +91,7 @@ impl<P: Platform> Node<P> {
             born: now,
         };
         Hold::try_new(Self {
-            number: volume.number(),
+            number,
             file_type,
             volume: volume.clone(),
             kind,

@@ -56,15 +56,21 @@ pub struct Call<'a, P: Platform> {
 
 impl<P: Platform> Call<'_, P> {
     /// Waits on one queue for what `look` looks for; [`Errno::EAGAIN`] if the caller does not want to.
-    pub fn wait<T>(
+    pub fn wait<T>(&self, queue: &Queue<P>, look: impl FnMut() -> Option<T>) -> Result<T, Errno> {
+        self.wait_until(queue, None, look)
+    }
+
+    /// The same until a moment of the home's clock: [`Errno::ETIMEDOUT`].
+    pub fn wait_until<T>(
         &self,
         queue: &Queue<P>,
+        until: Option<u64>,
         mut look: impl FnMut() -> Option<T>,
     ) -> Result<T, Errno> {
         if self.nonblocking {
             return look().ok_or(Errno::EAGAIN);
         }
-        wait(self.waker, &[queue], None, look)
+        wait(self.waker, &[queue], until, look)
     }
 }
 

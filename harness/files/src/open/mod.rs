@@ -156,6 +156,10 @@ impl<P: Platform> Open<P> {
         matches!(self.behind, Behind::Path)
     }
 
+    pub(crate) fn position(&self) -> &Mutex<u64, P> {
+        &self.position
+    }
+
     /// What could be done with it at once.
     pub fn ready(&self) -> Ready {
         match self.driver() {
