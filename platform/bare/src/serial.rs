@@ -68,8 +68,6 @@ impl Port {
 
 fn open(base: u16) -> State {
     // SAFETY: the place of a serial port or of nothing on every PC, and nobody else uses it.
-    match unsafe { Uart16550::new_port(base) } {
-        Ok(mut uart) if uart.init(Config::default()).is_ok() => State::Found(uart),
-        _ => State::Absent,
-    }
+    let Ok(mut uart) = (unsafe { Uart16550::new_port(base) }) else { return State::Absent };
+    if uart.init(Config::default()).is_ok() { State::Found(uart) } else { State::Absent }
 }

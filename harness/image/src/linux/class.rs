@@ -10,6 +10,7 @@
 //! | 54 | `FUTEX` | who waits for a word of memory |
 //! | 55 | `FUTEX_KEY` | which word that is |
 //! | 56 | `TIMERS` | all timers |
+//! | 57 | `CONSOLE` | what was typed |
 
 use rumpvm_platform::{LockClass, LockKind};
 
@@ -31,4 +32,5 @@ classes! {
     FUTEX: 54 Spin, "futexes";
     FUTEX_KEY: 55 Spin, "word of a futex";
     TIMERS: 56 Spin, "timers";
+    CONSOLE: 57 Spin, "what was typed";
 }

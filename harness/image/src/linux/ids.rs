@@ -71,6 +71,11 @@ impl Ids {
         self.credentials_of(self.user.files, self.group.files, self.capable.effective)
     }
 
+    /// Real and effective user, real and effective group, as a program is told at its start.
+    pub(crate) fn told(&self) -> [u64; 4] {
+        [self.user.real, self.user.effective, self.group.real, self.group.effective].map(u64::from)
+    }
+
     /// As access(2) asks: for the real user.
     pub(crate) fn real_credentials(&self) -> Result<Credentials, NoMemory> {
         let capable = if self.user.real == 0 { self.capable.permitted } else { 0 };

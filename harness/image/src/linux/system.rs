@@ -128,8 +128,22 @@ impl System {
 
     /// The path of an entry.
     pub(crate) fn path_of(&self, entry: &Hold<Entry<Bare>, Bare>) -> Result<Name, Errno> {
+        Ok(Name::try_new::<Bare>(&self.path_from(entry, self.tree.root())?)?)
+    }
+
+    /// The path of an entry for whoever has this root.
+    pub(crate) fn path_from(
+        &self,
+        entry: &Hold<Entry<Bare>, Bare>,
+        root: &Hold<Entry<Bare>, Bare>,
+    ) -> Result<Vec<u8>, Errno> {
         let mut text = Vec::new();
-        Entry::path(entry, self.tree.root(), &mut text)?;
-        Ok(Name::try_new::<Bare>(&text)?)
+        Entry::path(entry, root, &mut text)?;
+        Ok(text)
+    }
+
+    /// Number of the first process.
+    pub(crate) fn first_pid(&self) -> u32 {
+        1
     }
 }

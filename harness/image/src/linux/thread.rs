@@ -188,11 +188,7 @@ pub(crate) fn run(mut thread: Thread) {
             break;
         }
         match thread.program.run() {
-            Trap::SystemCall => {
-                if calls::call(&mut thread).is_break() {
-                    break;
-                }
-            }
+            Trap::SystemCall => calls::call(&mut thread),
             Trap::PageFault(fault) => faults::page(&mut thread, fault),
             Trap::Fault { vector, error } => faults::other(&mut thread, vector, error),
             Trap::Interrupted => {}

@@ -237,11 +237,9 @@ impl Timer {
 /// Who finds no room for one more signal has enough of them.
 fn send_due(process: &Hold<Process, Bare>, info: Info, task: Option<u32>) {
     match task {
-        None => drop(send::to_process(process, info)),
+        None => send::to_process(process, info).ok(),
         Some(number) => {
-            if let Some(task) = process.task(number) {
-                drop(send::to_task(&task, info));
-            }
+            process.task(number).and_then(|task| send::to_task(&task, info).ok())
         }
-    }
+    };
 }

@@ -5,7 +5,7 @@
 
 use bitflags::bitflags;
 use rumpvm::sync::Ordering;
-use rumpvm::{Hold, Pid, WaitFor};
+use rumpvm::{Hold, WaitFor};
 use rumpvm_arch::{Format, VirtAddr};
 use rumpvm_bare::{Bare, Kernel, ProgramCopy};
 use rumpvm_files::Errno;
@@ -148,10 +148,10 @@ fn birth(thread: &mut Thread, request: &Request) -> Answer {
 }
 
 fn new_thread(thread: &mut Thread, request: &Request) -> Answer {
-    let process = &thread.task.process;
+    let process = thread.task.process.clone();
     let number = system().task_number();
     let mask = thread.task.mask.load(Ordering::SeqCst);
-    let task = Task::try_new(number, process, mask)?;
+    let task = Task::try_new(number, &process, mask)?;
     process.add_task(&task).map_err(|_| Errno::EAGAIN)?;
     process.memory.thread_starts();
     if let Err(error) = start(thread, &task, request, AltStack::NONE) {

@@ -292,8 +292,7 @@ pub(super) fn membarrier(thread: &mut Thread, args: Args) -> Answer {
         REGISTER_PRIVATE => process.barriers.store(1, Ordering::SeqCst),
         PRIVATE if process.barriers.load(Ordering::SeqCst) == 0 => return Err(Errno::EPERM),
         GLOBAL | PRIVATE => {
-            // An interrupt and what follows from it is a barrier; that it has come is seen by what it leaves.
-            Bare::interrupt_all_and_wait();
+            crate::linux::barrier::everywhere()?;
         }
         _ => return Err(Errno::EINVAL),
     }

@@ -190,7 +190,7 @@ pub(super) fn sigaltstack(thread: &mut Thread, args: Args) -> Answer {
 }
 
 /// Checks that the caller may send `signal` to `process`.
-fn may_send(thread: &Thread, process: &Process, signal: Option<Signal>) -> Result<(), Errno> {
+pub(super) fn may_send(thread: &Thread, process: &Process, signal: Option<Signal>) -> Result<(), Errno> {
     let own = &thread.task.process;
     let (user, effective) = {
         let ids = own.ids.lock();

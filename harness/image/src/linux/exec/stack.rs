@@ -71,7 +71,7 @@ pub(super) fn make(
     let arguments_at = environment_at - bytes_of(arguments);
     let platform_at = arguments_at - PLATFORM.len() as u64;
     let random_at = platform_at - 16;
-    let ids = thread.task.process.ids.lock().credentials_pair();
+    let ids = thread.task.process.ids.lock().told();
     let vector = [
         (key::PHDR, loaded.headers_at),
         (key::PHENT, 56),

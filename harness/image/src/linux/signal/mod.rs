@@ -21,7 +21,6 @@ pub(crate) struct Signal(u8);
 /// A set of signals; bit 0 is signal 1.
 pub(crate) type Set = u64;
 
-#[expect(missing_docs, reason = "signals are known by their names")]
 impl Signal {
     pub(crate) const HUP: Self = Self(1);
     pub(crate) const INT: Self = Self(2);

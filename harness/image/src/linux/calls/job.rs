@@ -1,0 +1,204 @@
+//! Process groups, sessions, and the terminal that a session has.
+
+use rumpvm::sync::{Atomic, Ordering};
+use rumpvm::{Hold, State};
+use rumpvm_arch::VirtAddr;
+use rumpvm_bare::Bare;
+use rumpvm_files::{Errno, Open, OpenFlags};
+use spin::Once;
+
+use super::{Answer, Args};
+use crate::linux::console;
+use crate::linux::process::Process;
+use crate::linux::signal::{Info, Signal, send};
+use crate::linux::system::system;
+use crate::linux::thread::Thread;
+
+/// The console: whose session's it is, and which group is in the foreground; 0 for none.
+struct Terminal {
+    session: Atomic<u32, Bare>,
+    group: Atomic<u32, Bare>,
+}
+
+fn terminal() -> &'static Terminal {
+    static TERMINAL: Once<Terminal> = Once::new();
+    TERMINAL.call_once(|| Terminal { session: Atomic::new(0), group: Atomic::new(0) })
+}
+
+fn group_of(process: &Process) -> u32 {
+    process.group.load(Ordering::Relaxed)
+}
+
+fn session_of(process: &Process) -> u32 {
+    process.session.load(Ordering::Relaxed)
+}
+
+/// Whether any living process of `session` is in `group`.
+fn has_group(session: u32, group: u32) -> bool {
+    let mut has = false;
+    system().for_each(|process| {
+        has |= group_of(process) == group && session_of(process) == session;
+    });
+    has
+}
+
+/// The first process leads its session, whose terminal the console is.
+pub(crate) fn begin(process: &Process) {
+    terminal().session.store(session_of(process), Ordering::Relaxed);
+    terminal().group.store(group_of(process), Ordering::Relaxed);
+}
+
+/// Sends `signal` to who is in the foreground: somebody typed it.
+pub(crate) fn typed(signal: Signal) {
+    let group = terminal().group.load(Ordering::Relaxed);
+    system().for_each(|process| {
+        if group != 0 && group_of(process) == group {
+            send::to_process(process, Info::kernel(signal)).ok();
+        }
+    });
+}
+
+/// A process ends: with the leader of a session its terminal goes, and those in the foreground hear of it.
+pub(crate) fn leave(process: &Process) {
+    let session = session_of(process);
+    if process.pid() == session && terminal().session.load(Ordering::Relaxed) == session {
+        terminal().session.store(0, Ordering::Relaxed);
+        typed(Signal::HUP);
+        typed(Signal::CONT);
+        terminal().group.store(0, Ordering::Relaxed);
+    }
+}
+
+/// A leader without terminal that opens one gets it.
+pub(super) fn opened(thread: &Thread, open: &Open<Bare>, flags: OpenFlags) {
+    let process = &thread.task.process;
+    let leads = process.pid() == session_of(process);
+    let is_free = terminal().session.load(Ordering::Relaxed) == 0;
+    let wants = !flags.contains(OpenFlags::NO_TERMINAL) && !open.is_path();
+    if leads && is_free && wants && console::is_terminal(open) {
+        begin(process);
+    }
+}
+
+/// ioctl(2) of a terminal that concerns processes; `None` if it is none of these.
+pub(super) fn control(
+    thread: &Thread,
+    open: &Hold<Open<Bare>, Bare>,
+    request: u32,
+    at: VirtAddr,
+) -> Option<Answer> {
+    const SET_CONTROLLING: u32 = 0x540e;
+    const GET_GROUP: u32 = 0x540f;
+    const SET_GROUP: u32 = 0x5410;
+    const GIVE_UP: u32 = 0x5422;
+    const GET_SESSION: u32 = 0x5429;
+    if !matches!(request, SET_CONTROLLING | GET_GROUP | SET_GROUP | GIVE_UP | GET_SESSION) {
+        return None;
+    }
+    if !console::is_terminal(open) {
+        return Some(Err(Errno::ENOTTY));
+    }
+    Some(control_terminal(thread, request, at))
+}
+
+fn control_terminal(thread: &Thread, request: u32, at: VirtAddr) -> Answer {
+    const SET_CONTROLLING: u32 = 0x540e;
+    const GET_GROUP: u32 = 0x540f;
+    const SET_GROUP: u32 = 0x5410;
+    const GIVE_UP: u32 = 0x5422;
+    let process = &thread.task.process;
+    let (session, terminal) = (session_of(process), terminal());
+    let owner = terminal.session.load(Ordering::Relaxed);
+    match request {
+        SET_CONTROLLING => {
+            if process.pid() != session || (owner != 0 && owner != session) {
+                return Err(Errno::EPERM);
+            }
+            begin(process);
+        }
+        _ if owner != session => return Err(Errno::ENOTTY),
+        GET_GROUP => {
+            let group = terminal.group.load(Ordering::Relaxed);
+            thread.user().put_half(at, group)?;
+        }
+        SET_GROUP => {
+            let group = thread.user().half(at)?;
+            if group.cast_signed() < 0 {
+                return Err(Errno::EINVAL);
+            }
+            if !has_group(session, group) {
+                return Err(Errno::EPERM);
+            }
+            terminal.group.store(group, Ordering::Relaxed);
+        }
+        GIVE_UP => {
+            if process.pid() == session {
+                leave(process);
+            }
+        }
+        _ => thread.user().put_half(at, owner)?,
+    }
+    Ok(0)
+}
+
+/// The process of that number; 0 is one's own.
+fn target(thread: &Thread, pid: u32) -> Result<Hold<Process, Bare>, Errno> {
+    match pid {
+        0 => Ok(thread.task.process.clone()),
+        pid => system().find(pid).ok_or(Errno::ESRCH),
+    }
+}
+
+pub(super) fn getpgrp(thread: &mut Thread, _: Args) -> Answer {
+    Ok(u64::from(group_of(&thread.task.process)))
+}
+
+pub(super) fn getpgid(thread: &mut Thread, args: Args) -> Answer {
+    Ok(u64::from(group_of(&*target(thread, args.half(0))?)))
+}
+
+pub(super) fn getsid(thread: &mut Thread, args: Args) -> Answer {
+    Ok(u64::from(session_of(&*target(thread, args.half(0))?)))
+}
+
+pub(super) fn setpgid(thread: &mut Thread, args: Args) -> Answer {
+    if args.int(1) < 0 {
+        return Err(Errno::EINVAL);
+    }
+    let own = &thread.task.process;
+    let process = target(thread, args.half(0))?;
+    let group = if args.half(1) == 0 { process.pid() } else { args.half(1) };
+    if process.pid() != own.pid() {
+        if process.parent_pid() != own.pid() {
+            return Err(Errno::ESRCH);
+        }
+        if session_of(&process) != session_of(own) {
+            return Err(Errno::EPERM);
+        }
+        if process.has_execed.load(Ordering::Relaxed) != 0 {
+            return Err(Errno::EACCES);
+        }
+    }
+    if process.memory.state() != State::Running {
+        return Err(Errno::ESRCH);
+    }
+    let leads = process.pid() == session_of(&process);
+    if leads || (group != process.pid() && !has_group(session_of(&process), group)) {
+        return Err(Errno::EPERM);
+    }
+    process.group.store(group, Ordering::Relaxed);
+    Ok(0)
+}
+
+pub(super) fn setsid(thread: &mut Thread, _: Args) -> Answer {
+    let process = &thread.task.process;
+    let pid = process.pid();
+    let mut leads = false;
+    system().for_each(|other| leads |= group_of(other) == pid);
+    if leads {
+        return Err(Errno::EPERM);
+    }
+    process.group.store(pid, Ordering::Relaxed);
+    process.session.store(pid, Ordering::Relaxed);
+    Ok(u64::from(pid))
+}
