@@ -3,24 +3,20 @@
 //! Each chore is a list of steps, a step is one command or one of the checks below `layers`, and the
 //! first step that fails ends the chore with its exit status.
 
-mod bare;
 mod bench;
 mod boot;
 mod check;
-mod debian;
-mod disc;
 mod explore;
 mod fuzz;
 mod layers;
 mod mutants;
 mod sanitize;
-mod step;
 mod test;
-mod workspace;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use rumpvm_boot::{debian, disc, image, step, workspace};
 
 /// Builds, checks and tests the workspace.
 #[derive(Parser)]
@@ -61,7 +57,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().chore {
         Chore::Check => check::run(),
         Chore::Test => test::run(),
-        Chore::Bare => bare::run(),
+        Chore::Bare => image::build(image::Profile::Checked).map(drop),
         Chore::Boot => boot::run(),
         Chore::Bench(arguments) => bench::run(&arguments),
         Chore::Explore(arguments) => explore::run(&arguments),
