@@ -4,8 +4,8 @@
 //! | rank | lock | guards |
 //! |---|---|---|
 //! | 8 | `POSITION` | where the next read or write of one open file begins; held while bytes move |
-//! | 10 | `CHANGES` | who changes the names of one volume |
-//! | 12 | `MOUNTS` | which volumes are mounted |
+//! | 10 | `MOUNTS` | which volumes are mounted |
+//! | 12 | `CHANGES` | who changes the names of one volume |
 //! | 14 | `DIRECTORY` | names of one directory |
 //! | 16 | `APPENDING` | the end of one file, for those who write there |
 //! | 18 | `STREAM` | what is in one pipe, socket or event counter |
@@ -28,8 +28,8 @@ macro_rules! classes {
 
 classes! {
     POSITION: 8 Sleep false, "file position";
-    CHANGES: 10 Sleep false, "changes of a volume";
-    MOUNTS: 12 Sleep false, "mounts";
+    MOUNTS: 10 Sleep false, "mounts";
+    CHANGES: 12 Sleep false, "changes of a volume";
     DIRECTORY: 14 Sleep false, "directory";
     APPENDING: 16 Sleep false, "end of a file";
     STREAM: 18 Sleep false, "stream";

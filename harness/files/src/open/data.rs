@@ -1,6 +1,7 @@
 //! What is done with the bytes of an open file.
 
 use rumpvm::Hold;
+use rumpvm_arch::Prot;
 use rumpvm_platform::Platform;
 
 use super::{Open, OpenFlags};
@@ -8,6 +9,7 @@ use crate::access::Rights;
 use crate::errno::Errno;
 use crate::node::{Call, Kind, Memory, Regular};
 use crate::transfer::{Exchange, Sink, Source};
+use crate::volume::MountFlags;
 use crate::wait::Waker;
 
 /// From where lseek(2) counts, with its numbers.
@@ -168,6 +170,16 @@ impl<P: Platform> Open<P> {
             None if self.is_path() => Err(Errno::EBADF),
             None => self.regular().map(|regular| Memory::Object(regular.object().clone())),
         }
+    }
+
+    /// The most that its pages may be mapped for, for [`rumpvm::Backing::Opened`].
+    pub fn mappable(&self) -> Prot {
+        let mut rights = Prot::empty();
+        rights.set(Prot::READ, self.rights.contains(Rights::READ));
+        rights.set(Prot::WRITE, self.rights.contains(Rights::WRITE));
+        let no_execute = self.node().volume().flags().contains(MountFlags::NO_EXECUTE);
+        rights.set(Prot::EXEC, !no_execute);
+        rights
     }
 
     /// Bytes that it has.

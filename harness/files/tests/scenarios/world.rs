@@ -1,7 +1,7 @@
 //! A hosted machine with a tree of files on it, and somebody who uses them.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex};
 
 use rumpvm::{Hold, Vm};
 use rumpvm_files::{
@@ -129,6 +129,16 @@ impl User {
         waker
     }
 
+    /// Frames that nobody has, once what was given back has come back.
+    pub(crate) fn free_frames(&self) -> u64 {
+        let vm = self.tree.services().vm;
+        for _ in 0..50 {
+            vm.idle();
+            self.home.yield_now();
+        }
+        vm.mmu.phys.free_frames()
+    }
+
     pub(crate) fn walk(&self) -> Walk<'_, Home> {
         Walk { root: self.tree.root(), from: &self.at, who: &self.who }
     }
@@ -182,6 +192,3 @@ impl User {
         String::from_utf8(text).expect("a path of these tests")
     }
 }
-
-/// Something that one thread leaves for another.
-pub(crate) type Shared<T> = Arc<Mutex<T>>;
