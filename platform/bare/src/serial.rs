@@ -51,6 +51,11 @@ impl Port {
         }
     }
 
+    /// Whether the machine has it.
+    pub fn is_there(self) -> bool {
+        self.with(|_| ()).is_some()
+    }
+
     /// Writes `bytes`.
     pub fn write(self, bytes: &[u8]) {
         for piece in bytes.chunks(PIECE) {

@@ -3,6 +3,7 @@
 //! | rank | lock | guards |
 //! |---|---|---|
 //! | 1 | `PROCESSES` | which processes there are |
+//! | 2 | `NAMES` | names of what is mapped |
 //! | 50 | `TASKS` | threads of one process |
 //! | 51 | `ACTIONS` | what a process does about signals |
 //! | 52 | `PENDING` | signals on their way to one process, or to one thread |
@@ -25,6 +26,7 @@ macro_rules! classes {
 
 classes! {
     PROCESSES: 1 Sleep, "process list";
+    NAMES: 2 Sleep, "names of objects";
     TASKS: 50 Spin, "threads";
     ACTIONS: 51 Spin, "signal actions";
     PENDING: 52 Spin, "pending signals";

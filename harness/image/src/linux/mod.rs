@@ -12,9 +12,9 @@
 //! | `calls` | the calls, one file for each family |
 //! | `exec` | a process becomes another program |
 //! | `signal`, `faults`, `timers` | what interrupts a program |
-//! | `futex` | who waits for a word of memory |
+//! | `futex`, `barrier` | who waits for a word of memory; order between CPUs |
 //! | `end`, `finish` | the end of threads, of processes, of everything |
-//! | `console`, `proc`, `chance` | devices and files that are made up |
+//! | `console`, `proc`, `names`, `chance` | devices and files that are made up |
 //!
 //! A program can ask for anything: every address that it names goes through `user`, every number is looked at, and every
 //! large record is made by a call that can fail.
@@ -31,6 +31,7 @@ mod finish;
 mod futex;
 mod ids;
 mod limits;
+mod names;
 mod proc;
 mod process;
 mod signal;

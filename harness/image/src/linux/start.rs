@@ -8,7 +8,7 @@
 //! | `console=stream` | standard input and output are bytes, no terminal; errors go to the third port |
 //! | `norandmaps` | addresses are always the same |
 //! | `check` | at the end every invariant is checked |
-//! | `--` | the rest is the program and its words; a space in one of them is written `%20`, a percent sign `%25` |
+//! | `--` | the rest is the program and its words; a space in one of them is written `%20`, a percent sign `%25`, nothing `%` |
 
 use alloc::vec::Vec;
 
@@ -60,7 +60,8 @@ impl Wishes {
 /// A word as it was before it had to fit between spaces.
 fn decode(word: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
-    let mut rest = word.as_bytes();
+    // Nothing, which would not be seen between two spaces.
+    let mut rest = if word == "%" { &[][..] } else { word.as_bytes() };
     while let Some((first, more)) = rest.split_first() {
         let code = more.get(..2).and_then(|code| core::str::from_utf8(code).ok());
         let value = code.and_then(|code| u8::from_str_radix(code, 16).ok());
@@ -109,7 +110,7 @@ fn first_process(
     let system = System::start(kernel, tree);
     give_back(boot, kernel);
     mount(system)?;
-    console::start(wishes.console);
+    console::start(wishes.console)?;
     let process = make(system)?;
     job::begin(&process);
     let program = match wishes.program.is_empty() {

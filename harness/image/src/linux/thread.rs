@@ -13,7 +13,7 @@ use super::signal::{Set, Signal};
 use super::system::system;
 use super::task::Task;
 use super::user::Memory;
-use super::{calls, end, faults};
+use super::{calls, end, faults, proc};
 
 /// A thread, for itself.
 pub(crate) struct Thread {
@@ -162,7 +162,11 @@ impl Thread {
 
     fn activate(&mut self) {
         let (kernel, space) = (system().kernel, self.space().clone());
-        Bare::set_on_resume(move || kernel.vm.activate(&space));
+        let pid = self.task.process.pid();
+        Bare::set_on_resume(move || {
+            proc::runs(pid);
+            kernel.vm.activate(&space);
+        });
     }
 
     /// Blocks these signals and no others; a pending one that is not blocked any more comes soon.

@@ -1,29 +1,17 @@
 //! Process groups, sessions, and the terminal that a session has.
 
-use rumpvm::sync::{Atomic, Ordering};
+use rumpvm::sync::Ordering;
 use rumpvm::{Hold, State};
 use rumpvm_arch::VirtAddr;
 use rumpvm_bare::Bare;
 use rumpvm_files::{Errno, Open, OpenFlags};
-use spin::Once;
 
 use super::{Answer, Args};
-use crate::linux::console;
+use crate::linux::console::{self, Console};
 use crate::linux::process::Process;
 use crate::linux::signal::{Info, Signal, send};
 use crate::linux::system::system;
 use crate::linux::thread::Thread;
-
-/// The console: whose session's it is, and which group is in the foreground; 0 for none.
-struct Terminal {
-    session: Atomic<u32, Bare>,
-    group: Atomic<u32, Bare>,
-}
-
-fn terminal() -> &'static Terminal {
-    static TERMINAL: Once<Terminal> = Once::new();
-    TERMINAL.call_once(|| Terminal { session: Atomic::new(0), group: Atomic::new(0) })
-}
 
 fn group_of(process: &Process) -> u32 {
     process.group.load(Ordering::Relaxed)
@@ -42,17 +30,19 @@ fn has_group(session: u32, group: u32) -> bool {
     has
 }
 
-/// The first process leads its session, whose terminal the console is.
+/// `process` leads a session, whose terminal the console becomes.
 pub(crate) fn begin(process: &Process) {
-    terminal().session.store(session_of(process), Ordering::Relaxed);
-    terminal().group.store(group_of(process), Ordering::Relaxed);
+    if let Some(terminal) = console::terminal() {
+        terminal.set_session(session_of(process));
+        terminal.set_foreground(group_of(process));
+    }
 }
 
-/// Sends `signal` to who is in the foreground: somebody typed it.
-pub(crate) fn typed(signal: Signal) {
-    let group = terminal().group.load(Ordering::Relaxed);
+/// Sends `signal` to the processes of `group`: somebody typed it.
+pub(crate) fn typed(group: u32, signal: Option<Signal>) {
+    let Some(signal) = signal.filter(|_| group != 0) else { return };
     system().for_each(|process| {
-        if group != 0 && group_of(process) == group {
+        if group_of(process) == group {
             send::to_process(process, Info::kernel(signal)).ok();
         }
     });
@@ -61,11 +51,13 @@ pub(crate) fn typed(signal: Signal) {
 /// A process ends: with the leader of a session its terminal goes, and those in the foreground hear of it.
 pub(crate) fn leave(process: &Process) {
     let session = session_of(process);
-    if process.pid() == session && terminal().session.load(Ordering::Relaxed) == session {
-        terminal().session.store(0, Ordering::Relaxed);
-        typed(Signal::HUP);
-        typed(Signal::CONT);
-        terminal().group.store(0, Ordering::Relaxed);
+    let Some(terminal) = console::terminal() else { return };
+    if process.pid() == session && terminal.session() == session {
+        let group = terminal.foreground();
+        terminal.set_session(0);
+        terminal.set_foreground(0);
+        typed(group, Some(Signal::HUP));
+        typed(group, Some(Signal::CONT));
     }
 }
 
@@ -73,11 +65,19 @@ pub(crate) fn leave(process: &Process) {
 pub(super) fn opened(thread: &Thread, open: &Open<Bare>, flags: OpenFlags) {
     let process = &thread.task.process;
     let leads = process.pid() == session_of(process);
-    let is_free = terminal().session.load(Ordering::Relaxed) == 0;
     let wants = !flags.contains(OpenFlags::NO_TERMINAL) && !open.is_path();
-    if leads && is_free && wants && console::is_terminal(open) {
+    if leads && wants && console::terminal_of(open).is_some_and(|terminal| terminal.session() == 0) {
         begin(process);
     }
+}
+
+/// Requests of ioctl(2) that concern processes.
+mod request {
+    pub(super) const SET_CONTROLLING: u32 = 0x540e;
+    pub(super) const GET_GROUP: u32 = 0x540f;
+    pub(super) const SET_GROUP: u32 = 0x5410;
+    pub(super) const GIVE_UP: u32 = 0x5422;
+    pub(super) const GET_SESSION: u32 = 0x5429;
 }
 
 /// ioctl(2) of a terminal that concerns processes; `None` if it is none of these.
@@ -87,41 +87,36 @@ pub(super) fn control(
     request: u32,
     at: VirtAddr,
 ) -> Option<Answer> {
-    const SET_CONTROLLING: u32 = 0x540e;
-    const GET_GROUP: u32 = 0x540f;
-    const SET_GROUP: u32 = 0x5410;
-    const GIVE_UP: u32 = 0x5422;
-    const GET_SESSION: u32 = 0x5429;
-    if !matches!(request, SET_CONTROLLING | GET_GROUP | SET_GROUP | GIVE_UP | GET_SESSION) {
-        return None;
+    match request {
+        request::SET_CONTROLLING
+        | request::GET_GROUP
+        | request::SET_GROUP
+        | request::GIVE_UP
+        | request::GET_SESSION => {}
+        _ => return None,
     }
-    if !console::is_terminal(open) {
-        return Some(Err(Errno::ENOTTY));
-    }
-    Some(control_terminal(thread, request, at))
+    let terminal = console::terminal_of(open)?;
+    Some(control_terminal(thread, terminal, request, at))
 }
 
-fn control_terminal(thread: &Thread, request: u32, at: VirtAddr) -> Answer {
-    const SET_CONTROLLING: u32 = 0x540e;
-    const GET_GROUP: u32 = 0x540f;
-    const SET_GROUP: u32 = 0x5410;
-    const GIVE_UP: u32 = 0x5422;
+fn control_terminal(
+    thread: &Thread,
+    terminal: &'static Console,
+    request: u32,
+    at: VirtAddr,
+) -> Answer {
     let process = &thread.task.process;
-    let (session, terminal) = (session_of(process), terminal());
-    let owner = terminal.session.load(Ordering::Relaxed);
+    let (session, owner) = (session_of(process), terminal.session());
     match request {
-        SET_CONTROLLING => {
+        request::SET_CONTROLLING => {
             if process.pid() != session || (owner != 0 && owner != session) {
                 return Err(Errno::EPERM);
             }
             begin(process);
         }
         _ if owner != session => return Err(Errno::ENOTTY),
-        GET_GROUP => {
-            let group = terminal.group.load(Ordering::Relaxed);
-            thread.user().put_half(at, group)?;
-        }
-        SET_GROUP => {
+        request::GET_GROUP => thread.user().put_half(at, terminal.foreground())?,
+        request::SET_GROUP => {
             let group = thread.user().half(at)?;
             if group.cast_signed() < 0 {
                 return Err(Errno::EINVAL);
@@ -129,13 +124,9 @@ fn control_terminal(thread: &Thread, request: u32, at: VirtAddr) -> Answer {
             if !has_group(session, group) {
                 return Err(Errno::EPERM);
             }
-            terminal.group.store(group, Ordering::Relaxed);
+            terminal.set_foreground(group);
         }
-        GIVE_UP => {
-            if process.pid() == session {
-                leave(process);
-            }
-        }
+        request::GIVE_UP => leave(process),
         _ => thread.user().put_half(at, owner)?,
     }
     Ok(0)

@@ -14,6 +14,7 @@ use rumpvm_files::{Errno, OpenFlags, Rights};
 
 use super::{Answer, Args, files};
 use crate::linux::ids::capability;
+use crate::linux::names;
 use crate::linux::system::system;
 use crate::linux::thread::Thread;
 use crate::linux::user::{Memory, Pieces};
@@ -43,6 +44,7 @@ pub(super) fn mmap(thread: &mut Thread, args: Args) -> Answer {
     }
     let at = match open.memory()? {
         Mapped::Object(object) => {
+            names::note(open.entry());
             let backing = Backing::Opened(&object, granted);
             space.mmap(vm, hint, length, prot, flags, backing, offset)?
         }

@@ -6,6 +6,7 @@ use rumpvm_bare::{Bare, Kernel};
 use rumpvm_files::{Entry, Errno};
 
 use super::elf::{Program, Segment};
+use crate::linux::names;
 use crate::linux::system::system;
 use crate::linux::user::Memory;
 
@@ -38,6 +39,7 @@ pub(super) fn load(
     program: &Program,
     base: Base,
 ) -> Result<Loaded, Errno> {
+    names::note(file);
     let (first, end) = program.extent();
     let moved = if program.is_movable {
         place(space, end - first, base)?.wrapping_sub(first)

@@ -3,6 +3,8 @@
 //! Each run has its own limit of time. What the machine says is shown when it ends in any other way than it should;
 //! otherwise its last line is.
 
+mod linux;
+
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -12,7 +14,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::{bare, debian, disc, workspace};
+use crate::image::{self, Profile};
+use crate::{debian, disc, workspace};
 
 /// Where the image comes from.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -80,15 +83,20 @@ const DISK: u64 = 4 << 20;
 
 /// Builds the image and boots it on each machine.
 pub(crate) fn run() -> Result<()> {
-    let image = bare::build()?;
+    let image = image::build(Profile::Checked)?;
     debian::need(&["qemu-system-x86"])?;
     for run in &RUNS {
         match run.medium {
             Medium::Kernel => boot(&image, run)?,
-            Medium::Disc => boot(&disc::make(&image, run.words)?, run)?,
+            Medium::Disc => {
+                let place = disc::usual_place()?;
+                let contents = disc::Contents { image: &image, words: run.words, ramdisk: None };
+                disc::make(&place, &contents)?;
+                boot(&place, run)?;
+            }
         }
     }
-    Ok(())
+    linux::run(&image)
 }
 
 fn boot(image: &Path, run: &Run) -> Result<()> {
