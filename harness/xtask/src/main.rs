@@ -35,8 +35,11 @@ enum Chore {
     /// The component for bare metal, one stage of `test`; sets up the compiler if it is missing.
     Bare,
     /// The boot image on each kind of emulated machine, one stage of `test`; sets up the compiler and QEMU if they are
-    /// missing.
-    Boot,
+    /// missing. With a word, only those runs whose title contains it.
+    Boot {
+        /// Part of a title: `linux`, `ring3`, `microvm`...
+        only: Option<String>,
+    },
     /// What the component costs, beside its budgets and its peers. Sets up valgrind if it is missing.
     Bench(bench::Arguments),
     /// Every scenario, some ten million schedules in all; with `--nightly` as many as a night allows.
@@ -58,7 +61,7 @@ fn main() -> ExitCode {
         Chore::Check => check::run(),
         Chore::Test => test::run(),
         Chore::Bare => image::build(image::Profile::Checked).map(drop),
-        Chore::Boot => boot::run(),
+        Chore::Boot { only } => boot::run(only.as_deref().unwrap_or_default()),
         Chore::Bench(arguments) => bench::run(&arguments),
         Chore::Explore(arguments) => explore::run(&arguments),
         Chore::Fuzz(arguments) => fuzz::run(&arguments),

@@ -10,13 +10,12 @@ use alloc::vec::Vec;
 use rumpvm::sync::{Atomic, Ordering, Spin, try_push};
 use rumpvm::{Hold, NoMemory};
 use rumpvm_bare::Bare;
-use rumpvm_files::{Credentials, Entry, Name, Queue, Table};
+use rumpvm_files::{Credentials, Entry, Queue, Table};
 
 use super::class;
 use super::ids::{Capable, Ids};
 use super::limits::Limits;
 use super::signal::{Actions, Pending, Set, Signal};
-use super::system::system;
 use super::task::Task;
 use super::usage::Usage;
 
@@ -296,11 +295,5 @@ impl Process {
     pub(crate) fn ending_status(&self) -> Option<i32> {
         let ending = self.ending.load(Ordering::SeqCst);
         (ending != 0).then_some((ending as u32).cast_signed())
-    }
-
-    /// The path of its program, as far as it is known.
-    pub(crate) fn program(&self) -> Option<Name> {
-        let file = self.image.lock().file.clone()?;
-        system().path_of(&file).ok()
     }
 }

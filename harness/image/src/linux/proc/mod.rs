@@ -29,7 +29,7 @@ use rumpvm::Hold;
 use rumpvm_bare::Bare;
 use rumpvm_files::node::{Item, Listing};
 use rumpvm_files::synthetic::{Named, Template};
-use rumpvm_files::{Credentials, Entry, Errno, FileType, Kind, Node, Text, Volume};
+use rumpvm_files::{Credentials, Entry, Errno, FileType, Node, Text, Volume};
 use rumpvm_platform::{MAX_CPUS, Seam};
 
 /// Text of a file in the making.
@@ -78,9 +78,8 @@ fn asking() -> u32 {
 
 /// The root of a `/proc`.
 pub(crate) fn new_root(volume: &Of) -> Result<Hold<Entry<Bare>, Bare>, Errno> {
-    let listing = alloc::boxed::Box::new(Root { volume: volume.clone() });
-    let (kind, mode) = (Kind::Listing(listing), 0o555);
-    let node = Node::numbered(ROOT_NUMBER, volume, kind, FileType::Directory, mode, &ROOT)?;
+    let template = Template { volume, number: Some(ROOT_NUMBER), mode: 0o555, owner: &ROOT };
+    let node = template.directory(Root { volume: volume.clone() })?;
     Ok(Entry::root(node)?)
 }
 

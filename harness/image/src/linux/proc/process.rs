@@ -18,14 +18,12 @@ use crate::linux::user::Memory;
 pub(super) struct About {
     pub(super) volume: Of,
     pub(super) process: Hold<Process, Bare>,
-    /// The thread, in its own directory; the process otherwise.
-    pub(super) task: u32,
 }
 
 /// The directory of `process`.
 pub(super) fn directory(volume: &Of, process: Hold<Process, Bare>) -> Made {
     let pid = process.pid();
-    let about = About { volume: volume.clone(), process, task: pid };
+    let about = About { volume: volume.clone(), process };
     let number = Some(FIRST_PROCESS + u64::from(pid));
     rumpvm_files::synthetic::Template { volume, number, mode: 0o555, owner: &ROOT }
         .table(about, &NAMES)
@@ -203,10 +201,12 @@ struct Tasks(About);
 
 impl Listing<Bare> for Tasks {
     fn lookup(&self, name: &[u8]) -> Result<Option<Hold<Node<Bare>, Bare>>, Errno> {
-        let found = number(name).filter(|number| self.0.process.task(*number).is_some());
-        let Some(task) = found else { return Ok(None) };
-        let about = About { task, ..self.0.clone() };
-        super::template(&self.0.volume, 0o555).table(about, &NAMES).map(Some)
+        let is_task = number(name).is_some_and(|number| self.0.process.task(number).is_some());
+        if !is_task {
+            return Ok(None);
+        }
+        // What is told of a thread is told of its process.
+        super::template(&self.0.volume, 0o555).table(self.0.clone(), &NAMES).map(Some)
     }
 
     fn list(&self, after: u64, each: &mut dyn FnMut(Item<'_>) -> bool) -> Result<(), Errno> {

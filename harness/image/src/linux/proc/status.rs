@@ -5,7 +5,7 @@ use core::ops::ControlFlow;
 use rumpvm::sync::Ordering;
 use rumpvm::{AreaFlags, State};
 use rumpvm_arch::{PAGE_SIZE, Prot};
-use rumpvm_files::Errno;
+use rumpvm_files::{Errno, Table};
 
 use super::process::with_memory;
 use super::{Out, put};
@@ -102,7 +102,7 @@ pub(super) fn status(process: &Process, out: &mut Out) -> Result<(), Errno> {
         let (real, effective) = (four.real, four.effective);
         put(out, format_args!("{name}:\t{real}\t{effective}\t{}\t{}\n", four.saved, four.files))?;
     }
-    let places = process.files.lock().clone().map_or(0, |table| table.count().1.max(64));
+    let places = process.files.lock().clone().map_or(0, |table| Table::count(&table).1.max(64));
     put(out, format_args!("FDSize:\t{places}\nGroups:\t"))?;
     ids.groups.iter().try_for_each(|group| put(out, format_args!("{group} ")))?;
     put(out, format_args!("\n"))?;

@@ -23,8 +23,6 @@ pub(crate) type Set = u64;
 
 impl Signal {
     pub(crate) const HUP: Self = Self(1);
-    pub(crate) const INT: Self = Self(2);
-    pub(crate) const QUIT: Self = Self(3);
     pub(crate) const ILL: Self = Self(4);
     pub(crate) const TRAP: Self = Self(5);
     pub(crate) const BUS: Self = Self(7);
