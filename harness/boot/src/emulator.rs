@@ -13,6 +13,7 @@ use std::io::{self, IsTerminal, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -63,6 +64,8 @@ pub struct Outcome {
 pub const TIME_IS_UP: u8 = 124;
 /// Exit status when the kernel panics.
 pub const PANIC: u8 = 101;
+/// The line of the log after which input may be sent: earlier it would be lost.
+const WANTED: &str = "rumpvm: input is wanted";
 /// Towards the guest: "the length of your input follows".
 const ENDED: u8 = 4;
 
@@ -74,9 +77,8 @@ pub fn run(settings: &Settings<'_>) -> Result<Outcome> {
         let path = folder.path().join(name);
         Ok((UnixListener::bind(&path).context("cannot make a socket")?, path))
     };
-    let is_stream = settings.captured.is_some()
-        || !io::stdin().is_terminal()
-        || !io::stdout().is_terminal();
+    let is_stream =
+        settings.captured.is_some() || !io::stdin().is_terminal() || !io::stdout().is_terminal();
     let (log, program, errors) = (port("log")?, port("program")?, port("errors")?);
     let mut command = command(settings, is_stream);
     add_port(&mut command, "log", Some(&log.1));
@@ -182,7 +184,8 @@ fn connect(
 ) -> Result<Copies> {
     let (quiet, keep) = (settings.quiet, settings.captured.is_some());
     let log = accept(log, child)?;
-    let log = thread::spawn(move || copy_log(log, quiet || keep));
+    let (wanted, is_wanted) = mpsc::channel();
+    let log = thread::spawn(move || copy_log(log, quiet || keep, &wanted));
     if !is_stream {
         return Ok(Copies { log, output: None, errors: None });
     }
@@ -193,7 +196,11 @@ fn connect(
         None => Box::new(io::stdin()),
     };
     // Ends with the process, if our input never does.
-    thread::spawn(move || copy_input(input, to_program, to_errors));
+    thread::spawn(move || {
+        if is_wanted.recv().is_ok() {
+            copy_input(input, to_program, to_errors);
+        }
+    });
     let output = thread::spawn(move || copy(program, if keep { None } else { Some(io::stdout()) }));
     let errors = thread::spawn(move || copy(errors, if keep { None } else { Some(io::stderr()) }));
     Ok(Copies { log, output: Some(output), errors: Some(errors) })
@@ -217,9 +224,10 @@ fn accept(listener: &UnixListener, child: &mut Child) -> Result<UnixStream> {
     }
 }
 
-/// The kernel's log, line by line; shown unless it is kept back.
-fn copy_log(mut from: UnixStream, quiet: bool) -> String {
+/// The kernel's log; shown unless it is kept back. Says when input is wanted.
+fn copy_log(mut from: UnixStream, quiet: bool, wanted: &mpsc::Sender<()>) -> String {
     let (mut log, mut bytes) = (String::new(), [0; 4096]);
+    let mut is_wanted = false;
     while let Ok(count) = from.read(&mut bytes) {
         if count == 0 {
             break;
@@ -229,6 +237,11 @@ fn copy_log(mut from: UnixStream, quiet: bool) -> String {
             eprint!("{text}");
         }
         log.push_str(&text);
+        if !is_wanted && log.contains(WANTED) {
+            is_wanted = true;
+            // Nobody waits for it if there is a terminal.
+            wanted.send(()).ok();
+        }
     }
     log
 }

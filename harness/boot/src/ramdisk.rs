@@ -34,8 +34,7 @@ impl Archive {
     fn add(&mut self, name: &[u8], mode: u32, contents: &[u8]) -> Result<()> {
         self.number += 1;
         let length = u32::try_from(contents.len()).context("a file of 4 GiB or more")?;
-        let fields =
-            [self.number, mode, 0, 0, 1, 0, length, 0, 0, 0, 0, name.len() as u32 + 1, 0];
+        let fields = [self.number, mode, 0, 0, 1, 0, length, 0, 0, 0, 0, name.len() as u32 + 1, 0];
         self.bytes.extend_from_slice(b"070701");
         for field in fields {
             write!(self.bytes, "{field:08x}")?;
@@ -125,10 +124,7 @@ pub fn of_busybox(files: &[PathBuf]) -> Result<PathBuf> {
 
 /// What programs look for.
 const ETC: [(&str, &str); 4] = [
-    (
-        "etc/passwd",
-        "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n",
-    ),
+    ("etc/passwd", "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n"),
     ("etc/group", "root:x:0:\ntty:x:5:\nnogroup:x:65534:\n"),
     ("etc/hostname", "rumpvm\n"),
     ("etc/profile", "export PS1='\\w # '\n"),

@@ -43,7 +43,9 @@ fn run(boot: &'static BootInfo) -> u8 {
         Some("panic") => trouble::panic(),
         Some("overflow") => trouble::overflow(),
         other => {
-            log::error!("nothing to do for {other:?}: say `linux`, `cases`, `ring3`, `storm` or `disk`");
+            log::error!(
+                "nothing to do for {other:?}: say `linux`, `cases`, `ring3`, `storm` or `disk`"
+            );
             UNKNOWN
         }
     }

@@ -4,7 +4,7 @@
 //! Locks: what has come in, for a few instructions.
 //!
 //! As a stream it hands bytes on as they are. How many there will be is said on the third port, by [`ENDED`] and a number
-//! of eight bytes, once that is known.
+//! of eight bytes, once that is known. Nothing is sent before the log says that input is wanted.
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -163,9 +163,8 @@ pub(crate) fn make_devices(walk: &Walk<'_, Bare>) -> Result<(), Errno> {
 
 /// What stands behind the device of that number.
 pub(crate) fn device(number: u64) -> Result<Box<dyn Special<Bare>>, Errno> {
-    let stream = |way| -> Result<Box<dyn Special<Bare>>, Errno> {
-        Ok(try_box::<_, Bare>(Stream(way))?)
-    };
+    let stream =
+        |way| -> Result<Box<dyn Special<Bare>>, Errno> { Ok(try_box::<_, Bare>(Stream(way))?) };
     match (number, terminal()) {
         (CONSOLE | TTY, Some(terminal)) => Ok(try_box::<_, Bare>(Opened(terminal))?),
         (CONSOLE | OUTPUT, _) => stream(Way::Output),
@@ -299,6 +298,10 @@ impl Input {
 
     /// The thread.
     fn serve(&self) -> ! {
+        // Setting a port up throws away what is in it, so nothing is sent before this is said.
+        if terminal().is_none() && Port::Second.is_there() && Port::Third.is_there() {
+            log::info!("input is wanted");
+        }
         let nobody: Atomic<u32, Bare> = Atomic::new(0);
         let mut looks = 0;
         loop {

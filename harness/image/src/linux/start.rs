@@ -209,9 +209,7 @@ fn exec_first(thread: &mut Thread, program: Vec<Vec<u8>>) -> Result<(), Errno> {
     let environment = environment.iter().map(|word| word.to_vec()).collect();
     let words = Words { arguments: program, environment };
     let process = thread.task.process.clone();
-    exec::exec(thread, path, words, |path| {
-        super::calls::find(&process, path)
-    })
+    exec::exec(thread, path, words, |path| super::calls::find(&process, path))
 }
 
 /// Standard input, output and error.

@@ -200,4 +200,3 @@ pub(crate) fn run(mut thread: Thread) {
     }
     end::end(thread);
 }
-

@@ -238,8 +238,6 @@ impl Timer {
 fn send_due(process: &Hold<Process, Bare>, info: Info, task: Option<u32>) {
     match task {
         None => send::to_process(process, info).ok(),
-        Some(number) => {
-            process.task(number).and_then(|task| send::to_task(&task, info).ok())
-        }
+        Some(number) => process.task(number).and_then(|task| send::to_task(&task, info).ok()),
     };
 }

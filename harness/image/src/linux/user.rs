@@ -99,7 +99,12 @@ impl Memory {
 
     /// Appends the bytes at `at` up to a zero to `into`, at most `most` with it; [`Errno::ENAMETOOLONG`] if there
     /// is none so far.
-    pub(crate) fn string(&self, at: VirtAddr, most: usize, into: &mut Vec<u8>) -> Result<(), Errno> {
+    pub(crate) fn string(
+        &self,
+        at: VirtAddr,
+        most: usize,
+        into: &mut Vec<u8>,
+    ) -> Result<(), Errno> {
         let (mut at, mut left) = (at, most);
         let mut piece = [0; 256];
         while left > 0 {
@@ -231,9 +236,7 @@ impl Source for Pieces {
 
     fn take(&mut self, into: &mut [u8]) -> Result<usize, Errno> {
         let most = into.len();
-        self.advance(most, |memory, at, from, count| {
-            memory.read(at, &mut into[from..from + count])
-        })
+        self.advance(most, |memory, at, from, count| memory.read(at, &mut into[from..from + count]))
     }
 }
 

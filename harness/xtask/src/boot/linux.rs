@@ -44,28 +44,57 @@ const SMALLEST: (&str, &str) = ("microvm,rtc=on", "max");
 
 const RUNS: [Run; 16] = [
     shell(&["/bin/busybox", "echo", "hi"], "hi\n"),
-    Run { machine: OLD, cpus: 1, ..shell(&["/bin/busybox", "echo", "two words", ""], "two words \n") },
+    Run {
+        machine: OLD,
+        cpus: 1,
+        ..shell(&["/bin/busybox", "echo", "two words", ""], "two words \n")
+    },
     shell(
-        &["/bin/sh", "-c", "echo a | cat | tr a b; x=$(echo c); echo $x; (sleep 0.01; echo d) & wait; ls / | wc -l"],
+        &[
+            "/bin/sh",
+            "-c",
+            "echo a | cat | tr a b; x=$(echo c); echo $x; (sleep 0.01; echo d) & wait; ls / | wc -l",
+        ],
         "b\nc\nd\n...",
     ),
     shell(
-        &["/bin/sh", "-c", "seq 2000 | sort -r | sort -n | uniq | cat | head -1500 | tail -3 | cat | sed s/^/n/ | tac"],
+        &[
+            "/bin/sh",
+            "-c",
+            "seq 2000 | sort -r | sort -n | uniq | cat | head -1500 | tail -3 | cat | sed s/^/n/ | tac",
+        ],
         "n1500\nn1499\nn1498\n",
     ),
     Run {
         memory: "16M",
         machine: OLD,
         cpus: 1,
-        ..shell(&["/bin/sh", "-c", "dd if=/dev/zero bs=1M count=2 2>/dev/null | md5sum"], "b2d1236c286a3c0704224fe4105eca49  -\n")
+        ..shell(
+            &["/bin/sh", "-c", "dd if=/dev/zero bs=1M count=2 2>/dev/null | md5sum"],
+            "b2d1236c286a3c0704224fe4105eca49  -\n",
+        )
     },
     Run { input: "one\ntwo\n", ..shell(&["/bin/sh", "-c", "sort -r"], "two\none\n") },
     shell(
-        &["/bin/sh", "-c", "mkdir /tmp/d; echo x > /tmp/d/f; mv /tmp/d/f /tmp/d/g; ln -s g /tmp/d/h; cat /tmp/d/h; rm -r /tmp/d; ls /tmp"],
+        &[
+            "/bin/sh",
+            "-c",
+            "mkdir /tmp/d; echo x > /tmp/d/f; mv /tmp/d/f /tmp/d/g; ln -s g /tmp/d/h; cat /tmp/d/h; rm -r /tmp/d; ls /tmp",
+        ],
         "x\n",
     ),
-    shell(&["/bin/sh", "-c", "grep -c . /proc/self/maps > /dev/null && grep VmRSS /proc/self/status | cut -c1-6"], "VmRSS:\n"),
-    shell(&["/bin/sh", "-c", "i=0; while [ $i -lt 200 ]; do (true); i=$((i+1)); done; echo $i"], "200\n"),
+    shell(
+        &[
+            "/bin/sh",
+            "-c",
+            "grep -c . /proc/self/maps > /dev/null && grep VmRSS /proc/self/status | cut -c1-6",
+        ],
+        "VmRSS:\n",
+    ),
+    shell(
+        &["/bin/sh", "-c", "i=0; while [ $i -lt 200 ]; do (true); i=$((i+1)); done; echo $i"],
+        "200\n",
+    ),
     Run { status: 7, ..shell(&["/bin/sh", "-c", "exit 7"], "") },
     Run { status: 200, ..shell(&["/bin/sh", "-c", "exit 200"], "") },
     Run { status: 137, cpus: 1, ..shell(&["/bin/sh", "-c", "kill -9 $$"], "") },
@@ -118,7 +147,10 @@ fn one(image: &Path, ramdisk: &Path, run: &Run) -> Result<()> {
         Some(beginning) => output.starts_with(beginning),
         None => output == run.output,
     };
-    if outcome.status != run.status || !as_expected || !outcome.log.contains("check passed") && run.status != 127 {
+    if outcome.status != run.status
+        || !as_expected
+        || !outcome.log.contains("check passed") && run.status != 127
+    {
         bail!("{}\n{title}: status {} and output {output:?}", outcome.log, outcome.status);
     }
     step::say(format_args!("{title}: done in {:.1} s", started.elapsed().as_secs_f64()));

@@ -84,7 +84,8 @@ pub(super) fn clone3(thread: &mut Thread, args: Args) -> Answer {
     if bytes > MOST {
         return Err(Errno::E2BIG);
     }
-    let [word, _pidfd, child, parent, signal, stack, stack_bytes, storage] = thread.user().words(at)?;
+    let [word, _pidfd, child, parent, signal, stack, stack_bytes, storage] =
+        thread.user().words(at)?;
     for more in LEAST / 8..bytes / 8 {
         if thread.user().word(VirtAddr(at.0.saturating_add(8 * more)))? != 0 {
             return Err(Errno::EINVAL);

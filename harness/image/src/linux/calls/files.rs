@@ -317,7 +317,8 @@ pub(super) fn pipe2(thread: &mut Thread, args: Args) -> Answer {
 pub(super) fn socketpair(thread: &mut Thread, args: Args) -> Answer {
     use rumpvm_files::socket::Manner;
     const UNIX: u32 = 1;
-    let flags = OpenFlags::from_bits_retain(args.half(1)) & (OpenFlags::NONBLOCK | OpenFlags::CLOSE_ON_EXEC);
+    let flags = OpenFlags::from_bits_retain(args.half(1))
+        & (OpenFlags::NONBLOCK | OpenFlags::CLOSE_ON_EXEC);
     if args.half(0) != UNIX {
         return Err(Errno::EAFNOSUPPORT);
     }

@@ -77,10 +77,8 @@ fn bits(bits: u32) -> Result<u32, Errno> {
 /// store: nobody but old versions of glibc's condition variables asks for it, with a lock held.
 fn wake_op(thread: &Thread, args: Args, scope: Scope) -> Answer {
     let (first, second) = (args.at(0), args.at(4));
-    let (first_key, second_key) = (
-        Key::of(thread.user(), first, scope)?,
-        Key::of(thread.user(), second, scope)?,
-    );
+    let (first_key, second_key) =
+        (Key::of(thread.user(), first, scope)?, Key::of(thread.user(), second, scope)?);
     let code = args.half(5);
     let signed = |shift: u32| ((code >> shift) << 20).cast_signed() >> 20;
     let (mut operand, compared) = (signed(12).cast_unsigned(), signed(0));

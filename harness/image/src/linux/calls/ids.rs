@@ -286,7 +286,11 @@ pub(super) fn capset(thread: &mut Thread, args: Args) -> Answer {
         let gains = permitted & !old.permitted != 0
             || effective & !permitted != 0
             || inheritable & !(old.inheritable | old.permitted) != 0;
-        if gains && !(ids.can(capability::SETPCAP) && permitted & !old.permitted == 0 && effective & !permitted == 0) {
+        if gains
+            && !(ids.can(capability::SETPCAP)
+                && permitted & !old.permitted == 0
+                && effective & !permitted == 0)
+        {
             return Err(Errno::EPERM);
         }
         ids.capable = Capable { effective, permitted, inheritable };

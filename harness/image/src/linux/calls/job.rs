@@ -66,7 +66,8 @@ pub(super) fn opened(thread: &Thread, open: &Open<Bare>, flags: OpenFlags) {
     let process = &thread.task.process;
     let leads = process.pid() == session_of(process);
     let wants = !flags.contains(OpenFlags::NO_TERMINAL) && !open.is_path();
-    if leads && wants && console::terminal_of(open).is_some_and(|terminal| terminal.session() == 0) {
+    if leads && wants && console::terminal_of(open).is_some_and(|terminal| terminal.session() == 0)
+    {
         begin(process);
     }
 }

@@ -214,7 +214,8 @@ pub(crate) fn with_space<T>(
 ) -> Result<T, Errno> {
     let own = &thread.task.process;
     if process.pid() != own.pid() {
-        let same = process.user() == own.user() && process.capable().permitted & !own.capable().permitted == 0;
+        let same = process.user() == own.user()
+            && process.capable().permitted & !own.capable().permitted == 0;
         if !same && !own.can(capability::SYS_PTRACE) {
             return Err(Errno::EPERM);
         }

@@ -248,12 +248,7 @@ pub(super) fn unlinkat(thread: &mut Thread, args: Args) -> Answer {
     Ok(0)
 }
 
-fn rename_from(
-    thread: &Thread,
-    old: (u32, VirtAddr),
-    new: (u32, VirtAddr),
-    flags: u32,
-) -> Answer {
+fn rename_from(thread: &Thread, old: (u32, VirtAddr), new: (u32, VirtAddr), flags: u32) -> Answer {
     let flags = RenameFlags::from_bits_retain(flags);
     let new_path = thread.user().path(new.1)?;
     let to = Walker::new(&thread.task.process, new.0, &new_path)?;

@@ -254,7 +254,8 @@ pub(super) fn prlimit64(thread: &mut Thread, args: Args) -> Answer {
 }
 
 fn set_limit(thread: &Thread, process: &Process, resource: u32, new: Limit) -> Result<(), Errno> {
-    let (resource, may_raise) = (resource as usize, thread.task.process.can(capability::SYS_RESOURCE));
+    let (resource, may_raise) =
+        (resource as usize, thread.task.process.can(capability::SYS_RESOURCE));
     let limits = {
         let mut limits = process.limits.lock();
         let old = limits.get(resource).ok_or(Errno::EINVAL)?;

@@ -99,7 +99,10 @@ pub(super) fn shmctl(thread: &mut Thread, args: Args) -> Answer {
             }
             command::LIMITS => {
                 let limits = segments.limits();
-                memory.put_words(at, &[limits.bytes, 1, limits.segments, limits.segments, limits.pages])?;
+                memory.put_words(
+                    at,
+                    &[limits.bytes, 1, limits.segments, limits.segments, limits.pages],
+                )?;
                 return Ok(highest());
             }
             command::TOTALS => {

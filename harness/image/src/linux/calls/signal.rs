@@ -190,7 +190,11 @@ pub(super) fn sigaltstack(thread: &mut Thread, args: Args) -> Answer {
 }
 
 /// Checks that the caller may send `signal` to `process`.
-pub(super) fn may_send(thread: &Thread, process: &Process, signal: Option<Signal>) -> Result<(), Errno> {
+pub(super) fn may_send(
+    thread: &Thread,
+    process: &Process,
+    signal: Option<Signal>,
+) -> Result<(), Errno> {
     let own = &thread.task.process;
     let (user, effective) = {
         let ids = own.ids.lock();
@@ -248,7 +252,10 @@ pub(super) fn kill(thread: &mut Thread, args: Args) -> Answer {
 
 /// Sends to one thread, of process `group` if that is named.
 fn send_to(thread: &Thread, group: Option<u32>, number: u32, word: u64) -> Answer {
-    if number == 0 || number > i32::MAX as u32 || group.is_some_and(|group| group == 0 || group > i32::MAX as u32) {
+    if number == 0
+        || number > i32::MAX as u32
+        || group.is_some_and(|group| group == 0 || group > i32::MAX as u32)
+    {
         return Err(Errno::EINVAL);
     }
     let wanted = if word as u32 == 0 { None } else { Some(signal(u64::from(word as u32))?) };

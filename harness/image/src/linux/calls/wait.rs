@@ -120,7 +120,8 @@ fn wait_for(thread: &Thread, whom: Whom, options: u32) -> Result<Option<News>, E
 fn look(parent: &Process, whom: Whom, options: u32) -> Result<Option<News>, Errno> {
     let (mut any, mut found) = (false, None);
     system().for_each(|child| {
-        if found.is_some() || child.parent_pid() != parent.pid() || !is_meant(child, whom, options) {
+        if found.is_some() || child.parent_pid() != parent.pid() || !is_meant(child, whom, options)
+        {
             return;
         }
         any = true;

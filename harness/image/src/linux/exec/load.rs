@@ -41,11 +41,8 @@ pub(super) fn load(
 ) -> Result<Loaded, Errno> {
     names::note(file);
     let (first, end) = program.extent();
-    let moved = if program.is_movable {
-        place(space, end - first, base)?.wrapping_sub(first)
-    } else {
-        0
-    };
+    let moved =
+        if program.is_movable { place(space, end - first, base)?.wrapping_sub(first) } else { 0 };
     let mut loaded = Loaded {
         moved,
         entry: VirtAddr(program.entry.wrapping_add(moved)),

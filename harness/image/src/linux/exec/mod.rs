@@ -19,12 +19,12 @@ use rumpvm::{CallError, Direction, Hold, Layout, Randomness};
 use rumpvm_bare::{Bare, Kernel};
 use rumpvm_files::{Entry, Errno, Rights};
 
+use super::chance;
 use super::ids::capability;
 use super::process::Image;
 use super::signal::Signal;
 use super::system::system;
 use super::thread::{AltStack, Thread};
-use super::chance;
 
 /// What a program is given.
 pub(crate) struct Words {

@@ -54,7 +54,9 @@ fn rows(memory: &Memory) -> Result<Vec<Row>, Errno> {
 }
 
 pub(super) fn maps(process: &Process, out: &mut Out) -> Result<(), Errno> {
-    with_memory(process, |memory| rows(memory)?.iter().try_for_each(|row| head(process, row, out)))?;
+    with_memory(process, |memory| {
+        rows(memory)?.iter().try_for_each(|row| head(process, row, out))
+    })?;
     Ok(())
 }
 
@@ -167,7 +169,12 @@ fn counts(memory: &Memory, row: &Row, out: &mut Out) -> Result<(), Errno> {
         ("KernelPageSize", 1),
         ("MMUPageSize", 1),
         ("Rss", pages.present),
-        ("Pss", pages.private_clean + pages.private_dirty + (pages.shared_clean + pages.shared_dirty) / 2),
+        (
+            "Pss",
+            pages.private_clean
+                + pages.private_dirty
+                + (pages.shared_clean + pages.shared_dirty) / 2,
+        ),
         ("Shared_Clean", pages.shared_clean),
         ("Shared_Dirty", pages.shared_dirty),
         ("Private_Clean", pages.private_clean),

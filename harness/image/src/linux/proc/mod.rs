@@ -56,10 +56,7 @@ fn template(volume: &Of, mode: u32) -> Template<'_, Bare> {
 }
 
 /// A file that anybody may read.
-fn file(
-    volume: &Of,
-    make: impl Fn(&mut Out) -> Result<(), Errno> + Send + Sync + 'static,
-) -> Made {
+fn file(volume: &Of, make: impl Fn(&mut Out) -> Result<(), Errno> + Send + Sync + 'static) -> Made {
     template(volume, 0o444).file(make)
 }
 
@@ -90,12 +87,16 @@ struct Root {
 
 /// What is there besides processes.
 static NAMES: [Named<Bare, Of>; 15] = [
-    named("self", FileType::Link, |of| template(of, 0o777).link(|out| put(out, format_args!("{}", asking())))),
+    named("self", FileType::Link, |of| {
+        template(of, 0o777).link(|out| put(out, format_args!("{}", asking())))
+    }),
     named("thread-self", FileType::Link, |of| {
         let text = |out: &mut Out| put(out, format_args!("{0}/task/{0}", asking()));
         template(of, 0o777).link(text)
     }),
-    named("mounts", FileType::Link, |of| template(of, 0o777).link(|out| put(out, format_args!("self/mounts")))),
+    named("mounts", FileType::Link, |of| {
+        template(of, 0o777).link(|out| put(out, format_args!("self/mounts")))
+    }),
     named("meminfo", FileType::Regular, |of| file(of, system::meminfo)),
     named("vmstat", FileType::Regular, |of| file(of, system::vmstat)),
     named("stat", FileType::Regular, |of| file(of, system::stat)),
@@ -110,11 +111,7 @@ static NAMES: [Named<Bare, Of>; 15] = [
     named("sys", FileType::Directory, sys::root),
 ];
 
-const fn named<T>(
-    name: &'static str,
-    file_type: FileType,
-    make: fn(&T) -> Made,
-) -> Named<Bare, T> {
+const fn named<T>(name: &'static str, file_type: FileType, make: fn(&T) -> Made) -> Named<Bare, T> {
     Named { name, file_type, make }
 }
 

@@ -8,7 +8,10 @@ use rumpvm_files::node::{Item, Listing};
 use rumpvm_files::synthetic::Named;
 use rumpvm_files::{Entry, Errno, FileType, Node};
 
-use super::{FIRST_PROCESS, Made, Of, Out, ROOT, decimal, descriptors, maps, memory, named, number, put, status};
+use super::{
+    FIRST_PROCESS, Made, Of, Out, ROOT, decimal, descriptors, maps, memory, named, number, put,
+    status,
+};
 use crate::linux::process::Process;
 use crate::linux::system::system;
 use crate::linux::user::Memory;
@@ -97,7 +100,9 @@ static NAMES: [Named<Bare, About>; 22] = [
     }),
     named("limits", FileType::Regular, |about| about.file(limits)),
     named("mounts", FileType::Regular, |about| about.file(mounts)),
-    named("oom_score", FileType::Regular, |about| about.file(|_, out| put(out, format_args!("0\n")))),
+    named("oom_score", FileType::Regular, |about| {
+        about.file(|_, out| put(out, format_args!("0\n")))
+    }),
     named("oom_score_adj", FileType::Regular, |about| {
         let zero = |out: &mut Out| put(out, format_args!("0\n"));
         super::template(&about.volume, 0o644).writable(zero, |_| Ok(()))
@@ -116,11 +121,7 @@ fn comm(process: &Process, out: &mut Out) -> Result<(), Errno> {
 }
 
 /// A part of the process's own memory, as it is now.
-fn range(
-    process: &Process,
-    out: &mut Out,
-    place: fn(&Process) -> (u64, u64),
-) -> Result<(), Errno> {
+fn range(process: &Process, out: &mut Out, place: fn(&Process) -> (u64, u64)) -> Result<(), Errno> {
     /// As much as is shown at most.
     const MOST: u64 = 128 << 10;
     let (mut at, end) = place(process);
@@ -157,7 +158,10 @@ fn limits(process: &Process, out: &mut Out) -> Result<(), Errno> {
         ("Max realtime priority", ""),
         ("Max realtime timeout", "us"),
     ];
-    put(out, format_args!("{:<26}{:<21}{:<21}{:<10}\n", "Limit", "Soft Limit", "Hard Limit", "Units"))?;
+    put(
+        out,
+        format_args!("{:<26}{:<21}{:<21}{:<10}\n", "Limit", "Soft Limit", "Hard Limit", "Units"),
+    )?;
     let limits = process.limits.lock().clone();
     for (resource, (name, unit)) in ROWS.iter().enumerate() {
         let Some(limit) = limits.get(resource) else { continue };

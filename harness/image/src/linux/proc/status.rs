@@ -95,7 +95,10 @@ pub(super) fn status(process: &Process, out: &mut Out) -> Result<(), Errno> {
     let mask = process.place.lock().as_ref().map_or(0, |place| place.mask);
     let (letter, word) = state(process);
     let (pid, parent) = (process.pid(), process.parent_pid());
-    put(out, format_args!("\nUmask:\t{mask:04o}\nState:\t{letter} ({word})\nTgid:\t{pid}\nNgid:\t0\n"))?;
+    put(
+        out,
+        format_args!("\nUmask:\t{mask:04o}\nState:\t{letter} ({word})\nTgid:\t{pid}\nNgid:\t0\n"),
+    )?;
     put(out, format_args!("Pid:\t{pid}\nPPid:\t{parent}\nTracerPid:\t0\n"))?;
     let ids = process.ids.lock().try_clone()?;
     for (name, four) in [("Uid", ids.user), ("Gid", ids.group)] {
@@ -128,18 +131,43 @@ pub(super) fn status(process: &Process, out: &mut Out) -> Result<(), Errno> {
     ] {
         put(out, format_args!("{name}:\t{:>8} kB\n", pages * KIB))?;
     }
-    put(out, format_args!("CoreDumping:\t0\nTHP_enabled:\t1\nThreads:\t{}\n", process.task_count()))?;
+    put(
+        out,
+        format_args!("CoreDumping:\t0\nTHP_enabled:\t1\nThreads:\t{}\n", process.task_count()),
+    )?;
     let [own, shared, blocked, ignored, caught] = signals(process);
     put(out, format_args!("SigQ:\t0/30000\nSigPnd:\t{own:016x}\nShdPnd:\t{shared:016x}\n"))?;
-    put(out, format_args!("SigBlk:\t{blocked:016x}\nSigIgn:\t{ignored:016x}\nSigCgt:\t{caught:016x}\n"))?;
+    put(
+        out,
+        format_args!("SigBlk:\t{blocked:016x}\nSigIgn:\t{ignored:016x}\nSigCgt:\t{caught:016x}\n"),
+    )?;
     let capable = ids.capable;
-    put(out, format_args!("CapInh:\t{:016x}\nCapPrm:\t{:016x}\n", capable.inheritable, capable.permitted))?;
+    put(
+        out,
+        format_args!(
+            "CapInh:\t{:016x}\nCapPrm:\t{:016x}\n",
+            capable.inheritable, capable.permitted
+        ),
+    )?;
     let all = crate::linux::ids::ALL;
-    put(out, format_args!("CapEff:\t{:016x}\nCapBnd:\t{all:016x}\nCapAmb:\t{:016x}\n", capable.effective, 0))?;
+    put(
+        out,
+        format_args!(
+            "CapEff:\t{:016x}\nCapBnd:\t{all:016x}\nCapAmb:\t{:016x}\n",
+            capable.effective, 0
+        ),
+    )?;
     let fixed = process.no_new_rights.load(Ordering::Relaxed);
     put(out, format_args!("NoNewPrivs:\t{fixed}\nSeccomp:\t0\n"))?;
     let cpus = rumpvm_platform::Platform::cpu_count(&rumpvm_bare::Bare).min(64);
-    put(out, format_args!("Cpus_allowed:\t{:x}\nCpus_allowed_list:\t0-{}\n", u64::MAX >> (64 - cpus), cpus - 1))?;
+    put(
+        out,
+        format_args!(
+            "Cpus_allowed:\t{:x}\nCpus_allowed_list:\t0-{}\n",
+            u64::MAX >> (64 - cpus),
+            cpus - 1
+        ),
+    )?;
     put(out, format_args!("Mems_allowed:\t1\nMems_allowed_list:\t0\n"))?;
     put(out, format_args!("voluntary_ctxt_switches:\t0\nnonvoluntary_ctxt_switches:\t0\n"))
 }
@@ -167,7 +195,10 @@ pub(super) fn stat(process: &Process, out: &mut Out) -> Result<(), Errno> {
     put(out, format_args!("{} {} 0 0 ", own.faults, children.faults))?;
     put(out, format_args!("{} 0 {} 0 ", own.nanoseconds / TICK, children.nanoseconds / TICK))?;
     let (threads, born) = (process.task_count(), process.usage.born / TICK);
-    put(out, format_args!("20 0 {threads} 0 {born} {} {} ", sizes.mapped * PAGE_SIZE, sizes.resident))?;
+    put(
+        out,
+        format_args!("20 0 {threads} 0 {born} {} {} ", sizes.mapped * PAGE_SIZE, sizes.resident),
+    )?;
     let [own, _, blocked, ignored, caught] = signals(process);
     let (code, stack) = (image.code, image.stack);
     put(out, format_args!("{} {} {} {stack} 0 0 ", u64::MAX, code.0, code.1))?;

@@ -41,9 +41,15 @@ static KERNEL: [Named<Bare, Of>; 14] = [
     named("domainname", FileType::Regular, |of| fixed(of, "(none)")),
     named("randomize_va_space", FileType::Regular, |of| fixed(of, "2")),
     named("ngroups_max", FileType::Regular, |of| fixed(of, "65536")),
-    named("shmmax", FileType::Regular, |of| counted(of, || system().kernel.vm.segments().limits().bytes)),
-    named("shmall", FileType::Regular, |of| counted(of, || system().kernel.vm.segments().limits().pages)),
-    named("shmmni", FileType::Regular, |of| counted(of, || system().kernel.vm.segments().limits().segments)),
+    named("shmmax", FileType::Regular, |of| {
+        counted(of, || system().kernel.vm.segments().limits().bytes)
+    }),
+    named("shmall", FileType::Regular, |of| {
+        counted(of, || system().kernel.vm.segments().limits().pages)
+    }),
+    named("shmmni", FileType::Regular, |of| {
+        counted(of, || system().kernel.vm.segments().limits().segments)
+    }),
 ];
 
 static FS: [Named<Bare, Of>; 4] = [
@@ -59,7 +65,9 @@ fn policy(
     get: fn(&CommitPolicy) -> u64,
     set: fn(&mut CommitPolicy, u64) -> Result<(), Errno>,
 ) -> Made {
-    let show = move |out: &mut Out| put(out, format_args!("{}\n", get(&system().kernel.vm.commit_policy())));
+    let show = move |out: &mut Out| {
+        put(out, format_args!("{}\n", get(&system().kernel.vm.commit_policy())))
+    };
     template(of, 0o644).writable(show, move |text| {
         let text = core::str::from_utf8(text).map_err(|_| Errno::EINVAL)?;
         let number = text.trim().parse().map_err(|_| Errno::EINVAL)?;
@@ -95,28 +103,44 @@ fn kib(number: u64) -> Result<u64, Errno> {
 static VM: [Named<Bare, Of>; 13] = [
     named("overcommit_memory", FileType::Regular, |of| policy(of, mode, set_mode)),
     named("overcommit_ratio", FileType::Regular, |of| {
-        policy(of, |policy| policy.ratio, |policy, number| {
-            policy.ratio = number;
-            Ok(())
-        })
+        policy(
+            of,
+            |policy| policy.ratio,
+            |policy, number| {
+                policy.ratio = number;
+                Ok(())
+            },
+        )
     }),
     named("overcommit_kbytes", FileType::Regular, |of| {
-        policy(of, |policy| policy.bytes / 1024, |policy, number| {
-            policy.bytes = kib(number)?;
-            Ok(())
-        })
+        policy(
+            of,
+            |policy| policy.bytes / 1024,
+            |policy, number| {
+                policy.bytes = kib(number)?;
+                Ok(())
+            },
+        )
     }),
     named("admin_reserve_kbytes", FileType::Regular, |of| {
-        policy(of, |policy| policy.admin_reserve / 1024, |policy, number| {
-            policy.admin_reserve = kib(number)?;
-            Ok(())
-        })
+        policy(
+            of,
+            |policy| policy.admin_reserve / 1024,
+            |policy, number| {
+                policy.admin_reserve = kib(number)?;
+                Ok(())
+            },
+        )
     }),
     named("user_reserve_kbytes", FileType::Regular, |of| {
-        policy(of, |policy| policy.user_reserve / 1024, |policy, number| {
-            policy.user_reserve = kib(number)?;
-            Ok(())
-        })
+        policy(
+            of,
+            |policy| policy.user_reserve / 1024,
+            |policy, number| {
+                policy.user_reserve = kib(number)?;
+                Ok(())
+            },
+        )
     }),
     named("max_map_count", FileType::Regular, |of| fixed(of, "65530")),
     named("mmap_min_addr", FileType::Regular, |of| fixed(of, "65536")),

@@ -80,7 +80,12 @@ fn get(bytes: &[u8], at: usize) -> u64 {
 }
 
 /// Puts a frame on the stack of the handler of `action` and makes the program begin there.
-pub(crate) fn push(thread: &mut Thread, info: &Info, action: &Action, mask: Set) -> Result<(), Errno> {
+pub(crate) fn push(
+    thread: &mut Thread,
+    info: &Info,
+    action: &Action,
+    mask: Set,
+) -> Result<(), Errno> {
     if action.flags & flags::RESTORER == 0 {
         return Err(Errno::EFAULT);
     }

@@ -128,7 +128,11 @@ impl Info {
     /// About a child.
     pub(crate) fn child(code: i32, pid: u32, uid: u32, status: i32) -> Self {
         let status = u64::from(status.cast_unsigned());
-        Self { fields: [u64::from(pid) | u64::from(uid) << 32, status, 0, 0], code, ..Self::kernel(Signal::CHLD) }
+        Self {
+            fields: [u64::from(pid) | u64::from(uid) << 32, status, 0, 0],
+            code,
+            ..Self::kernel(Signal::CHLD)
+        }
     }
 
     /// As a program sees it.
