@@ -1,6 +1,10 @@
 //! The lock table of this crate, outermost first. Ranks leave room for those of who uses it; all of them come before the
 //! component's ([`rumpvm::sync::class::FIRST`]).
 //!
+//! What moves bytes from and to its caller's memory, and what makes made-up files, is called with `POSITION` held, and with
+//! `STREAM` if it is the memory of a pipe's user: locks that are taken there have ranks from 20 on, sleeping ones below 40,
+//! spinning ones from 49 to 63.
+//!
 //! | rank | lock | guards |
 //! |---|---|---|
 //! | 8 | `POSITION` | where the next read or write of one open file begins; held while bytes move |

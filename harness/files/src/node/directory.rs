@@ -72,16 +72,17 @@ impl<P: Platform> Directory<P> {
         names.places[at].entry.clone()
     }
 
-    /// Makes room for one more, so that adding it cannot fail.
-    pub(crate) fn reserve(&self) -> Result<(), NoMemory> {
+    /// Makes room for so many more, so that adding them cannot fail, whatever is removed before.
+    pub(crate) fn reserve(&self, more: usize) -> Result<(), NoMemory> {
         let mut names = self.names.lock();
         let names = &mut *names;
-        try_reserve::<_, P>(&mut names.places, 1)?;
-        if names.index.len() == names.index.capacity() && P::fails(Scarce::Heap, Location::caller())
+        try_reserve::<_, P>(&mut names.places, more)?;
+        if names.index.len() + more > names.index.capacity()
+            && P::fails(Scarce::Heap, Location::caller())
         {
             return Err(NoMemory);
         }
-        names.index.try_reserve(1, |indexed| indexed.hash).map_err(|_| NoMemory)
+        names.index.try_reserve(more, |indexed| indexed.hash).map_err(|_| NoMemory)
     }
 
     /// Adds `entry` under the name that it has, for which room was reserved.

@@ -9,7 +9,7 @@ use crate::entry::Entry;
 use crate::errno::Errno;
 use crate::name::Name;
 use crate::node::Node;
-use crate::walk::{End, Last, Spot, Walk, look_up};
+use crate::walk::{End, Last, Spot, Walk, changeable};
 
 bitflags! {
     /// Flags of renameat2(2).
@@ -56,9 +56,11 @@ impl<P: Platform> Walk<'_, P> {
         let (End::Name(old), End::Name(new)) = (&from.end, &into.end) else {
             return Err(Errno::EBUSY);
         };
+        let source = changeable(&from.parent, old)?;
+        let target = into.parent.node().directory().ok_or(Errno::EPERM)?;
         let changes = volume.changes().lock();
-        let entry = look_up(&from.parent, old)?.ok_or(Errno::ENOENT)?;
-        let there = look_up(&into.parent, new)?;
+        let entry = source.get(old).ok_or(Errno::ENOENT)?;
+        let there = target.get(new);
         let moved = Side { parent: &from.parent, name: old, entry };
         let is_slashed = from.wants_directory || into.wants_directory;
         if is_slashed && !moved.entry.node().is_directory() {
@@ -97,11 +99,10 @@ impl<P: Platform> Walk<'_, P> {
     /// Checks that `moved` may leave its directory and come into that of `into`.
     fn may_move(&self, moved: &Side<'_, P>, into: &Spot<P>) -> Result<(), Errno> {
         let node = moved.entry.node();
-        self.may_remove(moved.parent, node)?;
+        self.may_remove(moved.parent.node(), node)?;
         if into.parent.is_removed() {
             return Err(Errno::ENOENT);
         }
-        into.parent.node().directory().ok_or(Errno::EPERM)?;
         self.who.check(into.parent.node(), Rights::WRITE | Rights::EXECUTE)?;
         if moved.entry.is_covered() {
             return Err(Errno::EBUSY);
@@ -120,7 +121,7 @@ impl<P: Platform> Walk<'_, P> {
     /// Checks that `other` may go for the sake of `moved`.
     fn may_replace(&self, moved: &Side<'_, P>, other: &Side<'_, P>) -> Result<(), Errno> {
         let node = other.entry.node();
-        self.may_remove(other.parent, node)?;
+        self.may_remove(other.parent.node(), node)?;
         match (moved.entry.node().is_directory(), node.is_directory()) {
             (true, false) => return Err(Errno::ENOTDIR),
             (false, true) => return Err(Errno::EISDIR),
@@ -145,7 +146,7 @@ fn replace<P: Platform>(
 ) -> Result<(), Errno> {
     let (from, into) = directories(moved.parent, parent)?;
     let name = Name::try_new::<P>(name)?;
-    into.reserve()?;
+    into.reserve(1)?;
     let is_directory = moved.entry.node().is_directory();
     if let Some(other) = other {
         drop(into.remove(other.name));
@@ -174,8 +175,8 @@ fn exchange<P: Platform>(one: &Side<'_, P>, other: &Side<'_, P>) -> Result<(), E
     let (first, second) = directories(one.parent, other.parent)?;
     let names = (Name::try_new::<P>(one.name)?, Name::try_new::<P>(other.name)?);
     // Each leaves before another comes, so there is room.
-    first.reserve()?;
-    second.reserve()?;
+    first.reserve(2)?;
+    second.reserve(2)?;
     drop(first.remove(one.name));
     drop(second.remove(other.name));
     one.entry.move_to(other.parent, names.1);
