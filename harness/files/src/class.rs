@@ -10,7 +10,7 @@
 //! | 8 | `POSITION` | where the next read or write of one open file begins; held while bytes move |
 //! | 10 | `MOUNTS` | which volumes are mounted |
 //! | 12 | `CHANGES` | who changes the names of one volume |
-//! | 14 | `DIRECTORY` | names of one directory |
+//! | 14 | `DIRECTORY` | names of one directory; of two while something moves, by who has `CHANGES` |
 //! | 16 | `APPENDING` | the end of one file, for those who write there |
 //! | 18 | `STREAM` | what is in one pipe, socket or event counter |
 //! | 40 | `TABLE` | descriptors of one process |
@@ -34,7 +34,7 @@ classes! {
     POSITION: 8 Sleep false, "file position";
     MOUNTS: 10 Sleep false, "mounts";
     CHANGES: 12 Sleep false, "changes of a volume";
-    DIRECTORY: 14 Sleep false, "directory";
+    DIRECTORY: 14 Sleep true, "directory";
     APPENDING: 16 Sleep false, "end of a file";
     STREAM: 18 Sleep false, "stream";
     TABLE: 40 Spin false, "descriptors";

@@ -3,7 +3,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`errno`] | Linux's error numbers |
-//! | [`wait`] | whoever blocks, and how it is woken: by what it waits for, by a signal, by the clock |
+//! | [`mod@wait`] | whoever blocks, and how it is woken: by what it waits for, by a signal, by the clock |
 //! | [`transfer`] | bytes on their way from and to the caller's memory |
 //! | [`services`] | what the files ask of the kernel around them |
 //! | [`access`] | who somebody is, and what he may do |

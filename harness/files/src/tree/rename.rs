@@ -147,9 +147,16 @@ fn replace<P: Platform>(
     let (from, into) = directories(moved.parent, parent)?;
     let name = Name::try_new::<P>(name)?;
     into.reserve(1)?;
+    from.change_both(into, |names| {
+        if other.is_some() {
+            drop(names.second().remove(&name));
+        }
+        drop(names.first().remove(moved.name));
+        moved.entry.move_to(parent, name);
+        names.second().add(moved.entry.clone());
+    });
     let is_directory = moved.entry.node().is_directory();
     if let Some(other) = other {
-        drop(into.remove(other.name));
         other.entry.mark_removed();
         let node = other.entry.node();
         node.change(|attributes| {
@@ -159,9 +166,6 @@ fn replace<P: Platform>(
             parent.node().change(|attributes| attributes.links -= 1);
         }
     }
-    drop(from.remove(moved.name));
-    moved.entry.move_to(parent, name);
-    into.add(moved.entry.clone());
     if is_directory {
         moved.parent.node().change(|attributes| attributes.links -= 1);
         parent.node().change(|attributes| attributes.links += 1);
@@ -177,12 +181,14 @@ fn exchange<P: Platform>(one: &Side<'_, P>, other: &Side<'_, P>) -> Result<(), E
     // Each leaves before another comes, so there is room.
     first.reserve(2)?;
     second.reserve(2)?;
-    drop(first.remove(one.name));
-    drop(second.remove(other.name));
-    one.entry.move_to(other.parent, names.1);
-    other.entry.move_to(one.parent, names.0);
-    second.add(one.entry.clone());
-    first.add(other.entry.clone());
+    first.change_both(second, |both| {
+        drop(both.first().remove(one.name));
+        drop(both.second().remove(other.name));
+        one.entry.move_to(other.parent, names.1);
+        other.entry.move_to(one.parent, names.0);
+        both.second().add(one.entry.clone());
+        both.first().add(other.entry.clone());
+    });
     let links = |side: &Side<'_, P>| u32::from(side.entry.node().is_directory());
     let (mine, its) = (links(one), links(other));
     one.parent.node().change(|attributes| attributes.links = attributes.links - mine + its);
