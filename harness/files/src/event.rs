@@ -42,6 +42,11 @@ const MOST: u64 = u64::MAX - 1;
 const BYTES: usize = 8;
 
 impl<P: Platform> Special<P> for Counter<P> {
+    /// It is opened once, when it is made.
+    fn opened(&self, _: &Call<'_, P>, _: Rights) -> Result<Option<Box<dyn Special<P>>>, Errno> {
+        Err(Errno::ENXIO)
+    }
+
     fn read(&self, call: &Call<'_, P>, _: u64, into: &mut dyn Sink) -> Result<usize, Errno> {
         if into.room() < BYTES {
             return Err(Errno::EINVAL);

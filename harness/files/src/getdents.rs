@@ -88,9 +88,9 @@ impl Records {
     /// The two that every directory has; false if there is no room.
     fn dots<P: Platform>(&mut self, entry: &Hold<Entry<P>, P>) -> bool {
         let parent = Entry::parent(entry);
-        let dots: [(&[u8], &Hold<Entry<P>, P>); 2] = [(b".", entry), (b"..", &parent)];
-        for (at, (name, entry)) in dots.into_iter().enumerate().skip(self.position as usize) {
+        for (at, entry) in [entry, &parent].into_iter().enumerate().skip(self.position as usize) {
             let (number, file_type) = (entry.node().number(), FileType::Directory);
+            let name = if at == 0 { &b"."[..] } else { b".." };
             if !self.push(Item { cookie: at as u64 + 1, number, file_type, name }) {
                 return false;
             }

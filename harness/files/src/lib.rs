@@ -3,7 +3,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`errno`] | Linux's error numbers |
-//! | [`wait`] | whoever blocks, and how it is woken: by what it waits for, by a signal, by the clock |
+//! | [`mod@wait`] | whoever blocks, and how it is woken: by what it waits for, by a signal, by the clock |
 //! | [`transfer`] | bytes on their way from and to the caller's memory |
 //! | [`services`] | what the files ask of the kernel around them |
 //! | [`access`] | who somebody is, and what he may do |
@@ -11,6 +11,7 @@
 //! | [`walk`], [`tree`] | from a path to an entry; what changes the tree |
 //! | [`open`], [`table`] | an open file, and a process's numbers for them |
 //! | [`pipe`], [`socket`], [`event`], [`tty`], [`synthetic`] | files that are not bytes in memory |
+//! | [`executing`] | files that programs run from |
 //! | [`poll`], [`stat`] | what several files could do at once; what one says of itself |
 //! | [`cpio`] | the first files of all |
 //!
@@ -28,6 +29,7 @@ pub mod cpio;
 pub mod entry;
 pub mod errno;
 pub mod event;
+pub mod executing;
 mod getdents;
 mod layout;
 mod memory;

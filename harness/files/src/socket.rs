@@ -216,6 +216,11 @@ impl State {
 }
 
 impl<P: Platform> Special<P> for Socket<P> {
+    /// An end is opened once, when it is made.
+    fn opened(&self, _: &Call<'_, P>, _: Rights) -> Result<Option<Box<dyn Special<P>>>, Errno> {
+        Err(Errno::ENXIO)
+    }
+
     fn closed(&self, _: Rights) {
         self.shut_down(Rights::READ | Rights::WRITE);
     }

@@ -1,7 +1,8 @@
 //! Files whose content is made when somebody looks: what `/proc` consists of.
 //!
 //! A [`Template`] says where such a node is and who owns it; its methods make one. A file's text is made by a read from its
-//! beginning and kept for the reads that go on, as Linux does. Nothing of this crate is locked while it is made.
+//! beginning and kept for the reads that go on, as Linux does. While it is made only the open file's position is locked; see
+//! `class` for the ranks of locks that may be taken.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -214,7 +215,7 @@ pub fn add<P: Platform>(
     if names.get(name).is_some() {
         return Err(Errno::EEXIST);
     }
-    names.reserve()?;
+    names.reserve(1)?;
     let entry = Entry::child(directory, Name::of_file::<P>(name)?, node)?;
     names.add(entry.clone());
     Ok(entry)

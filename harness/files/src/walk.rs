@@ -16,7 +16,7 @@ use crate::access::{Credentials, Rights};
 use crate::entry::Entry;
 use crate::errno::Errno;
 use crate::name::{Name, PATH_MAX};
-use crate::node::Kind;
+use crate::node::{Directory, Kind};
 
 /// Most links of one walk.
 const LINKS: u32 = 40;
@@ -209,6 +209,21 @@ pub(crate) fn look_up<P: Platform>(
         Kind::Listing(listing) => match listing.lookup(name)? {
             Some(node) => Ok(Some(Entry::child(at, Name::try_new::<P>(name)?, node)?)),
             None => Ok(None),
+        },
+        _ => Err(Errno::ENOTDIR),
+    }
+}
+
+/// The directory in memory at `at`, in which `name` is to go or to change; what is made up does not change.
+pub(crate) fn changeable<'e, P: Platform>(
+    at: &'e Hold<Entry<P>, P>,
+    name: &[u8],
+) -> Result<&'e Directory<P>, Errno> {
+    match at.node().kind() {
+        Kind::Directory(directory) => Ok(directory),
+        Kind::Listing(_) => match look_up(at, name)? {
+            Some(_) => Err(Errno::EPERM),
+            None => Err(Errno::ENOENT),
         },
         _ => Err(Errno::ENOTDIR),
     }

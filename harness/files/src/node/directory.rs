@@ -1,6 +1,7 @@
 //! Directories in memory: names, in the order in which they came.
 //!
-//! Locks: its own, for one look or change. Whoever changes names has the volume's `changes` as well.
+//! Locks: its own, for one look or change; another's as well while something moves between the two. Whoever changes names
+//!        has the volume's `changes` too, so nobody else locks two.
 //! Owns:  the entries.
 //!
 //! Each entry has a cookie, larger than those before it, that it keeps: whoever lists a directory goes on after the last
@@ -10,6 +11,7 @@ use alloc::vec::Vec;
 use core::panic::Location;
 
 use hashbrown::HashTable;
+use rumpvm::sync::mutex::MutexGuard;
 use rumpvm::sync::{Mutex, try_reserve};
 use rumpvm::{Hold, NoMemory};
 use rumpvm_platform::{Platform, Scarce};
@@ -35,7 +37,7 @@ struct Indexed {
     cookie: u64,
 }
 
-struct Names<P: Platform> {
+pub(crate) struct Names<P: Platform> {
     /// By cookie.
     places: Vec<Place<P>>,
     index: HashTable<Indexed>,
@@ -72,45 +74,38 @@ impl<P: Platform> Directory<P> {
         names.places[at].entry.clone()
     }
 
-    /// Makes room for one more, so that adding it cannot fail.
-    pub(crate) fn reserve(&self) -> Result<(), NoMemory> {
+    /// Makes room for so many more, so that adding them cannot fail, whatever is removed before.
+    pub(crate) fn reserve(&self, more: usize) -> Result<(), NoMemory> {
         let mut names = self.names.lock();
         let names = &mut *names;
-        try_reserve::<_, P>(&mut names.places, 1)?;
-        if names.index.len() == names.index.capacity() && P::fails(Scarce::Heap, Location::caller())
+        try_reserve::<_, P>(&mut names.places, more)?;
+        if names.index.len() + more > names.index.capacity()
+            && P::fails(Scarce::Heap, Location::caller())
         {
             return Err(NoMemory);
         }
-        names.index.try_reserve(1, |indexed| indexed.hash).map_err(|_| NoMemory)
+        names.index.try_reserve(more, |indexed| indexed.hash).map_err(|_| NoMemory)
     }
 
     /// Adds `entry` under the name that it has, for which room was reserved.
     pub(crate) fn add(&self, entry: Hold<Entry<P>, P>) {
-        let hash = entry.with_name(hash);
-        let mut names = self.names.lock();
-        let cookie = names.next;
-        names.next += 1;
-        names.index.insert_unique(hash, Indexed { hash, cookie }, |indexed| indexed.hash);
-        names.places.push(Place { cookie, entry: Some(entry) });
+        self.names.lock().add(entry);
     }
 
     /// Takes the entry of that name out.
     pub(crate) fn remove(&self, name: &[u8]) -> Option<Hold<Entry<P>, P>> {
-        let hash = hash(name);
-        let mut names = self.names.lock();
-        let names = &mut *names;
-        let at = names.find(name, hash)?;
-        let cookie = names.places[at].cookie;
-        let indexed = names.index.find_entry(hash, |indexed| indexed.cookie == cookie);
-        if let Ok(indexed) = indexed {
-            indexed.remove();
-        }
-        let entry = names.places[at].entry.take();
-        // Empty places cost the next lister as much as full ones.
-        if names.places.len() >= 2 * names.index.len() {
-            names.places.retain(|place| place.entry.is_some());
-        }
-        entry
+        self.names.lock().remove(name)
+    }
+
+    /// Calls `change` with the names of both, which may be one; whoever looks sees all of the change or nothing.
+    pub(crate) fn change_both<T>(
+        &self,
+        other: &Self,
+        change: impl FnOnce(&mut Pair<'_, P>) -> T,
+    ) -> T {
+        let first = self.names.lock();
+        let second = (!core::ptr::eq(self, other)).then(|| other.names.lock());
+        change(&mut Pair { first, second })
     }
 
     /// Any entry, taken out; for who ends a volume.
@@ -154,7 +149,51 @@ impl<P: Platform> Directory<P> {
     }
 }
 
+/// The names of one directory or two, locked.
+pub(crate) struct Pair<'d, P: Platform> {
+    first: MutexGuard<'d, Names<P>, P>,
+    second: Option<MutexGuard<'d, Names<P>, P>>,
+}
+
+impl<P: Platform> Pair<'_, P> {
+    /// The first one's.
+    pub(crate) fn first(&mut self) -> &mut Names<P> {
+        &mut self.first
+    }
+
+    /// The second one's.
+    pub(crate) fn second(&mut self) -> &mut Names<P> {
+        self.second.as_mut().unwrap_or(&mut self.first)
+    }
+}
+
 impl<P: Platform> Names<P> {
+    /// As [`Directory::add`].
+    pub(crate) fn add(&mut self, entry: Hold<Entry<P>, P>) {
+        let hash = entry.with_name(hash);
+        let cookie = self.next;
+        self.next += 1;
+        self.index.insert_unique(hash, Indexed { hash, cookie }, |indexed| indexed.hash);
+        self.places.push(Place { cookie, entry: Some(entry) });
+    }
+
+    /// As [`Directory::remove`].
+    pub(crate) fn remove(&mut self, name: &[u8]) -> Option<Hold<Entry<P>, P>> {
+        let hash = hash(name);
+        let at = self.find(name, hash)?;
+        let cookie = self.places[at].cookie;
+        let indexed = self.index.find_entry(hash, |indexed| indexed.cookie == cookie);
+        if let Ok(indexed) = indexed {
+            indexed.remove();
+        }
+        let entry = self.places[at].entry.take();
+        // Empty places cost the next lister as much as full ones.
+        if self.places.len() >= 2 * self.index.len() {
+            self.places.retain(|place| place.entry.is_some());
+        }
+        entry
+    }
+
     fn find(&self, name: &[u8], hash: u64) -> Option<usize> {
         let place = |cookie| self.places.binary_search_by_key(&cookie, |place| place.cookie).ok();
         let is_it = |indexed: &Indexed| {

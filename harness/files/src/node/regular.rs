@@ -6,11 +6,12 @@
 
 use rumpvm::sync::Mutex;
 use rumpvm::sync::mutex::MutexGuard;
-use rumpvm::{CallError, Hold, MemoryFlags, Object};
+use rumpvm::{CallError, Hold, MemoryFlags, Object, Seals};
 use rumpvm_platform::Platform;
 
 use crate::class;
 use crate::errno::Errno;
+use crate::executing::Users;
 use crate::services::Services;
 use crate::transfer::{Sink, Source};
 
@@ -19,6 +20,7 @@ pub struct Regular<P: Platform> {
     object: Hold<Object<P>, P>,
     services: Services<P>,
     appending: Mutex<(), P>,
+    users: Users<P>,
 }
 
 /// Most bytes of a file, and largest offset.
@@ -33,7 +35,8 @@ impl<P: Platform> Regular<P> {
     /// An empty file as memfd_create(2) makes it.
     pub fn sealable(services: &Services<P>, flags: MemoryFlags) -> Result<Self, Errno> {
         let object = services.vm.memory_file(flags)?;
-        Ok(Self { object, services: *services, appending: Mutex::new(&class::APPENDING, ()) })
+        let appending = Mutex::new(&class::APPENDING, ());
+        Ok(Self { object, services: *services, appending, users: Users::new() })
     }
 
     /// What mmap(2) maps.
@@ -44,6 +47,11 @@ impl<P: Platform> Regular<P> {
     /// Bytes.
     pub fn size(&self) -> u64 {
         self.object.size()
+    }
+
+    /// Who writes or executes it.
+    pub(crate) fn users(&self) -> &Users<P> {
+        &self.users
     }
 
     /// Keeps others from writing at the end.
@@ -117,7 +125,6 @@ impl<P: Platform> Regular<P> {
 
     /// Seals forbid it with [`Errno::EPERM`].
     fn may_resize(&self, bytes: u64) -> Result<(), Errno> {
-        use rumpvm::Seals;
         let seals = self.object.seals().unwrap_or_default();
         let size = self.size();
         let forbidden = (bytes < size && seals.contains(Seals::SHRINK))

@@ -30,6 +30,8 @@ impl<P: Platform> Walk<'_, P> {
         mode: u32,
         waker: &Hold<Waker<P>, P>,
     ) -> Result<Hold<Open<P>, P>, Errno> {
+        // Every file may be large here, and Linux says so.
+        let flags = flags | OpenFlags::LARGE;
         let last = if flags.contains(OpenFlags::NO_FOLLOW) { Last::Stay } else { Last::Follow };
         if flags.contains(OpenFlags::PATH) {
             let entry = self.find(path, last)?;
@@ -154,6 +156,6 @@ impl<P: Platform> Walk<'_, P> {
         let node = Node::try_new(volume, kind, FileType::Regular, mode, self.who)?;
         node.change(|attributes| attributes.links = 0);
         let entry = Entry::unnamed(node, Name::try_new::<P>(b"/(deleted)")?)?;
-        Ok(Open::opened(entry, flags, self.who)?)
+        Open::opened(entry, flags, self.who)
     }
 }

@@ -16,8 +16,8 @@ mod flags;
 use alloc::boxed::Box;
 use core::any::Any;
 
+use rumpvm::Hold;
 use rumpvm::sync::{Atomic, Mutex, Ordering};
-use rumpvm::{Hold, NoMemory};
 use rumpvm_platform::Platform;
 
 pub use data::Whence;
@@ -28,7 +28,7 @@ use crate::class;
 use crate::entry::Entry;
 use crate::errno::Errno;
 use crate::name::Name;
-use crate::node::{Call, FileType, Kind, Node, Ready, Special, driver};
+use crate::node::{Call, FileType, Kind, Node, Ready, Regular, Special, driver};
 use crate::volume::{MountFlags, Volume};
 use crate::wait::Waker;
 
@@ -81,7 +81,7 @@ impl<P: Platform> Open<P> {
                 None => Behind::Node,
             },
         };
-        Ok(Self::behind(entry, behind, flags, who)?)
+        Self::behind(entry, behind, flags, who)
     }
 
     /// Something without a name: a new node of `volume`, already opened with the rights that `flags` give.
@@ -95,7 +95,7 @@ impl<P: Platform> Open<P> {
     ) -> Result<Hold<Self, P>, Errno> {
         let node = Node::try_new(volume, Kind::Special(special), file_type, 0o600, who)?;
         let entry = Entry::unnamed(node, Name::try_new::<P>(label)?)?;
-        Ok(Self::opened(entry, flags, who)?)
+        Self::opened(entry, flags, who)
     }
 
     /// An open file of `entry`, whose special file, if it is one, counts it already.
@@ -103,7 +103,7 @@ impl<P: Platform> Open<P> {
         entry: Hold<Entry<P>, P>,
         flags: OpenFlags,
         who: &Credentials,
-    ) -> Result<Hold<Self, P>, NoMemory> {
+    ) -> Result<Hold<Self, P>, Errno> {
         Self::behind(entry, Behind::Node, flags, who)
     }
 
@@ -113,15 +113,19 @@ impl<P: Platform> Open<P> {
         behind: Behind<P>,
         flags: OpenFlags,
         who: &Credentials,
-    ) -> Result<Hold<Self, P>, NoMemory> {
-        Hold::try_new(Self {
+    ) -> Result<Hold<Self, P>, Errno> {
+        let rights = flags.rights();
+        if let Some(regular) = written(&entry, rights) {
+            regular.users().begin_writing()?;
+        }
+        Ok(Hold::try_new(Self {
             entry,
             behind,
-            rights: flags.rights(),
+            rights,
             flags: Atomic::new((flags & OpenFlags::KEPT).bits()),
             position: Mutex::new(&class::POSITION, 0),
             keeps_privileges: who.can(Capabilities::FSETID),
-        })
+        })?)
     }
 
     /// What it was opened by.
@@ -189,5 +193,13 @@ impl<P: Platform> Drop for Open<P> {
         if let Some(special) = self.driver() {
             special.closed(self.rights);
         }
+        if let Some(regular) = written(&self.entry, self.rights) {
+            regular.users().end_writing();
+        }
     }
+}
+
+/// The regular file that somebody with these rights could write.
+fn written<P: Platform>(entry: &Entry<P>, rights: Rights) -> Option<&Regular<P>> {
+    entry.node().regular().filter(|_| rights.contains(Rights::WRITE))
 }

@@ -110,7 +110,10 @@ impl<P: Platform> Entry<P> {
         let regular = self.node().regular().ok_or(Errno::EINVAL)?;
         who.check(self.node(), Rights::WRITE)?;
         let node = self.writable_volume()?;
-        regular.resize(bytes)?;
+        regular.users().begin_writing()?;
+        let resized = regular.resize(bytes);
+        regular.users().end_writing();
+        resized?;
         node.note_change();
         if !who.can(Capabilities::FSETID) {
             node.change(|attributes| attributes.drop_privileges());

@@ -10,7 +10,7 @@ use crate::name::{Name, PATH_MAX};
 use crate::node::{Directory, FileType, Kind, Node, Regular, SET_GROUP};
 use crate::pipe;
 use crate::volume::{MountFlags, Volume};
-use crate::walk::{End, Last, Spot, Walk, look_up};
+use crate::walk::{End, Last, Spot, Walk, changeable};
 
 /// Most names of one file; nobody gets there, but the count must not run over.
 const MOST_LINKS: u32 = u32::MAX / 2;
@@ -69,8 +69,9 @@ impl<P: Platform> Walk<'_, P> {
         if !Hold::is(parent.volume(), node.volume()) {
             return Err(Errno::EXDEV);
         }
+        let directory = extendable(&spot.parent, name)?;
         let _changes = parent.volume().changes().lock();
-        let directory = self.may_add(&spot.parent, name)?;
+        self.may_add(&spot.parent, directory, name)?;
         // What has lost its last name gets no new one.
         if node.attributes().links == 0 {
             return Err(Errno::ENOENT);
@@ -78,7 +79,7 @@ impl<P: Platform> Walk<'_, P> {
         if node.attributes().links >= MOST_LINKS {
             return Err(Errno::EMLINK);
         }
-        directory.reserve()?;
+        directory.reserve(1)?;
         let entry = Entry::child(&spot.parent, name.clone(), node.clone())?;
         node.change(|attributes| attributes.links += 1);
         directory.add(entry);
@@ -104,9 +105,10 @@ impl<P: Platform> Walk<'_, P> {
         let name = new_name(spot)?;
         let parent = spot.parent.node();
         let volume = parent.volume();
+        let directory = extendable(&spot.parent, name)?;
         let _changes = volume.changes().lock();
-        let directory = self.may_add(&spot.parent, name)?;
-        directory.reserve()?;
+        self.may_add(&spot.parent, directory, name)?;
+        directory.reserve(1)?;
         let node = Node::try_new(volume, kind(volume)?, file_type, mode, self.who)?;
         let above = parent.attributes();
         if above.mode & SET_GROUP != 0 {
@@ -127,23 +129,35 @@ impl<P: Platform> Walk<'_, P> {
     }
 
     /// Checks that `name` can be added to `parent`, whose volume's changes the caller has locked.
-    fn may_add<'e>(
+    fn may_add(
         &self,
-        parent: &'e Hold<Entry<P>, P>,
+        parent: &Entry<P>,
+        directory: &Directory<P>,
         name: &[u8],
-    ) -> Result<&'e Directory<P>, Errno> {
-        if look_up(parent, name)?.is_some() {
+    ) -> Result<(), Errno> {
+        if directory.get(name).is_some() {
             return Err(Errno::EEXIST);
         }
         if parent.node().volume().flags().contains(MountFlags::READ_ONLY) {
             return Err(Errno::EROFS);
         }
-        let directory = parent.node().directory().ok_or(Errno::EPERM)?;
         if parent.is_removed() {
             return Err(Errno::ENOENT);
         }
-        self.who.check(parent.node(), Rights::WRITE | Rights::EXECUTE)?;
-        Ok(directory)
+        self.who.check(parent.node(), Rights::WRITE | Rights::EXECUTE)
+    }
+}
+
+/// The directory in memory at `parent`, to which `name` is to be added.
+fn extendable<'e, P: Platform>(
+    parent: &'e Hold<Entry<P>, P>,
+    name: &[u8],
+) -> Result<&'e Directory<P>, Errno> {
+    match changeable(parent, name) {
+        // What is there already says so; what is made up has no room for more.
+        Err(Errno::EPERM) => Err(Errno::EEXIST),
+        Err(Errno::ENOENT) => Err(Errno::EPERM),
+        outcome => outcome,
     }
 }
 

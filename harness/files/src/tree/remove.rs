@@ -1,14 +1,12 @@
 //! Names that go: unlink, rmdir.
 
-use rumpvm::Hold;
 use rumpvm_platform::Platform;
 
 use crate::access::{Capabilities, Rights};
-use crate::entry::Entry;
 use crate::errno::Errno;
-use crate::node::{Directory, Node, STICKY};
+use crate::node::{Node, STICKY};
 use crate::volume::MountFlags;
-use crate::walk::{End, Last, Walk, look_up};
+use crate::walk::{End, Last, Walk, changeable};
 
 impl<P: Platform> Walk<'_, P> {
     /// unlink(2).
@@ -16,13 +14,14 @@ impl<P: Platform> Walk<'_, P> {
         let spot = self.spot(path, Last::Stay)?;
         let End::Name(name) = &spot.end else { return Err(Errno::EISDIR) };
         let parent = spot.parent.node();
+        let directory = changeable(&spot.parent, name)?;
         let changes = parent.volume().changes().lock();
-        let entry = look_up(&spot.parent, name)?.ok_or(Errno::ENOENT)?;
+        let entry = directory.get(name).ok_or(Errno::ENOENT)?;
         let node = entry.node();
         if spot.wants_directory && !node.is_directory() {
             return Err(Errno::ENOTDIR);
         }
-        let directory = self.may_remove(&spot.parent, node)?;
+        self.may_remove(parent, node)?;
         if node.is_directory() {
             return Err(Errno::EISDIR);
         }
@@ -50,10 +49,11 @@ impl<P: Platform> Walk<'_, P> {
             End::Up => return Err(Errno::ENOTEMPTY),
         };
         let parent = spot.parent.node();
+        let directory = changeable(&spot.parent, name)?;
         let changes = parent.volume().changes().lock();
-        let entry = look_up(&spot.parent, name)?.ok_or(Errno::ENOENT)?;
+        let entry = directory.get(name).ok_or(Errno::ENOENT)?;
         let node = entry.node();
-        let directory = self.may_remove(&spot.parent, node)?;
+        self.may_remove(parent, node)?;
         if !node.is_directory() {
             return Err(Errno::ENOTDIR);
         }
@@ -73,14 +73,9 @@ impl<P: Platform> Walk<'_, P> {
         Ok(())
     }
 
-    /// Checks that the name of `node` can be taken out of `parent`: who writes there may, and in a sticky directory only
+    /// Checks that the name of `node` can be taken out of `above`: who writes there may, and in a sticky directory only
     /// the owners of one of both.
-    pub(crate) fn may_remove<'e>(
-        &self,
-        parent: &'e Hold<Entry<P>, P>,
-        node: &Node<P>,
-    ) -> Result<&'e Directory<P>, Errno> {
-        let above = parent.node();
+    pub(crate) fn may_remove(&self, above: &Node<P>, node: &Node<P>) -> Result<(), Errno> {
         self.who.check(above, Rights::WRITE | Rights::EXECUTE)?;
         let attributes = above.attributes();
         let owns = self.who.user == attributes.user || self.who.owns(&node.attributes());
@@ -90,6 +85,6 @@ impl<P: Platform> Walk<'_, P> {
         if above.volume().flags().contains(MountFlags::READ_ONLY) {
             return Err(Errno::EROFS);
         }
-        above.directory().ok_or(Errno::EPERM)
+        Ok(())
     }
 }

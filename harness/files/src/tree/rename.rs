@@ -9,7 +9,7 @@ use crate::entry::Entry;
 use crate::errno::Errno;
 use crate::name::Name;
 use crate::node::Node;
-use crate::walk::{End, Last, Spot, Walk, look_up};
+use crate::walk::{End, Last, Spot, Walk, changeable};
 
 bitflags! {
     /// Flags of renameat2(2).
@@ -56,9 +56,11 @@ impl<P: Platform> Walk<'_, P> {
         let (End::Name(old), End::Name(new)) = (&from.end, &into.end) else {
             return Err(Errno::EBUSY);
         };
+        let source = changeable(&from.parent, old)?;
+        let target = into.parent.node().directory().ok_or(Errno::EPERM)?;
         let changes = volume.changes().lock();
-        let entry = look_up(&from.parent, old)?.ok_or(Errno::ENOENT)?;
-        let there = look_up(&into.parent, new)?;
+        let entry = source.get(old).ok_or(Errno::ENOENT)?;
+        let there = target.get(new);
         let moved = Side { parent: &from.parent, name: old, entry };
         let is_slashed = from.wants_directory || into.wants_directory;
         if is_slashed && !moved.entry.node().is_directory() {
@@ -97,11 +99,10 @@ impl<P: Platform> Walk<'_, P> {
     /// Checks that `moved` may leave its directory and come into that of `into`.
     fn may_move(&self, moved: &Side<'_, P>, into: &Spot<P>) -> Result<(), Errno> {
         let node = moved.entry.node();
-        self.may_remove(moved.parent, node)?;
+        self.may_remove(moved.parent.node(), node)?;
         if into.parent.is_removed() {
             return Err(Errno::ENOENT);
         }
-        into.parent.node().directory().ok_or(Errno::EPERM)?;
         self.who.check(into.parent.node(), Rights::WRITE | Rights::EXECUTE)?;
         if moved.entry.is_covered() {
             return Err(Errno::EBUSY);
@@ -120,7 +121,7 @@ impl<P: Platform> Walk<'_, P> {
     /// Checks that `other` may go for the sake of `moved`.
     fn may_replace(&self, moved: &Side<'_, P>, other: &Side<'_, P>) -> Result<(), Errno> {
         let node = other.entry.node();
-        self.may_remove(other.parent, node)?;
+        self.may_remove(other.parent.node(), node)?;
         match (moved.entry.node().is_directory(), node.is_directory()) {
             (true, false) => return Err(Errno::ENOTDIR),
             (false, true) => return Err(Errno::EISDIR),
@@ -145,10 +146,17 @@ fn replace<P: Platform>(
 ) -> Result<(), Errno> {
     let (from, into) = directories(moved.parent, parent)?;
     let name = Name::try_new::<P>(name)?;
-    into.reserve()?;
+    into.reserve(1)?;
+    from.change_both(into, |names| {
+        if other.is_some() {
+            drop(names.second().remove(&name));
+        }
+        drop(names.first().remove(moved.name));
+        moved.entry.move_to(parent, name);
+        names.second().add(moved.entry.clone());
+    });
     let is_directory = moved.entry.node().is_directory();
     if let Some(other) = other {
-        drop(into.remove(other.name));
         other.entry.mark_removed();
         let node = other.entry.node();
         node.change(|attributes| {
@@ -158,9 +166,6 @@ fn replace<P: Platform>(
             parent.node().change(|attributes| attributes.links -= 1);
         }
     }
-    drop(from.remove(moved.name));
-    moved.entry.move_to(parent, name);
-    into.add(moved.entry.clone());
     if is_directory {
         moved.parent.node().change(|attributes| attributes.links -= 1);
         parent.node().change(|attributes| attributes.links += 1);
@@ -174,14 +179,16 @@ fn exchange<P: Platform>(one: &Side<'_, P>, other: &Side<'_, P>) -> Result<(), E
     let (first, second) = directories(one.parent, other.parent)?;
     let names = (Name::try_new::<P>(one.name)?, Name::try_new::<P>(other.name)?);
     // Each leaves before another comes, so there is room.
-    first.reserve()?;
-    second.reserve()?;
-    drop(first.remove(one.name));
-    drop(second.remove(other.name));
-    one.entry.move_to(other.parent, names.1);
-    other.entry.move_to(one.parent, names.0);
-    second.add(one.entry.clone());
-    first.add(other.entry.clone());
+    first.reserve(2)?;
+    second.reserve(2)?;
+    first.change_both(second, |both| {
+        drop(both.first().remove(one.name));
+        drop(both.second().remove(other.name));
+        one.entry.move_to(other.parent, names.1);
+        other.entry.move_to(one.parent, names.0);
+        both.second().add(one.entry.clone());
+        both.first().add(other.entry.clone());
+    });
     let links = |side: &Side<'_, P>| u32::from(side.entry.node().is_directory());
     let (mine, its) = (links(one), links(other));
     one.parent.node().change(|attributes| attributes.links = attributes.links - mine + its);

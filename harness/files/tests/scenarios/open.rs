@@ -1,5 +1,6 @@
 //! Open files: flags, positions, lengths, holes, times.
 
+use rumpvm_files::executing::Executing;
 use rumpvm_files::open::Whence;
 use rumpvm_files::stat::Stat;
 use rumpvm_files::{Errno, OpenFlags, Rights};
@@ -198,5 +199,26 @@ fn a_temporary_file_has_no_name_and_is_gone_with_its_descriptor() {
         assert!(user.free_frames() < free);
         drop(file);
         assert_eq!(user.free_frames(), free);
+    });
+}
+
+#[test]
+fn a_file_is_written_or_executed_but_not_both() {
+    World::new().run(|user| {
+        let file = user.create("/program");
+        let entry = file.entry().clone();
+        assert_eq!(Executing::begin(&entry).err(), Some(Errno::ETXTBSY));
+        drop(file);
+        let programs = [Executing::begin(&entry).unwrap(), Executing::begin(&entry).unwrap()];
+        let open = |flags| user.open("/program", flags).err();
+        assert_eq!(open(OpenFlags::WRITE_ONLY), Some(Errno::ETXTBSY));
+        assert_eq!(entry.truncate(&user.who, 0), Err(Errno::ETXTBSY));
+        assert_eq!(open(OpenFlags::empty()), None);
+        let [first, second] = programs;
+        drop(first);
+        assert_eq!(open(OpenFlags::READ_WRITE), Some(Errno::ETXTBSY));
+        drop(second);
+        assert_eq!(open(OpenFlags::READ_WRITE), None);
+        assert_eq!(Executing::begin(user.tree.root()).err(), Some(Errno::EACCES));
     });
 }

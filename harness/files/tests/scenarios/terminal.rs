@@ -9,9 +9,12 @@ use rumpvm_files::{Errno, Ready, Rights, Special};
 
 use crate::world::{Home, User, World};
 
-/// Keeps what was shown, and the signals.
+/// What was shown, and the signals.
+type Seen = (Vec<u8>, Vec<(u32, Typed)>);
+
+/// Keeps that.
 #[derive(Clone, Default)]
-struct Screen(Arc<Mutex<(Vec<u8>, Vec<(u32, Typed)>)>>);
+struct Screen(Arc<Mutex<Seen>>);
 
 impl Wire for Screen {
     fn send(&self, bytes: &[u8]) {

@@ -1,5 +1,8 @@
 //! Names: what is made, moved and removed, and what Linux says when it cannot be.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use rumpvm_files::tree::{Owner, RenameFlags, Unmount, When, new_root};
 use rumpvm_files::volume::{MountFlags, TMPFS};
 use rumpvm_files::walk::Last;
@@ -395,5 +398,31 @@ fn records_of_a_directory_do_not_go_beyond_the_room_that_was_given() {
         assert_eq!((count, sink.room()), (72, 0), "24 bytes each");
         assert_eq!(bytes[72..], [0xaa; 8]);
         assert_eq!((bytes[18], bytes[24 + 18], bytes[48 + 18]), (4, 4, 8));
+    });
+}
+
+#[test]
+fn a_name_that_is_replaced_is_there_all_the_while() {
+    const ROUNDS: u32 = 500;
+    World::new().run(|user| {
+        user.mkdir("/d").unwrap();
+        user.create("/d/target");
+        let is_done = Arc::new(AtomicBool::new(false));
+        for _ in 0..2 {
+            let is_done = Arc::clone(&is_done);
+            user.spawn(move |user| {
+                while !is_done.load(Ordering::SeqCst) {
+                    assert!(user.find("/d/target").is_ok());
+                    user.home.yield_now();
+                }
+            });
+        }
+        for _ in 0..ROUNDS {
+            user.create("/next");
+            assert_eq!(rename(user, "/next", "/d/target", RenameFlags::empty()), Ok(()));
+            user.home.yield_now();
+        }
+        is_done.store(true, Ordering::SeqCst);
+        assert_eq!(names(user, "/d", 4096).len(), 3);
     });
 }
