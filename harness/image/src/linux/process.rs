@@ -10,6 +10,7 @@ use alloc::vec::Vec;
 use rumpvm::sync::{Atomic, Ordering, Spin, try_push};
 use rumpvm::{Hold, NoMemory};
 use rumpvm_bare::Bare;
+use rumpvm_files::executing::Executing;
 use rumpvm_files::{Credentials, Entry, Queue, Table};
 
 use super::class;
@@ -86,7 +87,7 @@ impl Clone for Place {
 #[derive(Clone)]
 pub(crate) struct Image {
     /// Its file.
-    pub(crate) file: Option<Hold<Entry<Bare>, Bare>>,
+    pub(crate) file: Option<Hold<Executing<Bare>, Bare>>,
     /// Its name, ended by a zero.
     pub(crate) name: [u8; 16],
     /// Where arguments, environment, and the auxiliary vector begin and end.

@@ -47,6 +47,8 @@ struct Timer {
     interval: u64,
 }
 
+/// Between two signals of one timer, at least: others must come to their turn.
+const LEAST: u64 = 100_000;
 /// Timers that a process may make.
 const MOST: usize = 256;
 
@@ -212,10 +214,10 @@ impl Timers {
         let is_due = |timer: &&mut Timer| timer.due.is_some_and(|due| due <= now);
         let timer = list.iter_mut().find(is_due)?;
         let due = timer.due.take()?;
-        if timer.interval > 0 {
+        if let Some(missed) = (now - due).checked_div(timer.interval) {
             // Those that were missed are not made up for.
-            let missed = (now - due) / timer.interval;
-            timer.due = due.checked_add((missed + 1).saturating_mul(timer.interval));
+            let next = due.saturating_add((missed + 1).saturating_mul(timer.interval));
+            timer.due = Some(next.max(now + LEAST));
         }
         let info = timer.signal.map(|signal| match (timer.kind, timer.value) {
             (Kind::Made(id), Some(value)) => {

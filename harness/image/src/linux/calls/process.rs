@@ -1,4 +1,4 @@
-//! What concerns a process as a whole, and a thread: the end, exec, limits, prctl, registers of threads.
+//! What concerns a process as a whole, or a thread: the end, exec, prctl, registers of threads.
 
 use alloc::vec::Vec;
 
@@ -6,13 +6,9 @@ use rumpvm::sync::{Ordering, try_push};
 use rumpvm_arch::{Format, VirtAddr};
 use rumpvm_bare::{Bare, Kernel};
 use rumpvm_files::Errno;
-use rumpvm_platform::{Platform, Seam};
+use rumpvm_platform::Seam;
 
 use super::{Answer, Args, paths};
-use crate::linux::ids::capability;
-use crate::linux::limits::Limit;
-use crate::linux::process::Process;
-use crate::linux::system::system;
 use crate::linux::thread::Thread;
 use crate::linux::{end, exec};
 
@@ -155,123 +151,6 @@ pub(super) fn rseq(thread: &mut Thread, args: Args) -> Answer {
         _ => return Err(Errno::EINVAL),
     }
     Ok(0)
-}
-
-pub(super) fn sched_yield(_: &mut Thread, _: Args) -> Answer {
-    Bare::yield_now();
-    Ok(0)
-}
-
-pub(super) fn getcpu(thread: &mut Thread, args: Args) -> Answer {
-    if args.word(0) != 0 {
-        thread.user().put_half(args.at(0), Bare::cpu_id().0)?;
-    }
-    if args.word(1) != 0 {
-        thread.user().put_half(args.at(1), 0)?;
-    }
-    Ok(0)
-}
-
-pub(super) fn sched_getaffinity(thread: &mut Thread, args: Args) -> Answer {
-    let bytes = args.word(1);
-    if bytes < 8 || !bytes.is_multiple_of(8) {
-        return Err(Errno::EINVAL);
-    }
-    let cpus = Bare.cpu_count().min(64);
-    let mask = u64::MAX >> (64 - cpus);
-    thread.user().put_words(args.at(2), &[mask])?;
-    Ok(8)
-}
-
-pub(super) fn sched_setaffinity(thread: &mut Thread, args: Args) -> Answer {
-    // Threads stay where they are; who wants something else is told that he has it, if that is possible at all.
-    if args.word(1) < 1 {
-        return Err(Errno::EINVAL);
-    }
-    let mask = thread.user().load::<1>(args.at(2))?;
-    if mask[0] == 0 { Err(Errno::EINVAL) } else { Ok(0) }
-}
-
-pub(super) fn sched_getscheduler(_: &mut Thread, _: Args) -> Answer {
-    Ok(0)
-}
-
-pub(super) fn sched_getparam(thread: &mut Thread, args: Args) -> Answer {
-    thread.user().put_half(args.at(1), 0)?;
-    Ok(0)
-}
-
-pub(super) fn sched_priority(_: &mut Thread, args: Args) -> Answer {
-    if args.int(0) == 0 { Ok(0) } else { Err(Errno::EINVAL) }
-}
-
-pub(super) fn getpriority(_: &mut Thread, _: Args) -> Answer {
-    // 20 less the priority.
-    Ok(20)
-}
-
-pub(super) fn accept(_: &mut Thread, _: Args) -> Answer {
-    Ok(0)
-}
-
-/// The process of that number; 0 is one's own.
-fn process(thread: &Thread, pid: u32) -> Result<rumpvm::Hold<Process, Bare>, Errno> {
-    match pid {
-        0 => Ok(thread.task.process.clone()),
-        pid => system().find(pid).ok_or(Errno::ESRCH),
-    }
-}
-
-pub(super) fn getrlimit(thread: &mut Thread, args: Args) -> Answer {
-    let limit = thread.task.process.limits.lock().get(args.word(0) as usize);
-    let limit = limit.ok_or(Errno::EINVAL)?;
-    thread.user().put_words(args.at(1), &[limit.soft, limit.hard])?;
-    Ok(0)
-}
-
-pub(super) fn setrlimit(thread: &mut Thread, args: Args) -> Answer {
-    let [soft, hard] = thread.user().words(args.at(1))?;
-    let process = thread.task.process.clone();
-    set_limit(thread, &process, args.half(0), Limit { soft, hard })?;
-    Ok(0)
-}
-
-pub(super) fn prlimit64(thread: &mut Thread, args: Args) -> Answer {
-    let process = process(thread, args.half(0))?;
-    let resource = args.half(1);
-    let new = match args.word(2) {
-        0 => None,
-        _ => Some(thread.user().words::<2>(args.at(2))?),
-    };
-    let old = process.limits.lock().get(resource as usize).ok_or(Errno::EINVAL)?;
-    if let Some([soft, hard]) = new {
-        set_limit(thread, &process, resource, Limit { soft, hard })?;
-    }
-    if args.word(3) != 0 {
-        thread.user().put_words(args.at(3), &[old.soft, old.hard])?;
-    }
-    Ok(0)
-}
-
-fn set_limit(thread: &Thread, process: &Process, resource: u32, new: Limit) -> Result<(), Errno> {
-    let (resource, may_raise) =
-        (resource as usize, thread.task.process.can(capability::SYS_RESOURCE));
-    let limits = {
-        let mut limits = process.limits.lock();
-        let old = limits.get(resource).ok_or(Errno::EINVAL)?;
-        if new.soft > new.hard {
-            return Err(Errno::EINVAL);
-        }
-        if new.hard > old.hard && !may_raise {
-            return Err(Errno::EPERM);
-        }
-        limits.set(resource, new);
-        limits.clone()
-    };
-    if let Some(space) = process.memory.space() {
-        space.set_limits(limits.of_space(process.can(capability::IPC_LOCK)));
-    }
-    Ok(())
 }
 
 pub(super) fn personality(thread: &mut Thread, args: Args) -> Answer {

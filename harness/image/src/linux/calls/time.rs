@@ -1,34 +1,32 @@
-//! Time: clocks, sleeps, timers, and what has been used.
+//! Time: clocks, sleeps, and what has been used.
 
 use rumpvm_arch::VirtAddr;
 use rumpvm_bare::{Bare, calendar};
 use rumpvm_files::{Errno, wait};
 
 use super::{Answer, Args};
-use crate::linux::signal::Signal;
 use crate::linux::system::system;
 use crate::linux::thread::Thread;
-use crate::linux::timers::{Kind, Setting};
 use crate::linux::usage::Used;
 
-const SECOND: u64 = 1_000_000_000;
-const MICROSECOND: u64 = 1_000;
+pub(super) const SECOND: u64 = 1_000_000_000;
+pub(super) const MICROSECOND: u64 = 1_000;
 
 /// Clocks.
-mod clock {
-    pub(super) const REALTIME: i32 = 0;
-    pub(super) const MONOTONIC: i32 = 1;
-    pub(super) const PROCESS: i32 = 2;
-    pub(super) const THREAD: i32 = 3;
-    pub(super) const MONOTONIC_RAW: i32 = 4;
-    pub(super) const REALTIME_COARSE: i32 = 5;
-    pub(super) const MONOTONIC_COARSE: i32 = 6;
-    pub(super) const BOOTTIME: i32 = 7;
-    pub(super) const TAI: i32 = 11;
+pub(super) mod clock {
+    pub(in crate::linux::calls) const REALTIME: i32 = 0;
+    pub(in crate::linux::calls) const MONOTONIC: i32 = 1;
+    pub(in crate::linux::calls) const PROCESS: i32 = 2;
+    pub(in crate::linux::calls) const THREAD: i32 = 3;
+    pub(in crate::linux::calls) const MONOTONIC_RAW: i32 = 4;
+    pub(in crate::linux::calls) const REALTIME_COARSE: i32 = 5;
+    pub(in crate::linux::calls) const MONOTONIC_COARSE: i32 = 6;
+    pub(in crate::linux::calls) const BOOTTIME: i32 = 7;
+    pub(in crate::linux::calls) const TAI: i32 = 11;
 }
 
 /// Nanoseconds of a clock.
-fn read_clock(thread: &Thread, number: i32) -> Result<u64, Errno> {
+pub(super) fn read_clock(thread: &Thread, number: i32) -> Result<u64, Errno> {
     Ok(match number {
         clock::REALTIME | clock::REALTIME_COARSE | clock::TAI => calendar::now(),
         clock::MONOTONIC | clock::MONOTONIC_RAW | clock::MONOTONIC_COARSE | clock::BOOTTIME => {
@@ -49,12 +47,17 @@ fn read_clock(thread: &Thread, number: i32) -> Result<u64, Errno> {
     })
 }
 
-fn put_time(thread: &Thread, at: VirtAddr, nanoseconds: u64, unit: u64) -> Result<(), Errno> {
+pub(super) fn put_time(
+    thread: &Thread,
+    at: VirtAddr,
+    nanoseconds: u64,
+    unit: u64,
+) -> Result<(), Errno> {
     thread.user().put_words(at, &[nanoseconds / SECOND, nanoseconds % SECOND / unit])
 }
 
 /// Nanoseconds of a `timespec` or, by its unit, a `timeval`. Times that nobody lives to see are all the same.
-fn get_time(thread: &Thread, at: VirtAddr, unit: u64) -> Result<u64, Errno> {
+pub(super) fn get_time(thread: &Thread, at: VirtAddr, unit: u64) -> Result<u64, Errno> {
     let [seconds, rest] = thread.user().words(at)?;
     if seconds > i64::MAX as u64 || rest >= SECOND / unit {
         return Err(Errno::EINVAL);
@@ -170,55 +173,6 @@ fn sleep(thread: &mut Thread, until: u64, left_at: VirtAddr) -> Answer {
     }
 }
 
-fn kind(number: i32) -> Result<Kind, Errno> {
-    Ok(match number {
-        0 => Kind::Alarm(Signal::ALRM),
-        1 => Kind::Alarm(Signal::VTALRM),
-        2 => Kind::Alarm(Signal::PROF),
-        _ => return Err(Errno::EINVAL),
-    })
-}
-
-fn put_setting(thread: &Thread, at: VirtAddr, setting: Setting, unit: u64) -> Result<(), Errno> {
-    put_time(thread, at, setting.interval, unit)?;
-    put_time(thread, VirtAddr(at.0.saturating_add(16)), setting.left, unit)
-}
-
-fn get_setting(thread: &Thread, at: VirtAddr, unit: u64) -> Result<Setting, Errno> {
-    let interval = get_time(thread, at, unit)?;
-    let left = get_time(thread, VirtAddr(at.0.saturating_add(16)), unit)?;
-    Ok(Setting { left, interval })
-}
-
-pub(super) fn alarm(thread: &mut Thread, args: Args) -> Answer {
-    let left = u64::from(args.half(0)) * SECOND;
-    let process = &thread.task.process;
-    let kind = Kind::Alarm(Signal::ALRM);
-    let before = system().timers.set(process, kind, Setting { left, interval: 0 })?;
-    // A part of a second that is left counts as one.
-    Ok(before.left.div_ceil(SECOND))
-}
-
-pub(super) fn getitimer(thread: &mut Thread, args: Args) -> Answer {
-    let kind = kind(args.int(0))?;
-    let setting = system().timers.get(&thread.task.process, kind).unwrap_or_default();
-    put_setting(thread, args.at(1), setting, MICROSECOND)?;
-    Ok(0)
-}
-
-pub(super) fn setitimer(thread: &mut Thread, args: Args) -> Answer {
-    let kind = kind(args.int(0))?;
-    let setting = match args.word(1) {
-        0 => Setting::default(),
-        _ => get_setting(thread, args.at(1), MICROSECOND)?,
-    };
-    let before = system().timers.set(&thread.task.process, kind, setting)?;
-    if args.word(2) != 0 {
-        put_setting(thread, args.at(2), before, MICROSECOND)?;
-    }
-    Ok(0)
-}
-
 /// `struct rusage`. All time counts as the program's own.
 pub(super) fn usage_bytes(used: Used) -> [u8; 144] {
     let mut bytes = [0; 144];
@@ -259,71 +213,4 @@ pub(super) fn times(thread: &mut Thread, args: Args) -> Answer {
         thread.user().put_words(args.at(0), &words)?;
     }
     Ok(calendar::since_start() / TICK)
-}
-
-pub(super) fn timer_create(thread: &mut Thread, args: Args) -> Answer {
-    /// `SIGEV_SIGNAL`, `SIGEV_NONE`, `SIGEV_THREAD_ID`.
-    const SIGNAL: u32 = 0;
-    const NONE: u32 = 1;
-    const THREAD: u32 = 4;
-    read_clock(thread, args.int(0))?;
-    let (mut signal, mut value, mut task) = (Some(Signal::ALRM), None, None);
-    if args.word(1) != 0 {
-        let [given, word, number] = thread.user().words(args.at(1))?;
-        value = Some(given);
-        let chosen = Signal::new(word & 0xffff_ffff);
-        match (word >> 32) as u32 {
-            NONE => signal = None,
-            SIGNAL => signal = Some(chosen.ok_or(Errno::EINVAL)?),
-            THREAD => {
-                signal = Some(chosen.ok_or(Errno::EINVAL)?);
-                let number = number as u32;
-                thread.task.process.task(number).ok_or(Errno::EINVAL)?;
-                task = Some(number);
-            }
-            _ => return Err(Errno::EINVAL),
-        }
-    }
-    let real = args.int(0) == clock::REALTIME;
-    let timers = &system().timers;
-    let id = timers.make(&thread.task.process, signal, value, task, real)?;
-    if let Err(error) = thread.user().put_half(args.at(2), id) {
-        timers.delete(&thread.task.process, id).ok();
-        return Err(error);
-    }
-    Ok(0)
-}
-
-pub(super) fn timer_settime(thread: &mut Thread, args: Args) -> Answer {
-    const ABSOLUTE: u32 = 1;
-    let (process, id) = (thread.task.process.clone(), args.half(0));
-    let mut setting = get_setting(thread, args.at(2), 1)?;
-    let timers = &system().timers;
-    if args.half(1) & ABSOLUTE != 0 && setting.left != 0 {
-        let real = timers.is_real(&process, id)?;
-        let offset = if real { calendar::now() } else { calendar::since_start() };
-        setting.left = setting.left.saturating_sub(offset).max(1);
-    }
-    timers.get(&process, Kind::Made(id)).ok_or(Errno::EINVAL)?;
-    let before = timers.set(&process, Kind::Made(id), setting)?;
-    if args.word(3) != 0 {
-        put_setting(thread, args.at(3), before, 1)?;
-    }
-    Ok(0)
-}
-
-pub(super) fn timer_gettime(thread: &mut Thread, args: Args) -> Answer {
-    let setting = system().timers.get(&thread.task.process, Kind::Made(args.half(0)));
-    put_setting(thread, args.at(1), setting.ok_or(Errno::EINVAL)?, 1)?;
-    Ok(0)
-}
-
-pub(super) fn timer_getoverrun(thread: &mut Thread, args: Args) -> Answer {
-    let setting = system().timers.get(&thread.task.process, Kind::Made(args.half(0)));
-    setting.map(|_| 0).ok_or(Errno::EINVAL)
-}
-
-pub(super) fn timer_delete(thread: &mut Thread, args: Args) -> Answer {
-    system().timers.delete(&thread.task.process, args.half(0))?;
-    Ok(0)
 }

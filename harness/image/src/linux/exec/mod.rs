@@ -17,6 +17,7 @@ use alloc::vec::Vec;
 use rumpvm::sync::Ordering;
 use rumpvm::{CallError, Direction, Hold, Layout, Randomness};
 use rumpvm_bare::{Bare, Kernel};
+use rumpvm_files::executing::Executing;
 use rumpvm_files::{Entry, Errno, Rights};
 
 use super::chance;
@@ -39,7 +40,8 @@ pub(crate) const LONGEST: usize = 128 << 10;
 
 /// A program that can be loaded: its file, what is in it, what it is given.
 struct Ready {
-    file: Hold<Entry<Bare>, Bare>,
+    /// Nobody opens it for writing while it runs.
+    file: Hold<Executing<Bare>, Bare>,
     program: elf::Program,
     /// What loads the rest of it, if it says so.
     interpreter: Option<(Hold<Entry<Bare>, Bare>, elf::Program)>,
@@ -112,6 +114,7 @@ fn prepare(
             }
             None => None,
         };
+        let file = Hold::try_new(Executing::begin(&file)?)?;
         return Ok(Ready { file, program, interpreter, words, called });
     }
     Err(Errno::ELOOP)
@@ -130,7 +133,7 @@ fn become_it(thread: &mut Thread, ready: Ready) -> Result<(), Errno> {
     let layout = Layout::new::<Kernel>(Direction::Down, limits.stack(), random);
     space.set_layout(layout);
     process.ids.lock().exec();
-    let loaded = load::load(&space, &ready.file, &ready.program, load::Base::Program)?;
+    let loaded = load::load(&space, ready.file.entry(), &ready.program, load::Base::Program)?;
     let interpreter = match &ready.interpreter {
         Some((file, program)) => Some(load::load(&space, file, program, load::Base::Interpreter)?),
         None => None,

@@ -81,7 +81,9 @@ static NAMES: [Named<Bare, About>; 22] = [
     named("fd", FileType::Directory, descriptors::links),
     named("fdinfo", FileType::Directory, descriptors::infos),
     named("task", FileType::Directory, tasks),
-    named("exe", FileType::Link, |about| about.jump(|process| process.image.lock().file.clone())),
+    named("exe", FileType::Link, |about| {
+        about.jump(|process| process.image.lock().file.as_ref().map(|file| file.entry().clone()))
+    }),
     named("cwd", FileType::Link, |about| {
         about.jump(|process| process.place.lock().as_ref().map(|place| place.here.clone()))
     }),

@@ -81,6 +81,8 @@ fn handle(thread: &mut Thread, info: &Info, action: &actions::Action) {
     {
         repeat_call(thread, number);
     }
+    // A sleep that a handler interrupts is over.
+    thread.sleeps_until = None;
     let before: Set = thread.task.mask.load(Ordering::SeqCst);
     let saved = thread.saved_mask.take().unwrap_or(before);
     if frame::push(thread, info, action, saved).is_err() {
