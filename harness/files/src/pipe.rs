@@ -115,8 +115,11 @@ impl<P: Platform> Special<P> for Pipe<P> {
         call: &Call<'_, P>,
         rights: Rights,
     ) -> Result<Option<Box<dyn Special<P>>>, Errno> {
-        let mut state = self.state.lock();
         let (reads, writes) = (rights.contains(Rights::READ), rights.contains(Rights::WRITE));
+        if !reads && !writes {
+            return Err(Errno::EINVAL);
+        }
+        let mut state = self.state.lock();
         if writes && !reads && call.nonblocking && state.readers.open == 0 {
             return Err(Errno::ENXIO);
         }

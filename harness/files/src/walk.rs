@@ -140,7 +140,8 @@ impl<P: Platform> Walk<'_, P> {
             let follows = match aim {
                 _ if !is_last => true,
                 Aim::Entry(last) => last == Last::Follow || wants_directory,
-                Aim::Spot(last) => last == Last::Follow,
+                // Nothing can be made there, whatever the link says.
+                Aim::Spot(last) => last == Last::Follow && !wants_directory,
             };
             let child = match look_up(&at, name)? {
                 Some(child) => child,

@@ -111,22 +111,25 @@ impl<P: Platform> Walk<'_, P> {
     }
 
     fn may_open(&self, node: &Node<P>, flags: OpenFlags) -> Result<(), Errno> {
-        if matches!(node.kind(), Kind::Link(_) | Kind::Jump(_)) {
-            return Err(Errno::ELOOP);
-        }
         let (needs, is_directory) = (flags.needs(), node.is_directory());
         let writes = needs.contains(Rights::WRITE);
-        if is_directory && (writes || flags.contains(OpenFlags::CREATE)) {
+        if is_directory && flags.contains(OpenFlags::CREATE) {
             return Err(Errno::EISDIR);
         }
         if flags.contains(OpenFlags::DIRECTORY) && !is_directory {
             return Err(Errno::ENOTDIR);
         }
-        self.who.check(node, needs)?;
+        if matches!(node.kind(), Kind::Link(_) | Kind::Jump(_)) {
+            return Err(Errno::ELOOP);
+        }
+        if is_directory && writes {
+            return Err(Errno::EISDIR);
+        }
         let is_read_only = node.volume().flags().contains(MountFlags::READ_ONLY);
         if writes && is_read_only && node.regular().is_some() {
             return Err(Errno::EROFS);
         }
+        self.who.check(node, needs)?;
         if flags.contains(OpenFlags::NO_ACCESS_TIME) && !self.who.owns(&node.attributes()) {
             return Err(Errno::EPERM);
         }

@@ -39,7 +39,7 @@ impl<P: Platform> Walk<'_, P> {
             FileType::Pipe => Ok(Kind::Special(pipe::named()?)),
             _ => Ok(Kind::Device(device)),
         };
-        self.make(&not_slashed(spot)?, file_type, mode, made)
+        self.make(&spot, file_type, mode, made)
     }
 
     /// symlink(2).
@@ -51,7 +51,7 @@ impl<P: Platform> Walk<'_, P> {
         }
         let spot = self.spot(path, Last::Stay)?;
         let made = |_: &Hold<Volume<P>, P>| Ok(Kind::Link(Name::try_new::<P>(target)?));
-        self.make(&not_slashed(spot)?, FileType::Link, 0o777, made)
+        self.make(&spot, FileType::Link, 0o777, made)
     }
 
     /// link(2): another name for what `old` names already.
@@ -59,19 +59,16 @@ impl<P: Platform> Walk<'_, P> {
         let spot = self.spot(path, Last::Stay)?;
         let name = new_name(&spot)?;
         let node = old.node();
-        if node.is_directory() {
-            return Err(Errno::EPERM);
-        }
-        if spot.wants_directory {
-            return Err(Errno::ENOENT);
-        }
         let parent = spot.parent.node();
+        let directory = extendable(&spot.parent, name)?;
+        let _changes = parent.volume().changes().lock();
+        self.may_add(&spot, directory, name, FileType::Regular)?;
         if !Hold::is(parent.volume(), node.volume()) {
             return Err(Errno::EXDEV);
         }
-        let directory = extendable(&spot.parent, name)?;
-        let _changes = parent.volume().changes().lock();
-        self.may_add(&spot.parent, directory, name)?;
+        if node.is_directory() {
+            return Err(Errno::EPERM);
+        }
         // What has lost its last name gets no new one.
         if node.attributes().links == 0 {
             return Err(Errno::ENOENT);
@@ -107,7 +104,7 @@ impl<P: Platform> Walk<'_, P> {
         let volume = parent.volume();
         let directory = extendable(&spot.parent, name)?;
         let _changes = volume.changes().lock();
-        self.may_add(&spot.parent, directory, name)?;
+        self.may_add(spot, directory, name, file_type)?;
         directory.reserve(1)?;
         let node = Node::try_new(volume, kind(volume)?, file_type, mode, self.who)?;
         let above = parent.attributes();
@@ -128,15 +125,21 @@ impl<P: Platform> Walk<'_, P> {
         Ok(entry)
     }
 
-    /// Checks that `name` can be added to `parent`, whose volume's changes the caller has locked.
+    /// Checks that `name` can be added at `spot`, whose volume's changes the caller has locked.
     fn may_add(
         &self,
-        parent: &Entry<P>,
+        spot: &Spot<P>,
         directory: &Directory<P>,
         name: &[u8],
+        file_type: FileType,
     ) -> Result<(), Errno> {
+        let parent = &spot.parent;
         if directory.get(name).is_some() {
             return Err(Errno::EEXIST);
+        }
+        // Only a directory's name may have a slash behind it.
+        if spot.wants_directory && file_type != FileType::Directory {
+            return Err(Errno::ENOENT);
         }
         if parent.node().volume().flags().contains(MountFlags::READ_ONLY) {
             return Err(Errno::EROFS);
@@ -166,13 +169,5 @@ fn new_name<P: Platform>(spot: &Spot<P>) -> Result<&Name, Errno> {
     match &spot.end {
         End::Name(name) => Ok(name),
         End::Here | End::Up => Err(Errno::EEXIST),
-    }
-}
-
-/// Only a directory's name may have a slash behind it.
-fn not_slashed<P: Platform>(spot: Spot<P>) -> Result<Spot<P>, Errno> {
-    match spot.end {
-        End::Name(_) if spot.wants_directory => Err(Errno::ENOENT),
-        _ => Ok(spot),
     }
 }

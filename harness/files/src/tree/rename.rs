@@ -53,87 +53,110 @@ impl<P: Platform> Walk<'_, P> {
         if !Hold::is(volume, into.parent.node().volume()) {
             return Err(Errno::EXDEV);
         }
-        let (End::Name(old), End::Name(new)) = (&from.end, &into.end) else {
-            return Err(Errno::EBUSY);
+        let End::Name(old) = &from.end else { return Err(Errno::EBUSY) };
+        let End::Name(new) = &into.end else {
+            let no_replace = flags.contains(RenameFlags::NO_REPLACE);
+            return Err(if no_replace { Errno::EEXIST } else { Errno::EBUSY });
         };
         let source = changeable(&from.parent, old)?;
         let target = into.parent.node().directory().ok_or(Errno::EPERM)?;
         let changes = volume.changes().lock();
         let entry = source.get(old).ok_or(Errno::ENOENT)?;
-        let there = target.get(new);
         let moved = Side { parent: &from.parent, name: old, entry };
-        let is_slashed = from.wants_directory || into.wants_directory;
-        if is_slashed && !moved.entry.node().is_directory() {
-            return Err(Errno::ENOTDIR);
-        }
-        let replaced = match there {
-            Some(_) if flags.contains(RenameFlags::NO_REPLACE) => return Err(Errno::EEXIST),
-            None if flags.contains(RenameFlags::EXCHANGE) => return Err(Errno::ENOENT),
-            Some(entry) => Some(Side { parent: &into.parent, name: new, entry }),
-            None => None,
-        };
+        let side = |entry| Side { parent: &into.parent, name: new, entry };
+        let there = target.get(new).map(side);
+        may_meet(&moved, there.as_ref(), [&from, &into], flags)?;
         // Two names of one file: nothing is to be done.
-        if let Some(replaced) = &replaced
-            && Hold::is(replaced.entry.node(), moved.entry.node())
-        {
+        if there.as_ref().is_some_and(|there| Hold::is(there.entry.node(), moved.entry.node())) {
             return Ok(());
         }
-        self.may_move(&moved, &into)?;
-        match replaced {
+        let moved_is_directory = moved.entry.node().is_directory();
+        match there {
             Some(other) if flags.contains(RenameFlags::EXCHANGE) => {
-                self.may_move(&other, &from)?;
+                let other_is_directory = other.entry.node().is_directory();
+                self.may_go(&moved, moved_is_directory)?;
+                self.may_go(&other, other_is_directory)?;
+                self.may_change_parent(&moved, &into.parent)?;
+                self.may_change_parent(&other, &from.parent)?;
                 exchange(&moved, &other)
             }
             Some(other) => {
-                self.may_replace(&moved, &other)?;
+                self.may_go(&moved, moved_is_directory)?;
+                self.may_go(&other, moved_is_directory)?;
+                self.may_change_parent(&moved, &into.parent)?;
+                if other.entry.node().directory().is_some_and(|names| !names.is_empty()) {
+                    return Err(Errno::ENOTEMPTY);
+                }
                 replace(&moved, Some(&other), &into.parent, new)?;
                 drop(changes);
                 // What was replaced may end here.
                 drop(other);
                 Ok(())
             }
-            None => replace(&moved, None, &into.parent, new),
+            None => {
+                self.may_go(&moved, moved_is_directory)?;
+                if into.parent.is_removed() {
+                    return Err(Errno::ENOENT);
+                }
+                self.who.check(into.parent.node(), Rights::WRITE | Rights::EXECUTE)?;
+                self.may_change_parent(&moved, &into.parent)?;
+                replace(&moved, None, &into.parent, new)
+            }
         }
     }
 
-    /// Checks that `moved` may leave its directory and come into that of `into`.
-    fn may_move(&self, moved: &Side<'_, P>, into: &Spot<P>) -> Result<(), Errno> {
-        let node = moved.entry.node();
-        self.may_remove(moved.parent.node(), node)?;
-        if into.parent.is_removed() {
-            return Err(Errno::ENOENT);
-        }
-        self.who.check(into.parent.node(), Rights::WRITE | Rights::EXECUTE)?;
-        if moved.entry.is_covered() {
-            return Err(Errno::EBUSY);
-        }
-        // A directory cannot move into itself.
-        if node.is_directory() && Entry::is_below(&into.parent, &moved.entry) {
-            return Err(Errno::EINVAL);
-        }
-        // Its `..` is to change.
-        if node.is_directory() && !Hold::is(moved.parent, &into.parent) {
-            self.who.check(node, Rights::WRITE)?;
-        }
-        Ok(())
-    }
-
-    /// Checks that `other` may go for the sake of `moved`.
-    fn may_replace(&self, moved: &Side<'_, P>, other: &Side<'_, P>) -> Result<(), Errno> {
-        let node = other.entry.node();
-        self.may_remove(other.parent.node(), node)?;
-        match (moved.entry.node().is_directory(), node.is_directory()) {
+    /// Checks that the name of `side` may go, to or for something that is a directory or is none.
+    fn may_go(&self, side: &Side<'_, P>, for_directory: bool) -> Result<(), Errno> {
+        let node = side.entry.node();
+        self.may_remove(side.parent.node(), node)?;
+        match (for_directory, node.is_directory()) {
             (true, false) => return Err(Errno::ENOTDIR),
             (false, true) => return Err(Errno::EISDIR),
             _ => {}
         }
-        if other.entry.is_covered() {
-            return Err(Errno::EBUSY);
-        }
-        if node.directory().is_some_and(|names| !names.is_empty()) {
-            return Err(Errno::ENOTEMPTY);
+        if side.entry.is_covered() { Err(Errno::EBUSY) } else { Ok(()) }
+    }
+
+    /// Checks that the `..` of `side` may change, if it is a directory that comes into another one.
+    fn may_change_parent(&self, side: &Side<'_, P>, into: &Hold<Entry<P>, P>) -> Result<(), Errno> {
+        let node = side.entry.node();
+        if node.is_directory() && !Hold::is(side.parent, into) {
+            self.who.check(node, Rights::WRITE)?;
         }
         Ok(())
+    }
+}
+
+/// Checks what flags, slashes and the shape of the tree say, in Linux's order.
+fn may_meet<P: Platform>(
+    moved: &Side<'_, P>,
+    there: Option<&Side<'_, P>>,
+    [from, into]: [&Spot<P>; 2],
+    flags: RenameFlags,
+) -> Result<(), Errno> {
+    let exchanges = flags.contains(RenameFlags::EXCHANGE);
+    let is_directory = |side: &Side<'_, P>| side.entry.node().is_directory();
+    match there {
+        Some(_) if flags.contains(RenameFlags::NO_REPLACE) => return Err(Errno::EEXIST),
+        None if exchanges => return Err(Errno::ENOENT),
+        Some(other) if exchanges && into.wants_directory && !is_directory(other) => {
+            return Err(Errno::ENOTDIR);
+        }
+        _ => {}
+    }
+    let is_slashed = from.wants_directory || (into.wants_directory && !exchanges);
+    if is_slashed && !is_directory(moved) {
+        return Err(Errno::ENOTDIR);
+    }
+    // Neither can be put below itself.
+    if is_directory(moved) && Entry::is_below(&into.parent, &moved.entry) {
+        return Err(Errno::EINVAL);
+    }
+    match there {
+        Some(other) if is_directory(other) && Entry::is_below(&from.parent, &other.entry) => {
+            Err(if exchanges { Errno::EINVAL } else { Errno::ENOTEMPTY })
+        }
+        _ => Ok(()),
     }
 }
 

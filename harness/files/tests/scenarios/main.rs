@@ -6,6 +6,7 @@ mod failures;
 mod made_up;
 mod memory;
 mod open;
+mod oracle;
 mod pipe;
 mod poll;
 mod socket;
