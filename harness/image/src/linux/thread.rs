@@ -1,7 +1,7 @@
 //! A thread of a program: a kernel thread that runs it from trap to trap.
 //!
 //! Flow:  [`run`] -> ring 3 -> system call, fault, interrupt -> what follows from that -> signals, if somebody
-//!        interrupted -> ring 3 ... -> [`end`](super::end).
+//!        interrupted -> ring 3 ... -> [`end`].
 //! Owns:  its registers, its use of the space, and what only it looks at.
 
 use rumpvm::sync::Ordering;
