@@ -34,8 +34,6 @@ bitflags! {
         const NOHUGEPAGE = 1 << 9;
         /// Equal pages may be merged.
         const MERGEABLE = 1 << 10;
-        /// The heap that brk(2) moves.
-        const HEAP = 1 << 11;
         /// With `LOCKED`: its pages are not faulted in at once, but stay once they are.
         const ONFAULT = 1 << 12;
         /// A child gets it empty.
