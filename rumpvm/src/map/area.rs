@@ -42,6 +42,8 @@ bitflags! {
         const INHERIT = 1 << 14;
         /// Addresses that are kept from use; there are no rights to have.
         const RESERVED = 1 << 15;
+        /// Its pages may go when memory is short. Nothing of it is for a child or for a dump, and it is not locked.
+        const DROPPABLE = 1 << 16;
     }
 }
 
