@@ -59,7 +59,7 @@ pub const TABLE: &[ByDesign] = &[
     },
     ByDesign {
         what: "PROT_GROWSDOWN where stacks touch",
-        reason: "merging is policy, and PROT_GROWSDOWN shows where a stack begins: one that has grown down to another is merged with it here and not on Linux, which also leaves a stack cut in two by an mmap that was refused. Programs with it have one stack, no holes come into it, and no limits or seals refuse anything",
+        reason: "merging is policy, and PROT_GROWSDOWN shows where a stack begins: one that has grown down to another is merged with it here and not on Linux, which also leaves a stack cut in two by an mmap that was refused, and holds apart what was promised once and what was not. Programs with it have one stack, which can always be stored to, no holes come into it, and no limits or seals refuse anything",
     },
     ByDesign {
         what: "what is in memory in programs with MADV_PAGEOUT",

@@ -74,7 +74,7 @@ struct Dice<'g> {
     unlimited: bool,
     /// What a program limits, if anything.
     limits: &'static [u64],
-    /// Whether `PROT_GROWSDOWN` is used: then there is one stack, and it gets no holes.
+    /// Whether `PROT_GROWSDOWN` is used: then there is one stack, it gets no holes, and it can always be stored to.
     grows: bool,
     stacks: u32,
     segments: Segments,
@@ -242,6 +242,7 @@ impl Dice<'_> {
 
     fn prot(&mut self) -> u64 {
         let prot = if self.chance(2) { 3 } else { self.random.random_range(0..8) };
+        let prot = if self.grows { prot | 2 } else { prot };
         if prot == 4 && self.ground.execute_only { 5 } else { prot }
     }
 
