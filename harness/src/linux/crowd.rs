@@ -36,10 +36,7 @@ pub(super) fn leave(room: u64) -> Outcome {
     // The last one was one too many, which a mapping may be.
     for _ in 0..=room.min(pages.saturating_sub(1)) {
         pages -= 1;
-        // SAFETY: the page is our own, and nothing refers to it.
-        if let Err(errno) =
-            unsafe { kernel::short(libc::SYS_munmap, FIRST + pages * PAGE, PAGE, 0) }
-        {
+        if let Err(errno) = unmap(pages) {
             return Outcome::Refused(errno);
         }
     }
@@ -55,4 +52,9 @@ fn map(page: u64) -> Result<u64, i32> {
     unsafe {
         kernel::call(libc::SYS_mmap, [FIRST + page * PAGE, PAGE, prot, flags as u64, none, 0])
     }
+}
+
+fn unmap(page: u64) -> Result<u64, i32> {
+    // SAFETY: the page is our own, and nothing refers to it.
+    unsafe { kernel::short(libc::SYS_munmap, FIRST + page * PAGE, PAGE, 0) }
 }

@@ -86,7 +86,7 @@ pub(super) fn control(shared: &Shared, [name, command, mode]: [u64; 3]) -> Outco
     };
     match answer {
         Ok(_) if command == libc::IPC_STAT as u64 => {
-            let (bytes, areas) = (status.shm_segsz as u64, status.shm_nattch as u64);
+            let (bytes, areas) = (status.shm_segsz as u64, status.shm_nattch);
             let mode = u32::from(status.shm_perm.mode);
             Outcome::Done(segment_told(bytes, mode, areas, status.shm_perm.__key != 0))
         }
