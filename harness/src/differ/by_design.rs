@@ -58,8 +58,8 @@ pub const TABLE: &[ByDesign] = &[
         reason: "merging is policy, and this is where it shows; the rest of such a program is not compared",
     },
     ByDesign {
-        what: "PROT_GROWSDOWN where stacks touch",
-        reason: "merging is policy, and PROT_GROWSDOWN shows where a stack begins: one that has grown down to another is merged with it here and not on Linux, which also leaves a stack cut in two by an mmap that was refused, and holds apart what was promised once and what was not. Programs with it have one stack, which can always be stored to, no holes come into it, and no limits or seals refuse anything",
+        what: "PROT_GROWSDOWN where stacks touch, or were cut and are whole again",
+        reason: "merging is policy, and PROT_GROWSDOWN shows where a stack begins: Linux merges none with another that it has grown down to, none whose parts came into memory apart, were promised apart or were forked, and leaves one cut in two by an mmap that was refused. Programs with it have one process and one stack, which is in memory at once and can always be stored to; no holes come into it, and no limits or seals refuse anything",
     },
     ByDesign {
         what: "what is in memory in programs with MADV_PAGEOUT",

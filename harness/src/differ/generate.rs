@@ -74,7 +74,8 @@ struct Dice<'g> {
     unlimited: bool,
     /// What a program limits, if anything.
     limits: &'static [u64],
-    /// Whether `PROT_GROWSDOWN` is used: then there is one stack, it gets no holes, and it can always be stored to.
+    /// Whether `PROT_GROWSDOWN` is used: then there is one process and one stack, which is in memory at once, gets no
+    /// holes, and can always be stored to.
     grows: bool,
     stacks: u32,
     segments: Segments,
@@ -91,7 +92,7 @@ impl Dice<'_> {
         let locked = self.locked();
         self.unlimited = locked.is_none();
         self.locks = self.chance(2);
-        self.grows = self.chance(4);
+        self.grows = self.chance(6);
         self.limits = self.one_of(&[&[LIMIT_MAPPED], &[LIMIT_DATA], &[LIMIT_MAPPED, LIMIT_DATA]]);
         if self.ground.crowds && self.chance(CROWDED) {
             // What locks what is still to be mapped would lock all of them.
@@ -101,7 +102,10 @@ impl Dice<'_> {
         self.drops = self.ground.droppable && self.chance(2);
         self.allocates = self.chance(5);
         self.segments.used = self.ground.segments && self.chance(4);
-        let processes = self.random.random_range(1..=processes);
+        if self.grows {
+            (self.heap, self.segments.used) = (false, false);
+        }
+        let processes = if self.grows { 1 } else { self.random.random_range(1..=processes) };
         let mut ops = Vec::new();
         if self.limits == [LIMIT_AREAS] {
             let room = self.random.random_range(0..12);
@@ -301,6 +305,9 @@ impl Dice<'_> {
                 flags |= flag;
             }
         }
+        if self.grows && flags & 0x100 != 0 {
+            flags = flags & !0x1_0000 | 0x8000;
+        }
         let object = if anonymous { NO_OBJECT } else { self.one_of(&[FILE, FILE, MEMORY]) };
         let offset = match self.random.random_range(0..80) {
             _ if anonymous => 0,
@@ -340,10 +347,12 @@ impl Dice<'_> {
         let now = self.now;
         match self.random.random_range(0..8) {
             0 => Op::new(now, Call::Munlockall, &[]),
-            1 if self.unlimited => {
+            1 if self.unlimited && !self.grows => {
                 Op::new(now, Call::Mlockall, &[self.one_of(&[1, 3, 5, 5, 7, 7, 9])])
             }
-            1 | 2 => Op::new(now, Call::Mlockall, &[self.one_of(&[0, 2, 2, 4, 6, 8])]),
+            1 | 2 if !self.grows => {
+                Op::new(now, Call::Mlockall, &[self.one_of(&[0, 2, 2, 4, 6, 8])])
+            }
             _ => {
                 let ((at, length), flags) = (self.range(), self.one_of(&[0, 1, 1, 1, 2]));
                 Op::new(now, Call::Mlock2, &[at, length, flags])
