@@ -54,8 +54,8 @@ pub const TABLE: &[ByDesign] = &[
         reason: "Linux unlocks all of the area of which a part moved, so what is locked then follows from merging; we unlock what moved",
     },
     ByDesign {
-        what: "mremap and remap_file_pages of pages whose areas only Linux holds apart: EFAULT and EINVAL there",
-        reason: "merging is policy, and this is where it shows; the rest of such a program is not compared",
+        what: "mremap and remap_file_pages of pages whose areas only one side holds apart: EFAULT and EINVAL there",
+        reason: "merging is policy, and this is where it shows: Linux holds apart what came into memory apart, we what is still promised and what was never touched since it was cut off. The rest of such a program is not compared",
     },
     ByDesign {
         what: "PROT_GROWSDOWN where stacks touch, or were cut and are whole again",
@@ -113,8 +113,8 @@ pub const TABLE: &[ByDesign] = &[
 
 /// Whether the table excuses these outcomes of the last step of `ops`. What comes after it is not compared.
 ///
-/// Areas that only Linux holds apart make `mremap` and `remap_file_pages` of both impossible there, and come to their
-/// limit sooner; we hold none apart that it merges.
+/// Areas that only one side holds apart make `mremap` and `remap_file_pages` of both impossible there, and come to their
+/// limit sooner. Ours are held apart alone only by what is promised, once a part can be stored to no more.
 pub(super) fn ends(ops: &[Op], linux: Outcome, ours: Outcome) -> bool {
     let Some(op) = ops.last() else { return false };
     if matches!(linux, Outcome::Refused(ENOMEM | EAGAIN)) && limits(ops, LIMIT_AREAS) {
@@ -128,7 +128,9 @@ pub(super) fn ends(ops: &[Op], linux: Outcome, ours: Outcome) -> bool {
     if op.call == Call::RemapFilePages && op.arguments[1] > PAGE {
         return linux == Outcome::Refused(EINVAL);
     }
-    several && linux == Outcome::Refused(EFAULT) && ours != Outcome::Refused(EINVAL)
+    let (theirs, mine) = (linux == Outcome::Refused(EFAULT), ours == Outcome::Refused(EFAULT));
+    several
+        && (theirs && ours != Outcome::Refused(EINVAL) || mine && ops.iter().any(ends_a_promise))
 }
 
 fn limits(ops: &[Op], what: u64) -> bool {
@@ -151,6 +153,12 @@ pub(super) fn alike(ops: &[Op], linux: Outcome, ours: Outcome) -> bool {
     }
     let ((theirs, rest), (mine, other)) = (segment_areas(linux), segment_areas(ours));
     rest == other && 0 < mine && mine < theirs && ops.iter().any(cuts_areas)
+}
+
+/// Whether what was promised may be so no more after this step.
+fn ends_a_promise(op: &Op) -> bool {
+    const WRITE: u64 = 2;
+    op.call == Call::Mprotect && op.arguments[2] & WRITE == 0
 }
 
 /// Whether a step may cut an area in two, of which both stay.
