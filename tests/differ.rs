@@ -16,8 +16,8 @@ use std::io;
 use std::process::Command;
 
 use rumpvm_harness::differ::{
-    Answers, Call, DONTNEED, Failed, Found, Ground, Hunt, Op, Ours, Outcome, PAGE, Program,
-    Settings, Voice, Voices, hunt, one, tell_c, tell_rust,
+    Answers, Call, DONTNEED, Failed, Found, Ground, Hunt, Op, Ours, Outcome, PAGE, PageSeen,
+    Present, Program, Settings, Shown, Voice, Voices, hunt, one, tell_c, tell_rust,
 };
 use rumpvm_harness::linux::Linux;
 
@@ -395,5 +395,49 @@ fn what_newer_calls_say_is_printed_as_c_and_as_rust() {
     for statement in ["slots.attach(vm, &stage.at(0).space, 0,", "slots.end(vm)", "Advised::Others"]
     {
         assert!(told.contains(statement), "{told}");
+    }
+}
+
+/// rumpvm in Linux's place, with a page less in memory the first time that it is asked.
+struct Forgetful {
+    ours: Ours,
+    forgets: u32,
+}
+
+impl Voice for Forgetful {
+    fn name(&self) -> &'static str {
+        "a host that takes pages"
+    }
+
+    fn start(&mut self, _program: &Program) -> Result<(), Failed> {
+        Ok(())
+    }
+
+    fn finish(&mut self, program: &Program) -> Result<Answers, Failed> {
+        let mut answers = self.ours.finish(program)?;
+        let core = Present::CORE.bits();
+        let is_taken = |page: &&mut PageSeen| {
+            page.present & core != 0 && page.shown().contains(Shown::NAMELESS)
+        };
+        let taken = answers.looks.iter_mut().flatten().find(is_taken);
+        if let Some(page) = taken.filter(|_| self.forgets > 0) {
+            page.present &= !core;
+            self.forgets -= 1;
+        }
+        Ok(answers)
+    }
+}
+
+#[test]
+fn what_the_host_has_taken_out_of_memory_counts_only_if_it_does_so_again() {
+    let ground = ground();
+    for (forgets, passes) in [(1, true), (u32::MAX, false)] {
+        let forgetful = || -> io::Result<Voices> {
+            let linux = Forgetful { ours: Ours::new(&ground)?, forgets };
+            Ok((Box::new(linux), Box::new(Ours::new(&ground)?)))
+        };
+        let settings = Settings { ops: 20_000, seed: 1, processes: 1, lanes: 1 };
+        let hunted = hunt(&settings, &ground, &forgetful, &|_| ()).unwrap();
+        assert_eq!((hunted.found.is_none(), hunted.taken == 1), (passes, passes));
     }
 }

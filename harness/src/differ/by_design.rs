@@ -38,6 +38,10 @@ pub const TABLE: &[ByDesign] = &[
         reason: "read-ahead, fault-around and the shared page of zeros are policy; private pages, and shared memory by mincore, are compared",
     },
     ByDesign {
+        what: "what is in memory, if the host says otherwise when it is asked again",
+        reason: "pages of shared memory that were never stored to go when the host's caches are dropped; how often that was is printed",
+    },
+    ByDesign {
         what: "bytes stored behind the end of a file, in its last page",
         reason: "POSIX leaves open how long they are seen: stores go to the first bytes of a page, and files end behind those",
     },
