@@ -67,9 +67,7 @@ fn settle(shared: &Shared, parent: u32) -> Result<(), i32> {
             kernel::exit(0);
         }
         // Segments outlive who made them: those of a name space of its own go with its last process.
-        let unshare = |what: i32| kernel::short(libc::SYS_unshare, what as u64, 0, 0).is_ok();
-        let alone =
-            unshare(libc::CLONE_NEWIPC) || unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWIPC);
+        let alone = kernel::short(libc::SYS_unshare, libc::CLONE_NEWIPC as u64, 0, 0).is_ok();
         shared.own_segments.store(u32::from(alone), Ordering::Relaxed);
         // Large pages are policy.
         control(libc::PR_SET_THP_DISABLE, 1)?;
