@@ -1,6 +1,6 @@
 //! remap_file_pages(2): other pages of the same object.
 
-use rumpvm::{CallError, MapFlags, Vm};
+use rumpvm::{Backing, CallError, MapFlags, Seals, Vm};
 use rumpvm_arch::Prot;
 use rumpvm_platform::Platform;
 
@@ -12,6 +12,7 @@ cases! {
     what_is_not_mapped_alike_is_refused,
     offsets_have_the_limits_of_linux,
     rights_and_locks_stay_and_guards_go,
+    what_can_never_be_stored_to_is_shared_in_name_only,
 }
 
 fn program<P: Platform>(vm: &Vm<P>) -> Program<'_, P> {
@@ -78,4 +79,21 @@ fn rights_and_locks_stay_and_guards_go<P: Platform>(vm: &Vm<P>) {
     program.madvise(vm, BASE + 2 * PAGE, PAGE, 102).unwrap();
     assert_eq!(remap(&program, 2 * PAGE, PAGE, 4), Ok(()));
     assert_eq!(program.get(BASE + 2 * PAGE), 5);
+}
+
+fn what_can_never_be_stored_to_is_shared_in_name_only<P: Platform>(vm: &Vm<P>) {
+    let program = Program::new(vm);
+    let map = |object: &_, rights| {
+        let (prot, opened) = (Prot::READ, Backing::Opened(object, rights));
+        program.mmap(vm, BASE, 2 * PAGE, prot, MapFlags::SHARED | MapFlags::FIXED, opened, 0)
+    };
+    let file = vm.open_file(RamFile::<P>::numbered(1, 2)).unwrap();
+    map(&file, Prot::READ).unwrap();
+    assert_eq!(remap(&program, 0, PAGE, 1), Err(CallError::Invalid));
+    vm.close(&file).unwrap();
+    let sealed = vm.shared_memory(2 * PAGE).unwrap();
+    vm.add_seals(&sealed, Seals::WRITE).unwrap();
+    map(&sealed, Prot::ALL).unwrap();
+    assert_eq!(remap(&program, 0, PAGE, 1), Ok(()));
+    vm.close(&sealed).unwrap();
 }

@@ -7,7 +7,7 @@ use core::ops::ControlFlow;
 
 use rumpvm::sync::try_push;
 use rumpvm::{AreaFlags, NoMemory};
-use rumpvm_arch::{PAGE_SIZE, Prot, VirtRange};
+use rumpvm_arch::{PAGE_SIZE, Prot, VirtAddr, VirtRange};
 use rumpvm_bare::Bare;
 use rumpvm_files::Errno;
 
@@ -26,13 +26,18 @@ struct Row {
     flags: AreaFlags,
     offset: u64,
     accounted: bool,
-    /// Number of its object, and whether it is a file's.
+    /// Number of its object.
     object: Option<u64>,
+    /// Some of it is the heap, which merges with its neighbours.
+    is_heap: bool,
 }
 
 fn rows(memory: &Memory) -> Result<Vec<Row>, Errno> {
     let mut rows = Vec::new();
-    let flow = memory.space().areas(&system().kernel.vm, |area| {
+    let (vm, space) = (&system().kernel.vm, memory.space());
+    // Where no heap can end, so its end stays where it is.
+    let heap = VirtRange::new(space.brk_base(), space.brk(vm, VirtAddr(0)));
+    let flow = space.areas(vm, |area| {
         let row = Row {
             range: area.range,
             prot: area.prot,
@@ -41,6 +46,7 @@ fn rows(memory: &Memory) -> Result<Vec<Row>, Errno> {
             offset: area.offset,
             accounted: area.accounted,
             object: area.object.as_ref().map(|object| object.id()),
+            is_heap: !heap.is_empty() && area.range.overlaps(heap),
         };
         match try_push::<_, Bare>(&mut rows, row) {
             Ok(()) => ControlFlow::Continue(()),
@@ -101,7 +107,7 @@ fn head(process: &Process, row: &Row, out: &mut Out) -> Result<(), Errno> {
     let name = match (&named, row.object) {
         (Some(named), _) => &named.path[..],
         (None, Some(_)) => b"/dev/zero (deleted)",
-        (None, None) if row.flags.contains(AreaFlags::HEAP) => b"[heap]",
+        (None, None) if row.is_heap => b"[heap]",
         (None, None) if is_stack => b"[stack]",
         (None, None) => b"",
     };
