@@ -126,7 +126,7 @@ fn try_switched(
     })
 }
 
-/// Tries those that cannot be switched, with a build for each.
+/// Tries those that cannot be switched, with a build for each test that is asked.
 fn try_alone(
     mutants: &[Mutant],
     mine: &[usize],
@@ -140,14 +140,25 @@ fn try_alone(
         if record.outcomes.contains_key(&mutant.name) {
             continue;
         }
-        let outcome = match workshop.build_one(mutant)? {
-            None => Outcome::Unviable,
-            Some(programs) => jury.with(&programs, workshop.folder.join("alone/tests")).judge(0)?,
-        };
+        let outcome = try_one(mutant, workshop, jury)?;
         println!("xtask: built by itself: {}: {outcome:?}", mutant.name);
         record.add(&mutant.name, outcome)?;
     }
     Ok(())
+}
+
+fn try_one(mutant: &Mutant, workshop: &Workshop<'_>, jury: &Jury) -> Result<Outcome> {
+    let Some(scratch) = workshop.copy_one(mutant)? else { return Ok(Outcome::Unviable) };
+    for test in workshop.tests {
+        let Some(programs) = workshop.build_one(&scratch, test)? else {
+            return Ok(Outcome::Unviable);
+        };
+        let outcome = jury.with(&programs, scratch.tree.join("tests")).judge(0)?;
+        if outcome != Outcome::Survived {
+            return Ok(outcome);
+        }
+    }
+    Ok(Outcome::Survived)
 }
 
 /// Says how it went. What timed out was noticed: a test that hangs fails. `unasked` are of other shards.
