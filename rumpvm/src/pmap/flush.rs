@@ -81,7 +81,8 @@ impl<P: Platform> Debt<P> {
     #[inline]
     pub(super) fn page(&mut self, at: VirtAddr) {
         let start = at.page_down();
-        self.ranges.add::<P::Format>(VirtRange { start, end: VirtAddr(start.0.wrapping_add(PAGE_SIZE)) });
+        self.ranges
+            .add::<P::Format>(VirtRange { start, end: VirtAddr(start.0.wrapping_add(PAGE_SIZE)) });
     }
 
     /// Owes `range`, with the tables above it.
