@@ -95,8 +95,11 @@ fn read(hunter: &Hunter, root: &Path) -> Result<Vec<Site>> {
     Ok(sites)
 }
 
+/// How a child ends that finds fault with itself (`rumpvm_hosted::explored::BROKEN`).
+const BROKEN: &str = "exit status: 70";
+
 /// Sweeps every [`CHILDREN`]th site from `first` on. A flaw that ends the child, or makes it fall silent, was
-/// noticed; another child goes on behind it.
+/// noticed; another child goes on behind it. But if the explorer itself is broken, nothing is known.
 fn sweep(
     hunter: &Hunter,
     sites: &[Site],
@@ -128,6 +131,7 @@ fn sweep(
                 Next::Silence => break "it never ends".to_owned(),
             }
         };
+        ensure!(!broke.starts_with(BROKEN), "the explorer at site {begun:?}: {broke}");
         let number: usize = begun.with_context(|| format!("the explorer broke down: {broke}"))?;
         ensure!(number < sites.len(), "the explorer is at site {number} of {}", sites.len());
         note(number, 0, Some(broke));
@@ -210,6 +214,8 @@ mod tests {
         let seen = Mutex::new(Vec::new());
         sweep(&hunter, &sites, 1, 5, &seen).unwrap();
         sweep(&hunter, &sites, 2, 5, &seen).unwrap();
+        let broken = Hunter::pretend(&folder, "#!/bin/sh\necho \"begin\t$2\"\nexit 70\n");
+        assert!(sweep(&broken, &sites, 0, 5, &seen).is_err());
         let seen = seen.into_inner().unwrap();
         assert_eq!(seen.len(), 2);
         assert!(seen[0].killed.is_some() && seen[1].killed.is_none());

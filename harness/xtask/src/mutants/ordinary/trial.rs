@@ -2,7 +2,8 @@
 //!
 //! Tests run in one thread, so that the first line that says FAILED ends the trial, and a test that works much longer
 //! than any did without a mutant hangs, as one does that sleeps for good: it has noticed too. What counts is the time
-//! on a CPU, not the time on the wall: more people may work here.
+//! on a CPU, not the time on the wall: more people may work here. And because threads that spin for each other take more
+//! of it then, a test that hangs is asked once more, with more patience.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -17,14 +18,18 @@ use crate::mutants::child::{Next, Run};
 
 /// A test may work so many times as long as any without a mutant.
 const PATIENCE: u32 = 4;
+/// And so many times as long again when it is asked once more.
+const MORE_PATIENCE: u32 = 4;
 /// And this, for what is very quick.
 const GRACE: Duration = Duration::from_millis(700);
 /// Between two looks at a silent test.
 const LOOK: Duration = Duration::from_secs(1);
 /// Looks after which one that does nothing at all has gone to sleep for good.
 const ASLEEP: u32 = 6;
-/// One that sleeps, but not for good, may take so many times longer than it may work.
+/// One that sleeps, but not for good, may take so many times longer than it may work, and at least so long, because
+/// others may have all the CPUs.
 const DROWSY: u32 = 20;
+const NAP: Duration = Duration::from_secs(60);
 /// Kilobytes of address space: a mutant that takes memory for ever must not take the desk's. The tests
 /// need an eighth of it.
 const ADDRESS_SPACE: &str = "8000000";
@@ -80,8 +85,14 @@ impl Jury {
     pub(super) fn judge(&self, number: usize, order: &[&str]) -> Result<Outcome> {
         for name in order {
             let (program, patience) = self.tests.get(*name).context("it was not built")?;
-            let (mut run, mut longest) = (self.start(program, number)?, Duration::ZERO);
-            match listen(&mut run, *patience, &mut longest) {
+            let ask = |patience| -> Result<Option<Noticed>> {
+                Ok(listen(&mut self.start(program, number)?, patience, &mut Duration::ZERO))
+            };
+            let noticed = match ask(*patience)? {
+                Some(Noticed::Hangs) => ask(*patience * MORE_PATIENCE)?,
+                noticed => noticed,
+            };
+            match noticed {
                 None => {}
                 Some(Noticed::Failed) => return Ok(Outcome::Killed((*name).to_owned())),
                 Some(Noticed::Hangs) => return Ok(Outcome::TimedOut((*name).to_owned())),
@@ -126,7 +137,7 @@ fn listen(run: &mut Run, patience: Duration, longest: &mut Duration) -> Option<N
             Next::End(false, _) => return Some(Noticed::Failed),
             Next::Silence => {
                 idle = if now == looked && run.is_asleep() { idle + 1 } else { 0 };
-                let drowsy = last_line.elapsed() > patience.saturating_mul(DROWSY);
+                let drowsy = last_line.elapsed() > patience.saturating_mul(DROWSY).max(NAP);
                 if now.saturating_sub(said) > patience || idle == ASLEEP || drowsy {
                     return Some(Noticed::Hangs);
                 }
