@@ -122,6 +122,7 @@ pub fn try_flaw(place: &Place, schedules: u64) -> Result<Bag> {
             strategy: None,
             memory: vec![memory],
             cpus: None,
+            short: 0,
         };
         let seen = explore(scenario, &options, |_| start.elapsed() < LONGEST)?;
         bag.schedules += seen.schedules;

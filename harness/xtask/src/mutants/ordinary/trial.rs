@@ -86,7 +86,8 @@ impl Jury {
         for name in order {
             let (program, patience) = self.tests.get(*name).context("it was not built")?;
             let ask = |patience| -> Result<Option<Noticed>> {
-                Ok(listen(&mut self.start(program, number)?, patience, &mut Duration::ZERO))
+                let (mut run, mut longest) = (self.start(program, number)?, Duration::ZERO);
+                Ok(listen(&mut run, patience, &mut longest))
             };
             let noticed = match ask(*patience)? {
                 Some(Noticed::Hangs) => ask(*patience * MORE_PATIENCE)?,
