@@ -29,8 +29,11 @@ const KILLED_AT_LEAST: usize = 90;
 /// Children; each has a CPU to itself.
 const CHILDREN: usize = 2;
 
-/// A flaw can make a run spin outside of all that the explorer sees. A hunt takes 20 s at most.
+/// A flaw can make a run spin outside of all that the explorer sees. A hunt works for 20 s at most, and so does the
+/// survey before the first.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Nobody gets so little of a CPU that this is not enough.
+const FOR_GOOD: Duration = Duration::from_secs(900);
 
 /// A flaw at a place.
 #[derive(Debug)]
@@ -117,9 +120,18 @@ fn sweep(
     while first < sites.len() {
         let [from, step, most] = [first, CHILDREN, schedules as usize].map(|it| it.to_string());
         let mut child = hunter.start(&["sweep", &from, &step, &most])?;
-        let mut begun = None;
+        let (mut begun, mut worked, mut heard) = (None, Duration::ZERO, Instant::now());
         let broke = loop {
-            match child.next(PATIENCE) {
+            let next = child.next(Duration::from_secs(1));
+            let now = child.cpu_time();
+            if let Next::Silence = next {
+                if now.saturating_sub(worked) > PATIENCE || heard.elapsed() > FOR_GOOD {
+                    break "it never ends".to_owned();
+                }
+                continue;
+            }
+            (worked, heard) = (now, Instant::now());
+            match next {
                 Next::Line(fields) if fields[0] == "begin" => begun = Some(fields[1].parse()?),
                 Next::Line(fields) => {
                     let bag = Bag::parse(&fields[2..])?;
@@ -128,7 +140,7 @@ fn sweep(
                 }
                 Next::End(true, _) => return Ok(()),
                 Next::End(false, how) => break how,
-                Next::Silence => break "it never ends".to_owned(),
+                Next::Silence => {}
             }
         };
         ensure!(!broke.starts_with(BROKEN), "the explorer at site {begun:?}: {broke}");
