@@ -28,7 +28,6 @@ cases! {
     entering_a_device_names_its_frames_in_order_and_no_record,
     protecting_what_is_dirty_and_what_is_not_leaves_the_same_rights,
     every_table_is_told_with_its_level_and_the_first_address_that_it_serves,
-    what_takes_nothing_away_owes_no_flush,
 }
 
 /// A pmap outside any space, with frames to map.
@@ -360,26 +359,4 @@ fn every_table_is_told_with_its_level_and_the_first_address_that_it_serves<P: Pl
     expected.sort_unstable();
     expected.dedup();
     assert_eq!(found, expected);
-}
-
-fn what_takes_nothing_away_owes_no_flush<P: Platform>(vm: &Vm<P>) {
-    let bench = Bench::new(vm, 6);
-    let at = border::<P>() - 2 * PAGE;
-    let flushes = |work: &dyn Fn()| {
-        let before = vm.statistics().flushes;
-        work();
-        vm.statistics().flushes - before
-    };
-    let protect = |prot| bench.at(at, 6, |cursor, debt| cursor.protect(prot, debt));
-    let harvest = || bench.at(at, 6, |cursor, debt| cursor.harvest(Pte::A | Pte::D, debt, |_, _| ()));
-    assert_eq!(flushes(&|| bench.enter(at, &bench.frames, Prot::READ)), 0, "there was nothing");
-    assert_eq!(flushes(&|| bench.enter(at, &bench.frames, Prot::RW)), 0, "more rights");
-    assert_eq!(flushes(&harvest), 0, "nobody was there");
-    assert_eq!(flushes(&|| protect(Prot::RW)), 0, "the rights that there are");
-    assert_eq!(flushes(&|| protect(Prot::READ)), 1);
-    assert_eq!(flushes(&|| protect(Prot::READ)), 0, "they are gone already");
-    assert_eq!(flushes(&|| protect(Prot::RW)), 0, "none are given");
-    assert_eq!(flushes(&|| bench.remove(at - 100 * PAGE, 50)), 0, "nothing is mapped there");
-    assert_eq!(flushes(&|| bench.remove(at, 6)), 1);
-    assert_eq!(flushes(&|| bench.remove(at, 6)), 0, "it is gone already");
 }
