@@ -133,7 +133,9 @@ fn the_smallest_memory_is_a_frame_beside_records_and_zeros() {
 #[test]
 fn what_other_cpus_keep_in_their_caches_starves_nobody_on_a_small_machine() {
     const CPUS: u32 = 4;
-    let machine = Machine::builder().memory(4 << 20).cpus(CPUS as usize).build();
+    // No round number: the share of each CPU is a quotient, and no remainder.
+    let memory = (4 << 20) - 24 * PAGE_SIZE;
+    let machine = Machine::builder().memory(memory).cpus(CPUS as usize).build();
     let take_and_free_all = |cpu| {
         let kernel = machine.clone();
         machine.hosted().run(Some(CpuId(cpu)), move || {

@@ -18,6 +18,7 @@ use rumpvm_arch::{Access, PAGE_SIZE, Prot, VirtAddr, VirtRange};
 use rumpvm_harness::machine::{Machine, User};
 use rumpvm_hosted::{Hosted, MemoryFile};
 use rumpvm_platform::{FailingFile, IoError, Scarce};
+use rumpvm_tests::is_short;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -306,13 +307,19 @@ fn try_all(vm: &Vm<Hosted>, operation: &Operation, setting: Setting, shortage: S
     panic!("{}: {MANY} times {shortage:?}, and never enough", operation.name);
 }
 
+/// Forked or not, warm or not; where it has to be short, only as it is most difficult.
+fn settings() -> impl Iterator<Item = (bool, bool)> {
+    let all = [(true, true), (false, false), (true, false), (false, true)];
+    all.into_iter().take(if is_short() { 1 } else { all.len() })
+}
+
 /// Every operation with one shortage, in every setting.
 fn try_operations(shortage: Shortage) {
     let machine = Machine::with_frames(FRAMES);
     let met = machine.on_cpu(move |vm| {
         let mut met = 0;
         for operation in OPERATIONS {
-            for (forked, warm) in [(false, false), (false, true), (true, false), (true, true)] {
+            for (forked, warm) in settings() {
                 met += try_all(vm, operation, Setting { forked, warm }, shortage);
             }
         }

@@ -4,7 +4,7 @@
 //! way; that they can also be frames without a record is tested where the machine can hold some back.
 
 use rumpvm::phys::PageKind;
-use rumpvm::{Backing, CallError, FaultError, MapFlags, Vm};
+use rumpvm::{Backing, CallError, FaultError, Inheritance, MapFlags, Vm};
 use rumpvm_arch::{Frame, Prot};
 use rumpvm_platform::Platform;
 
@@ -15,6 +15,7 @@ cases! {
     stores_reach_the_devices_frames_and_loads_see_them,
     a_private_mapping_of_a_device_can_be_read_and_not_stored_to,
     a_device_ends_where_it_ends,
+    a_device_is_never_copied_for_a_child,
 }
 
 /// Two frames in a row that serve as a device, and come back when the case ends, well or not.
@@ -88,6 +89,28 @@ fn a_device_ends_where_it_ends<P: Platform>(vm: &Vm<P>) {
         program.map_object(BASE, 3, MapFlags::SHARED, &device, 0);
         let at = BASE + 2 * PAGE;
         assert_eq!(program.load(at), Err(FaultError::BeyondEnd { at }));
+        drop(program);
+        vm.close(&device).unwrap();
+    });
+}
+
+fn a_device_is_never_copied_for_a_child<P: Platform>(vm: &Vm<P>) {
+    with_device(vm, |first| {
+        let device = vm.device(first, 2).unwrap();
+        let program = Program::new(vm);
+        program.map_object(BASE, 1, MapFlags::SHARED, &device, 0);
+        let (flags, backing) = (MapFlags::PRIVATE | MapFlags::FIXED, Backing::Object(&device));
+        let private = BASE + PAGE;
+        assert_eq!(program.mmap(vm, private, PAGE, Prot::READ, flags, backing, PAGE), Ok(private));
+        let copied = program.minherit(vm, BASE, 2 * PAGE, Inheritance::Copy);
+        assert_eq!(copied, Err(CallError::Unsupported));
+        // What is private cannot be stored to, so it is as good as a copy.
+        assert_eq!(program.minherit(vm, private, PAGE, Inheritance::Copy), Ok(()));
+        vm.mmu.phys.write(Frame(first.0 + 1), 0, &[5]);
+        assert_eq!(program.fork().get(private), 5);
+        assert_eq!(program.minherit(vm, BASE, PAGE, Inheritance::Share), Ok(()));
+        assert_eq!(program.minherit(vm, BASE, 2 * PAGE, Inheritance::None), Ok(()));
+        assert_eq!(program.fork().pages(), []);
         drop(program);
         vm.close(&device).unwrap();
     });

@@ -24,6 +24,7 @@ cases! {
     a_frame_that_is_named_mapped_or_busy_is_in_use,
     what_was_unlinked_is_free_once_nobody_can_look_at_it,
     every_frame_is_counted_wherever_it_is,
+    free_blocks_are_aligned_and_no_two_of_them_make_a_larger_one,
     what_lies_between_the_caches_is_taken_before_memory_is_short,
     the_peak_is_never_below_what_is_in_use_and_stays,
     adding_what_is_known_or_too_small_or_out_of_reach_is_refused,
@@ -243,6 +244,28 @@ fn every_frame_is_counted_wherever_it_is<P: Platform>(vm: &Vm<P>) {
         phys.drain();
         assert!(about(before));
     }
+}
+
+fn free_blocks_are_aligned_and_no_two_of_them_make_a_larger_one<P: Platform>(vm: &Vm<P>) {
+    let phys = &vm.mmu.phys;
+    let run: Vec<_> = phys.split_run(phys.alloc_run(5).unwrap()).collect();
+    let (odd, even): (Vec<_>, Vec<_>) = run.into_iter().partition(|it| it.frame().0 % 2 == 1);
+    odd.into_iter().for_each(|fresh| phys.free(fresh));
+    phys.drain();
+    let mut blocks = vec![];
+    phys.for_each_block(|first, order| blocks.push((first.0, order)));
+    blocks.sort_unstable();
+    assert!(blocks.iter().all(|(first, order)| first.is_multiple_of(1 << order)));
+    assert!(blocks.windows(2).all(|pair| pair[0].0 + (1 << pair[0].1) <= pair[1].0));
+    let largest = blocks.iter().map(|(_, order)| *order).max().unwrap();
+    assert!((9..18).contains(&largest), "most of memory is free");
+    let buddy = |&(first, order): &(u32, u32)| (first ^ 1 << order, order);
+    assert!(!blocks.iter().any(|block| blocks.contains(&buddy(block))));
+    assert!(blocks.iter().filter(|(_, order)| *order == 0).count() >= 14, "the odd ones");
+    let in_blocks: u64 = blocks.iter().map(|(_, order)| 1 << order).sum();
+    // Other CPUs keep a few.
+    assert!(in_blocks <= phys.free_frames() && in_blocks + 512 >= phys.free_frames());
+    even.into_iter().for_each(|fresh| phys.free(fresh));
 }
 
 fn what_lies_between_the_caches_is_taken_before_memory_is_short<P: Platform>(vm: &Vm<P>) {

@@ -22,6 +22,7 @@ mod device;
 mod file_failures;
 mod file_private;
 mod file_shared;
+mod flushes;
 mod fork;
 mod frames;
 mod guard;
@@ -80,10 +81,11 @@ use cases;
 
 /// Every case.
 pub fn all<P: Platform>() -> impl Iterator<Item = Case<P>> {
-    let tables: [Vec<Case<P>>; 34] = [
+    let tables: [Vec<Case<P>>; 35] = [
         frames::table(),
         pmap::table(),
         reverse::table(),
+        flushes::table(),
         tables::table(),
         anon::table(),
         fork::table(),

@@ -20,6 +20,7 @@ cases! {
     dontunmap_goes_to_its_hint_if_that_is_free,
     dontunmap_of_a_shared_mapping_shows_it_twice,
     an_old_length_of_zero_maps_shared_memory_once_more,
+    locked_memory_that_is_mapped_once_more_is_locked_in_both_places,
     a_moved_file_mapping_keeps_pages_and_copies,
     a_move_after_fork_leaves_the_other_side_alone,
     rights_and_flags_move_along,
@@ -144,6 +145,18 @@ fn an_old_length_of_zero_maps_shared_memory_once_more<P: Platform>(vm: &Vm<P>) {
     assert_eq!(program.numbers(again, 2), [2, 3]);
     program.set(again, 22);
     assert_eq!(program.numbers(BASE, 4), [1, 22, 3, 4]);
+    vm.close(&memory).unwrap();
+}
+
+fn locked_memory_that_is_mapped_once_more_is_locked_in_both_places<P: Platform>(vm: &Vm<P>) {
+    let program = Program::new(vm);
+    let memory = vm.shared_memory(4 * PAGE).unwrap();
+    program.map_object(BASE, 4, MapFlags::SHARED, &memory, 0);
+    assert_eq!(program.mlock(vm, BASE, 4 * PAGE), Ok(()));
+    program.mremap(vm, BASE + PAGE, 0, 2 * PAGE, MAYMOVE, VirtAddr(0)).unwrap();
+    assert_eq!((program.locked_bytes(), program.resident_pages(vm)), (6 * PAGE, 6));
+    program.unmap(BASE, 4);
+    assert_eq!((program.locked_bytes(), program.resident_pages(vm)), (2 * PAGE, 2));
     vm.close(&memory).unwrap();
 }
 

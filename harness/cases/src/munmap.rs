@@ -1,7 +1,7 @@
 //! munmap(2): what goes, and what stays.
 
 use rumpvm::{CallError, MapFlags, Vm};
-use rumpvm_arch::{Format, VirtAddr};
+use rumpvm_arch::{Format, VirtAddr, span};
 use rumpvm_platform::Platform;
 
 use crate::program::{BASE, unmapped};
@@ -16,6 +16,7 @@ cases! {
     a_range_over_several_leaf_tables_is_emptied_and_the_tables_freed,
     the_rest_of_a_file_mapping_keeps_its_offsets,
     everything_can_be_unmapped_at_once,
+    unmapping_very_many_pages_that_were_stored_to_loses_no_store,
 }
 
 fn malformed_requests_get_the_error_numbers_of_linux<P: Platform>(vm: &Vm<P>) {
@@ -122,4 +123,21 @@ fn everything_can_be_unmapped_at_once<P: Platform>(vm: &Vm<P>) {
     assert_eq!(program.munmap(vm, VirtAddr(0), P::Format::USER_END.0), Ok(()));
     assert_eq!((program.area_count(), program.mapped_bytes()), (0, 0));
     assert_eq!((program.resident_pages(vm), program.table_pages(vm)), (0, 1));
+}
+
+fn unmapping_very_many_pages_that_were_stored_to_loses_no_store<P: Platform>(vm: &Vm<P>) {
+    const PAGES: u8 = 200;
+    let program = Program::new(vm);
+    let file = RamFile::<P>::numbered(1, PAGES);
+    let object = vm.open_file(file.clone()).unwrap();
+    // On both sides of a leaf table's edge.
+    let at = BASE + span::<P::Format>(2) - 120 * PAGE;
+    let pages = u64::from(PAGES);
+    program.map_object(at, pages, MapFlags::SHARED, &object, 0);
+    (0..pages).for_each(|page| program.set(at + page * PAGE + 1, 7));
+    program.unmap(at, pages);
+    assert_eq!((program.resident_pages(vm), program.table_pages(vm)), (0, 1));
+    assert_eq!(vm.check(), Ok(()));
+    vm.close(&object).unwrap();
+    assert!((0..pages).all(|page| file.byte(page * PAGE + 1) == 7));
 }

@@ -17,6 +17,7 @@ cases! {
     a_mapping_for_32_bits_lies_in_the_second_gibibyte,
     in_the_legacy_layout_mappings_go_up_from_a_third_of_memory,
     a_random_layout_is_that_of_its_seed,
+    a_random_layout_moves_each_part_by_as_many_bits_as_linux_does,
 }
 
 fn mappings_are_placed_top_down_one_below_the_other<P: Platform>(vm: &Vm<P>) {
@@ -126,4 +127,26 @@ fn a_random_layout_is_that_of_its_seed<P: Platform>(vm: &Vm<P>) {
     let plain = Layout::new::<P::Format>(Direction::Down, 8 << 20, None);
     assert_eq!((plain.stack_top, plain.heap_gap), (P::Format::USER_END, 0));
     assert_eq!(Program::new(vm).layout(), plain);
+}
+
+fn a_random_layout_moves_each_part_by_as_many_bits_as_linux_does<P: Platform>(_vm: &Vm<P>) {
+    // The first numbers of SplitMix64 from seed 0, as its authors print them.
+    const DRAWN: [u64; 3] = [0xe220_a839_7b1d_cdaf, 0x6e78_9e6a_a1b9_65f4, 0x06c4_5d18_8009_454f];
+    const STACK: u64 = 8 << 20;
+    let end = P::Format::USER_END;
+    let bits = if end.0 > 1 << 32 { [28, 22, 13] } else { [8, 11, 13] };
+    let random = Randomness::usual::<P::Format>(0);
+    assert_eq!([random.mapping_bits, random.stack_bits, random.heap_bits], bits);
+    let part = |part: usize| DRAWN[part] % (1 << bits[part]) * PAGE;
+    // Room for the stack, for what its top may move by, and for the guard; 128 MiB at least.
+    let room = (STACK + (PAGE << bits[1]) + 256 * PAGE).max(128 << 20);
+    let down = Layout::new::<P::Format>(Direction::Down, STACK, Some(random));
+    assert_eq!(down.base, end - room - part(0));
+    assert_eq!((down.stack_top, down.heap_gap), (end - part(1), part(2)));
+    let up = Layout::new::<P::Format>(Direction::Up, STACK, Some(random));
+    assert_eq!(up.base.0, (end.0 / 3).next_multiple_of(PAGE) + part(0));
+    assert_eq!((up.stack_top, up.heap_gap), (down.stack_top, down.heap_gap));
+    let base = |stack| Layout::new::<P::Format>(Direction::Down, stack, None).base;
+    assert_eq!(base(256 << 20), end - (256 << 20) - 256 * PAGE);
+    assert_eq!((base(0), base(u64::MAX)), (end - (128 << 20), VirtAddr(end.0 / 6).page_down()));
 }

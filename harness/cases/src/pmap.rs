@@ -27,6 +27,7 @@ cases! {
     entering_fresh_frames_ends_at_the_first_page_that_is_mapped_and_takes_no_frame_for_it,
     entering_a_device_names_its_frames_in_order_and_no_record,
     protecting_what_is_dirty_and_what_is_not_leaves_the_same_rights,
+    every_table_is_told_with_its_level_and_the_first_address_that_it_serves,
 }
 
 /// A pmap outside any space, with frames to map.
@@ -333,4 +334,29 @@ fn protecting_what_is_dirty_and_what_is_not_leaves_the_same_rights<P: Platform>(
     assert_eq!([dirty(at), dirty(at + PAGE)], [false, true]);
     bench.remove(at, 2);
     bench.frames.push(frame);
+}
+
+fn every_table_is_told_with_its_level_and_the_first_address_that_it_serves<P: Platform>(
+    vm: &Vm<P>,
+) {
+    let bench = Bench::new(vm, 2);
+    let at = border::<P>();
+    bench.enter(at, &bench.frames, Prot::RW);
+    let mut found = vec![];
+    let pin = vm.mmu.phys.epoch.pin();
+    bench.pmap.for_each_table(&vm.mmu, &pin, |frame, level, first| {
+        assert_eq!(vm.mmu.phys.page(frame).kind(), PageKind::Table);
+        found.push((level, first));
+    });
+    let serves = |level, at: VirtAddr| match level {
+        level if level == P::Format::LEVELS => (level, VirtAddr(0)),
+        level => (level, VirtAddr(at.0 & !(span::<P::Format>(level + 1) - 1))),
+    };
+    let levels = (1..=P::Format::LEVELS).rev();
+    let mut expected: Vec<_> =
+        levels.flat_map(|level| [serves(level, at), serves(level, at + PAGE)]).collect();
+    found.sort_unstable();
+    expected.sort_unstable();
+    expected.dedup();
+    assert_eq!(found, expected);
 }

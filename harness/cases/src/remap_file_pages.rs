@@ -1,6 +1,6 @@
 //! remap_file_pages(2): other pages of the same object.
 
-use rumpvm::{Backing, CallError, MapFlags, Seals, Vm};
+use rumpvm::{Backing, CallError, Limits, MapFlags, Seals, Vm};
 use rumpvm_arch::Prot;
 use rumpvm_platform::Platform;
 
@@ -13,6 +13,7 @@ cases! {
     offsets_have_the_limits_of_linux,
     rights_and_locks_stay_and_guards_go,
     what_can_never_be_stored_to_is_shared_in_name_only,
+    what_is_mapped_anew_is_locked_anew_and_has_to_fit_under_the_limit,
 }
 
 fn program<P: Platform>(vm: &Vm<P>) -> Program<'_, P> {
@@ -96,4 +97,24 @@ fn what_can_never_be_stored_to_is_shared_in_name_only<P: Platform>(vm: &Vm<P>) {
     map(&sealed, Prot::ALL).unwrap();
     assert_eq!(remap(&program, 0, PAGE, 1), Ok(()));
     vm.close(&sealed).unwrap();
+}
+
+fn what_is_mapped_anew_is_locked_anew_and_has_to_fit_under_the_limit<P: Platform>(vm: &Vm<P>) {
+    let program = program(vm);
+    program.mlock(vm, BASE, 4 * PAGE).unwrap();
+    // Four pages are locked, and as long as the new mapping is made they count beside it.
+    for (limit, pages, answer) in [
+        (0, 1, Err(CallError::NotPermitted)),
+        (4, 1, Err(CallError::Again)),
+        (5, 1, Ok(())),
+        (5, 2, Err(CallError::Again)),
+        (5, 4, Err(CallError::Again)),
+        (7, 4, Err(CallError::Again)),
+        (8, 4, Ok(())),
+    ] {
+        program.set_limits(Limits { locked: limit * PAGE, ..Limits::default() });
+        assert_eq!(remap(&program, 0, pages * PAGE, 5), answer, "{pages} pages of {limit}");
+        assert_eq!(program.locked_bytes(), 4 * PAGE);
+    }
+    assert_eq!(remap(&program, 4 * PAGE, 4 * PAGE, 5), Ok(()), "what is not locked");
 }

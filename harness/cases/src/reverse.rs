@@ -25,6 +25,14 @@ fn every_mapping_of_a_frame_is_known_and_forgotten_one_by_one<P: Platform>(vm: &
             bench.enter(BASE + page * PAGE, &[frame], Prot::READ);
             assert_eq!(vm.mmu.mappings(frame), page + 1);
         }
+        let mut table = None;
+        let pin = vm.mmu.phys.epoch.pin();
+        bench.pmap.for_each_table(&vm.mmu, &pin, |frame, _, _| table = Some(frame));
+        drop(pin);
+        let leaf = table.expect("the last one is the leaf table");
+        let known = (0..100).filter(|slot| vm.mmu.is_mapped_at(frame, leaf, *slot)).count();
+        assert_eq!(known as u64, many);
+        assert!(vm.mmu.is_tracked(frame) && !vm.mmu.is_tracked(vm.mmu.phys.zero_page()));
         // From the middle out, so that first, last and inner ones go at some time.
         for page in 0..many {
             bench.remove(BASE + (page + many / 2) % many * PAGE, 1);

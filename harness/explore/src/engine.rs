@@ -72,7 +72,12 @@ pub struct Options {
     pub memory: Vec<Memory>,
     /// CPUs, if not as the scenario says.
     pub cpus: Option<usize>,
+    /// What has at most so many points in a run is exhausted with [`BOUND`] preemptions, whatever that takes.
+    pub short: u64,
 }
+
+/// Preemptions that short scenarios are exhausted with.
+pub const BOUND: u32 = 2;
 
 /// A schedule that failed.
 #[derive(Clone, Debug)]
@@ -175,7 +180,9 @@ impl<F: FnMut(&Explored) -> bool> Search<'_, F> {
         let length = self.learn(&mut explorer, settings, memory);
         explorer.focus();
         if !self.stopped && self.options.strategy.is_none() {
-            self.exhaust(&mut explorer, settings, memory);
+            let reached = self.exhaust(&mut explorer, settings, memory);
+            let (first, before) = (self.done.0 == 0, self.seen.exhausted);
+            self.seen.exhausted = if first { reached } else { before.min(reached) };
         }
         if !matches!(self.options.depth, Depth::Exhaustive(_)) {
             self.portfolio(&mut explorer, settings, memory, length);
@@ -201,12 +208,18 @@ impl<F: FnMut(&Explored) -> bool> Search<'_, F> {
         moments
     }
 
-    /// Bounds 0, 1, 2 and so on, until the share of the budget is spent.
-    fn exhaust(&mut self, explorer: &mut Explorer, settings: Settings, memory: Memory) {
+    /// Bounds 0, 1, 2 and so on, until the share of the budget is spent. Returns the last that was exhausted.
+    fn exhaust(
+        &mut self,
+        explorer: &mut Explorer,
+        settings: Settings,
+        memory: Memory,
+    ) -> Option<u32> {
         let (first, last) = match self.options.depth {
             Depth::Exhaustive(bound) => (bound, bound),
             _ => (0, 3),
         };
+        let (mut reached, mut is_short) = (None, None);
         for bound in first..=last {
             let mut search = Box::new(Exhaustive::new(bound));
             let mut late = explorer.late();
@@ -214,9 +227,10 @@ impl<F: FnMut(&Explored) -> bool> Search<'_, F> {
                 let (outcome, back) = explorer.run(settings, self.scenario.setup, search);
                 search = back;
                 self.seen.redundant += u64::from(search.was_redundant());
-                if self.note(outcome, memory, || format!("exhaustive {bound}")) || self.is_spent(4)
-                {
-                    return;
+                let short = *is_short.get_or_insert(outcome.steps <= self.options.short);
+                let stopped = self.note(outcome, memory, || format!("exhaustive {bound}"));
+                if stopped || !(short && bound <= BOUND) && self.is_spent(4) {
+                    return reached;
                 }
                 if explorer.late() != late {
                     // There are more points than it was begun with: what it remembers means something else now.
@@ -228,8 +242,9 @@ impl<F: FnMut(&Explored) -> bool> Search<'_, F> {
                     break;
                 }
             }
-            self.seen.exhausted = Some(bound);
+            reached = Some(bound);
         }
+        reached
     }
 
     fn portfolio(

@@ -52,6 +52,7 @@ pub fn hunt(scenarios: &[Scenario], limits: Limits) -> Result<Bag> {
                 strategy: None,
                 memory: vec![*memory],
                 cpus: None,
+                short: 0,
             };
             let seen = explore(scenario, &options, |_| start.elapsed() < limits.time)?;
             schedules += seen.schedules;

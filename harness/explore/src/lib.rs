@@ -22,7 +22,7 @@ pub mod strategy;
 mod tell;
 
 pub use disk::Disk;
-pub use engine::{Depth, Explored, Found, Memory, Options, explore, replay, settings};
+pub use engine::{BOUND, Depth, Explored, Found, Memory, Options, explore, replay, settings};
 pub use ground::{FAR, Kernel, NEAR, Pc, User};
 pub use hunt::{Bag, Limits, hunt};
 pub use scenario::Scenario;

@@ -6,6 +6,7 @@
 //! | `hunt SECONDS SCENARIO...` | `found` or `nothing`, schedules, seconds; then scenario, kind, message |
 //! | `sites` | number, flaw, file, line, column of each flaw that can be put in at run time |
 //! | `sweep FIRST STEP SCHEDULES` | for every `STEP`th of them: `begin`, number; then `killed` or `survived`, number, schedules, and as above |
+//! | `try SCHEDULES NUMBER...` | the same for these |
 //!
 //! It is a program of its own because it is built for each mutant: with nothing of the command line in it that
 //! takes seconds. What a flaw does to memory may end it at once; so it says what it begins.
@@ -36,9 +37,15 @@ fn main() -> Result<()> {
             }
         }
         ["sweep", first, step, schedules] => {
-            sweep(first.parse()?, step.parse()?, schedules.parse()?)?;
+            let (first, step): (usize, usize) = (first.parse()?, step.parse()?);
+            sweep(schedules.parse()?, |number| number >= first && (number - first) % step == 0)?;
         }
-        _ => bail!("list | hunt SECONDS SCENARIO... | sites | sweep FIRST STEP SCHEDULES"),
+        ["try", schedules, ref numbers @ ..] => {
+            sweep(schedules.parse()?, |number| numbers.contains(&number.to_string().as_str()))?;
+        }
+        _ => bail!(
+            "list | hunt SECONDS SCENARIO... | sites | sweep FIRST STEP SCHEDULES | try SCHEDULES NUMBER..."
+        ),
     }
     Ok(())
 }
@@ -50,9 +57,9 @@ fn named(names: &[&str]) -> Result<Vec<Scenario>> {
     names.iter().map(one).collect()
 }
 
-fn sweep(first: usize, step: usize, schedules: u64) -> Result<()> {
+fn sweep(schedules: u64, which: impl Fn(usize) -> bool) -> Result<()> {
     let places = survey(&scenarios::all())?;
-    for (number, place) in places.iter().enumerate().skip(first).step_by(step) {
+    for (number, place) in places.iter().enumerate().filter(|(number, _)| which(*number)) {
         println!("begin\t{number}");
         let bag = try_flaw(place, schedules)?;
         let verdict = if bag.found.is_some() { "killed" } else { "survived" };

@@ -5,7 +5,7 @@
 use std::rc::Rc;
 
 use rumpvm::sync::{Atomic, Mutex, Ordering, RawSpin, Spin, class, fence};
-use rumpvm_explore::{Depth, Explored, Memory, Options, Pc, Scenario, explore};
+use rumpvm_explore::{BOUND, Depth, Explored, Memory, Options, Pc, Scenario, explore};
 use rumpvm_hosted::explored::{FailureKind, Settings, Stage};
 use rumpvm_platform::{LockClass, LockKind, Seam};
 
@@ -19,14 +19,17 @@ fn settings() -> Settings {
 }
 
 fn run(setup: fn(&Stage), memory: &[Memory], settings: Settings) -> Explored {
+    run_to(Depth::Schedules(3_000), 0, (setup, memory, settings))
+}
+
+fn run_to(
+    depth: Depth,
+    short: u64,
+    (setup, memory, settings): (fn(&Stage), &[Memory], Settings),
+) -> Explored {
     let scenario = Scenario { name: "toy", report: "", says: "", settings, setup };
-    let options = Options {
-        depth: Depth::Schedules(3_000),
-        seed: 5,
-        strategy: None,
-        memory: memory.to_vec(),
-        cpus: None,
-    };
+    let memory = memory.to_vec();
+    let options = Options { depth, seed: 5, strategy: None, memory, cpus: None, short };
     explore(&scenario, &options, |_| true).expect("memory for a machine")
 }
 
@@ -228,4 +231,26 @@ fn a_seed_gives_the_same_runs_on_every_thread() {
 fn a_small_scenario_is_exhausted_at_two_preemptions_in_both_orders() {
     let seen = run(kept_wakeup, &Memory::BOTH, settings());
     assert!(seen.exhausted >= Some(2), "{:?}", seen.exhausted);
+}
+
+#[test]
+fn short_scenarios_are_exhausted_whatever_the_budget_and_long_ones_are_not() {
+    let setup: fn(&Stage) = |stage| {
+        let word = Rc::new(Word::new(0));
+        for cpu in 0..2 {
+            let word = Rc::clone(&word);
+            stage.actor(cpu, "adder", move || {
+                for _ in 0..4 {
+                    word.fetch_add(1, Ordering::SeqCst);
+                }
+            });
+        }
+    };
+    let toy = (setup, &Memory::BOTH[..], settings());
+    assert_eq!(run_to(Depth::Points(1), 60, toy).exhausted, Some(BOUND));
+    assert_eq!(run_to(Depth::Points(1), 3, toy).exhausted, None);
+    let deep = run_to(Depth::Exhaustive(3), 0, toy);
+    assert_eq!(deep.exhausted, Some(3));
+    // With two preemptions: before each of 8 steps, or before any two of them, at least.
+    assert!(run_to(Depth::Exhaustive(2), 0, toy).distinct >= 8);
 }

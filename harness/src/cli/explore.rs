@@ -35,6 +35,10 @@ pub(super) struct ExploreArgs {
     #[arg(long, value_name = "N", conflicts_with = "schedules")]
     points: Option<u64>,
 
+    /// Beside that, scenarios with at most so many points in a run: every schedule with two preemptions or accidents.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    short: u64,
+
     /// Every schedule with at most so many preemptions and accidents, instead.
     #[arg(long, value_name = "D", conflicts_with_all = ["schedules", "points"])]
     exhaustive: Option<u32>,
@@ -171,6 +175,7 @@ fn all(arguments: &ExploreArgs, chosen: &[Scenario]) -> Result<Vec<Explored>> {
         strategy: arguments.strategy,
         memory: memory(arguments.memory),
         cpus: arguments.cpus.map(usize::from),
+        short: arguments.short,
     };
     let (next, schedules) = (AtomicUsize::new(0), AtomicU64::new(0));
     let results: Mutex<Vec<Option<Result<Explored>>>> =

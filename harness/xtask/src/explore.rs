@@ -13,12 +13,13 @@ use crate::{step, workspace};
 /// small ones about locks are ten points long; about a minute and a half on two processors.
 const SHORT: &str = "--points 6500000";
 
-/// What a night is for: a billion points of each scenario.
-const NIGHT: &str = "--points 1000000000";
+/// What a night is for: a billion points of each scenario, and all schedules with two preemptions of those that have at
+/// most sixty.
+const NIGHT: &str = "--points 1000000000 --short 60";
 
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// A billion points of each scenario instead of some ten thousand schedules.
+    /// A billion points of each scenario, and every schedule with two preemptions of the short ones.
     #[arg(long)]
     nightly: bool,
 

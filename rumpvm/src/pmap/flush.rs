@@ -81,17 +81,18 @@ impl<P: Platform> Debt<P> {
     #[inline]
     pub(super) fn page(&mut self, at: VirtAddr) {
         let start = at.page_down();
-        self.ranges.add::<P>(VirtRange { start, end: VirtAddr(start.0.wrapping_add(PAGE_SIZE)) });
+        self.ranges
+            .add::<P::Format>(VirtRange { start, end: VirtAddr(start.0.wrapping_add(PAGE_SIZE)) });
     }
 
     /// Owes `range`, with the tables above it.
     pub(super) fn range(&mut self, range: VirtRange) {
-        self.ranges.add::<P>(range);
+        self.ranges.add::<P::Format>(range);
     }
 
     /// Owes everything.
     pub(super) fn whole(&mut self) {
-        self.ranges.add::<P>(Ranges::everything::<P>());
+        self.ranges.add::<P::Format>(Ranges::everything::<P::Format>());
     }
 
     /// Owes the page at `at`, on every CPU.

@@ -1,7 +1,6 @@
 //! Ranges to be flushed: a few, or everything.
 
 use rumpvm_arch::{Format, PAGE_SIZE, VirtAddr, VirtRange};
-use rumpvm_platform::Platform;
 
 /// Ranges that a debt or a mailbox tells apart before it asks for a full flush. Beyond about this many
 /// single invalidations a full flush is cheaper on hardware (Linux draws the line at 33 pages).
@@ -24,12 +23,12 @@ impl Ranges {
         Self { ranges: [none; RANGES], len: 0, pages: 0 }
     }
 
-    pub(super) fn everything<P: Platform>() -> VirtRange {
-        VirtRange::new(VirtAddr(0), P::Format::USER_END)
+    pub(super) fn everything<F: Format>() -> VirtRange {
+        VirtRange::new(VirtAddr(0), F::USER_END)
     }
 
     #[inline]
-    pub(super) fn add<P: Platform>(&mut self, range: VirtRange) {
+    pub(super) fn add<F: Format>(&mut self, range: VirtRange) {
         if self.pages > MAX_PAGES {
             // It is everything already.
             return;
@@ -48,12 +47,69 @@ impl Ranges {
             self.pages = u64::MAX >> 1;
         }
         if self.pages > MAX_PAGES {
-            self.ranges[0] = Self::everything::<P>();
+            self.ranges[0] = Self::everything::<F>();
             (self.len, self.pages) = (1, u64::MAX >> 1);
         }
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = VirtRange> + '_ {
         self.ranges[..self.len].iter().copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use rumpvm_arch::X86_64;
+    use std::vec::Vec;
+
+    use super::*;
+
+    fn pages(first: u64, count: u64) -> VirtRange {
+        VirtRange::new(VirtAddr(first * PAGE_SIZE), VirtAddr((first + count) * PAGE_SIZE))
+    }
+
+    /// What is flushed once `parts`, first pages and numbers of pages, were added, as such parts.
+    fn flushed(parts: &[(u64, u64)]) -> Vec<(u64, u64)> {
+        let mut ranges = Ranges::new();
+        for (first, count) in parts {
+            ranges.add::<X86_64>(pages(*first, *count));
+        }
+        ranges.iter().map(|range| (range.start.page(), range.pages())).collect()
+    }
+
+    fn everything() -> Vec<(u64, u64)> {
+        [(0, X86_64::USER_END.page())].into()
+    }
+
+    #[test]
+    fn ranges_that_follow_each_other_are_one_and_others_stay_apart() {
+        assert_eq!(flushed(&[]), []);
+        assert_eq!(flushed(&[(5, 1), (6, 2), (8, 1)]), [(5, 4)]);
+        assert_eq!(flushed(&[(5, 3), (6, 1), (7, 4)]), [(5, 6)], "what overlaps");
+        assert_eq!(flushed(&[(5, 3), (5, 4)]), [(5, 4)], "what begins at the same page");
+        assert_eq!(flushed(&[(5, 1), (7, 1), (8, 1)]), [(5, 1), (7, 2)]);
+        assert_eq!(flushed(&[(5, 2), (4, 1), (9, 1)]), [(5, 2), (4, 1), (9, 1)], "downwards");
+    }
+
+    #[test]
+    fn beyond_so_many_pages_everything_is_flushed() {
+        assert_eq!(flushed(&[(0x100, 33)]), [(0x100, 33)]);
+        assert_eq!(flushed(&[(0x100, 34)]), everything());
+        assert_eq!(flushed(&[(0x100, 30), (0x11e, 3)]), [(0x100, 33)]);
+        assert_eq!(flushed(&[(0x100, 30), (0x11e, 4)]), everything());
+        assert_eq!(flushed(&[(0x100, 20), (0x110, 17)]), [(0x100, 33)], "counted once");
+        assert_eq!(flushed(&[(0x100, 20), (0x200, 14)]), everything());
+        assert_eq!(flushed(&[(0x100, 900), (0x800, 1), (0x900, 900)]), everything());
+    }
+
+    #[test]
+    fn beyond_so_many_ranges_everything_is_flushed() {
+        let apart: Vec<_> = (0..9).map(|at| (0x100 + 2 * at, 1)).collect();
+        assert_eq!(flushed(&apart[..8]), apart[..8]);
+        assert_eq!(flushed(&apart), everything());
+        let longer = [&apart[..8], &[(0x10f, 3)]].concat();
+        assert_eq!(flushed(&longer).last(), Some(&(0x10e, 4)), "the last one still grows");
     }
 }

@@ -136,7 +136,7 @@ impl<P: Platform> Mmu<P> {
             self.phys.counters.add(Event::FlushRemote, targets.count() as u64);
             self.ask(targets, |requests| {
                 for range in ranges.iter() {
-                    requests.ranges.add::<P>(range);
+                    requests.ranges.add::<P::Format>(range);
                 }
             });
         }

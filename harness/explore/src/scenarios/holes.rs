@@ -26,6 +26,11 @@ pub(super) fn table() -> Vec<Scenario> {
             against_around,
         ),
         one("guard-against-fork", "guards come and go in a space that forks", against_fork),
+        one(
+            "guard-of-shared-memory-against-fork",
+            "a space with a guard in shared memory forks while its other thread maps around it",
+            shared_guard_against_fork,
+        ),
         one("hole-against-store", "a hole is made where another space stores", hole_against_store),
         one(
             "hole-against-read",
@@ -103,6 +108,28 @@ fn against_fork(stage: &Stage) {
         let seen = [NEAR, SECOND].map(|at| child.load(at).ok());
         let orders = [[Some(1), None], [None, None], [None, Some(0)]];
         assert!(orders.contains(&seen), "{seen:?}");
+    });
+}
+
+fn shared_guard_against_fork(stage: &Stage) {
+    let kernel = Kernel::boot(stage);
+    let user = kernel.user();
+    let memory = kernel.shared_memory(2 * PAGE_SIZE).expect("memory");
+    user.map_object(NEAR, 2, &memory, MapFlags::SHARED).expect("room");
+    user.store(NEAR, 1).expect("memory");
+    user.store(SECOND, 2).expect("memory");
+    user.advise(SECOND, 1, GUARD).expect("memory");
+    kernel.close(&memory).expect("it is mapped");
+    let twin = user.twin();
+    kernel.keep(user.twin());
+    stage.actor(0, "fork", move || {
+        let child = user.fork().expect("memory");
+        assert_eq!(child.load(NEAR), Ok(1));
+        assert_eq!(child.load(SECOND), Err(FaultError::Guarded { at: SECOND }));
+    });
+    stage.actor(1, "around", move || {
+        assert_eq!(twin.load(NEAR), Ok(1));
+        assert_eq!(twin.load(SECOND), Err(FaultError::Guarded { at: SECOND }));
     });
 }
 

@@ -9,6 +9,7 @@ mod frozen;
 mod handler;
 mod holes;
 mod litter;
+mod mappings;
 mod noted;
 mod per_cpu;
 mod prefault;
@@ -42,6 +43,7 @@ pub fn all() -> Vec<Scenario> {
         noted::table(),
         cache::table(),
         device::table(),
+        mappings::table(),
         resize::table(),
         records::table(),
         per_cpu::table(),

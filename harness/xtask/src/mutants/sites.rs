@@ -29,8 +29,11 @@ const KILLED_AT_LEAST: usize = 90;
 /// Children; each has a CPU to itself.
 const CHILDREN: usize = 2;
 
-/// A flaw can make a run spin outside of all that the explorer sees. A hunt takes 20 s at most.
+/// A flaw can make a run spin outside of all that the explorer sees. A hunt works for 20 s at most, and so does the
+/// survey before the first.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Nobody gets so little of a CPU that this is not enough.
+const FOR_GOOD: Duration = Duration::from_secs(900);
 
 /// A flaw at a place.
 #[derive(Debug)]
@@ -95,8 +98,11 @@ fn read(hunter: &Hunter, root: &Path) -> Result<Vec<Site>> {
     Ok(sites)
 }
 
+/// How a child ends that finds fault with itself (`rumpvm_hosted::explored::BROKEN`).
+const BROKEN: &str = "exit status: 70";
+
 /// Sweeps every [`CHILDREN`]th site from `first` on. A flaw that ends the child, or makes it fall silent, was
-/// noticed; another child goes on behind it.
+/// noticed; another child goes on behind it. But if the explorer itself is broken, nothing is known.
 fn sweep(
     hunter: &Hunter,
     sites: &[Site],
@@ -114,9 +120,18 @@ fn sweep(
     while first < sites.len() {
         let [from, step, most] = [first, CHILDREN, schedules as usize].map(|it| it.to_string());
         let mut child = hunter.start(&["sweep", &from, &step, &most])?;
-        let mut begun = None;
+        let (mut begun, mut worked, mut heard) = (None, Duration::ZERO, Instant::now());
         let broke = loop {
-            match child.next(PATIENCE) {
+            let next = child.next(Duration::from_secs(1));
+            let now = child.cpu_time();
+            if let Next::Silence = next {
+                if now.saturating_sub(worked) > PATIENCE || heard.elapsed() > FOR_GOOD {
+                    break "it never ends".to_owned();
+                }
+                continue;
+            }
+            (worked, heard) = (now, Instant::now());
+            match next {
                 Next::Line(fields) if fields[0] == "begin" => begun = Some(fields[1].parse()?),
                 Next::Line(fields) => {
                     let bag = Bag::parse(&fields[2..])?;
@@ -125,9 +140,10 @@ fn sweep(
                 }
                 Next::End(true, _) => return Ok(()),
                 Next::End(false, how) => break how,
-                Next::Silence => break "it never ends".to_owned(),
+                Next::Silence => {}
             }
         };
+        ensure!(!broke.starts_with(BROKEN), "the explorer at site {begun:?}: {broke}");
         let number: usize = begun.with_context(|| format!("the explorer broke down: {broke}"))?;
         ensure!(number < sites.len(), "the explorer is at site {number} of {}", sites.len());
         note(number, 0, Some(broke));
@@ -210,6 +226,8 @@ mod tests {
         let seen = Mutex::new(Vec::new());
         sweep(&hunter, &sites, 1, 5, &seen).unwrap();
         sweep(&hunter, &sites, 2, 5, &seen).unwrap();
+        let broken = Hunter::pretend(&folder, "#!/bin/sh\necho \"begin\t$2\"\nexit 70\n");
+        assert!(sweep(&broken, &sites, 0, 5, &seen).is_err());
         let seen = seen.into_inner().unwrap();
         assert_eq!(seen.len(), 2);
         assert!(seen[0].killed.is_some() && seen[1].killed.is_none());

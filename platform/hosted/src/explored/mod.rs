@@ -29,6 +29,6 @@ pub use choice::{Chance, Chances, Choice, Chooser, Deviation, Moment, Next};
 pub use coverage::Met;
 pub use heap::{RunHeap, records_here};
 pub use outcome::{Failure, FailureKind, Line, Outcome};
-pub use run::{Explorer, Stage};
+pub use run::{BROKEN, Explorer, Stage};
 pub use seam::Explored;
 pub use settings::{Flaw, Mutation, Settings};

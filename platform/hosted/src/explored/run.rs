@@ -436,35 +436,45 @@ fn before_free() {
     }
 }
 
-/// Panics of a run become its failure; all others go where they went before.
+/// What a program ends with whose explorer is broken: `EX_SOFTWARE` of sysexits(3).
+pub const BROKEN: i32 = 70;
+
+/// Panics of a run become its failure; the explorer's own end the program, because nothing that a run says is worth
+/// anything any more; all others go where they went before.
 fn install_panic_hook() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
-            if is_inside() && record(info) {
-                return;
+            if !is_inside() {
+                return before(info);
             }
-            before(info);
+            if !record(info) {
+                before(info);
+                eprintln!("the explorer itself is broken; this is no failure of a run");
+                std::process::exit(BROKEN);
+            }
         }));
     });
 }
 
-/// Notes a panic; false if it is the explorer's own.
+/// Notes a panic; false if it is the explorer's own: if what is allocated just now is not the run's.
 fn record(info: &PanicHookInfo<'_>) -> bool {
-    let was = heap::enter(false);
+    if !heap::enter(false) {
+        return false;
+    }
     // SAFETY: U2; the caller looked.
-    let noted = unsafe { &*STATE.get() }.try_borrow_mut().map(|mut state| {
-        let message = info.payload_as_str().unwrap_or("a panic without words").to_owned();
-        let place = info.location().map(|at| format!("{}:{}", at.file(), at.line()));
-        state.unwinding = true;
-        set_failed(false);
-        if state.failure.is_none() {
-            state.failure = Some(Failure { kind: FailureKind::Broken, message, place });
-        }
-    });
-    heap::enter(was);
-    noted.is_ok()
+    let mut state = unsafe { &*STATE.get() }.borrow_mut();
+    let message = info.payload_as_str().unwrap_or("a panic without words").to_owned();
+    let place = info.location().map(|at| format!("{}:{}", at.file(), at.line()));
+    state.unwinding = true;
+    set_failed(false);
+    if state.failure.is_none() {
+        state.failure = Some(Failure { kind: FailureKind::Broken, message, place });
+    }
+    drop(state);
+    heap::enter(true);
+    true
 }
 
 impl State {

@@ -2,6 +2,8 @@
 
 extern crate std;
 
+mod rules;
+
 use std::sync::Barrier;
 use std::thread;
 
@@ -166,11 +168,15 @@ fn a_downgrade_lets_sharers_in_and_nobody_else() {
 fn a_wait_ends_when_the_clock_says_so() {
     let lock = lock();
     let _alone = lock.exclusive(Wait, Refuse).unwrap();
-    let told = thread::scope(|scope| {
-        let late = || lock.shared(Patience::Until(Threads::clock() + 5), Refuse).map(drop);
+    let (told, early) = thread::scope(|scope| {
+        let late = || {
+            let end = Threads::clock() + 50;
+            let told = lock.shared(Patience::Until(end), Refuse).map(drop);
+            (told, Threads::clock() < end)
+        };
         scope.spawn(late).join().unwrap()
     });
-    assert_eq!(told, Err(LockError::TimedOut));
+    assert_eq!((told, early), (Err(LockError::TimedOut), false));
 }
 
 #[test]

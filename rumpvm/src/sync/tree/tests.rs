@@ -111,11 +111,97 @@ fn gaps_of(model: &Model, lo: u64, hi: u64, need: u64) -> Vec<(u64, u64)> {
     gaps
 }
 
+/// A splice: `lo..hi` of the tree that `model` describes, widened to whole values, with some new ones in it; how the tree
+/// is then.
+fn random_splice(
+    random: &mut Random,
+    model: &Model,
+    tag: u64,
+    alive: &Rc<Cell<i64>>,
+) -> (u64, u64, Vec<Value>, Model) {
+    // Sometimes a wide splice, so that whole subtrees go.
+    let width = if random.below(40) == 0 { 4000 } else { 1 + random.below(60) };
+    let mut lo = random.below(8000);
+    let mut hi = lo + width;
+    for (start, (end, _)) in model {
+        if *start < hi && *end > lo {
+            lo = lo.min(*start);
+            hi = hi.max(*end);
+        }
+    }
+    let mut new = Vec::new();
+    let mut expected = model.clone();
+    expected.retain(|start, _| *start < lo || *start >= hi);
+    let mut at = lo;
+    while at + 4 < hi && random.below(3) != 0 {
+        let end = at + 1 + random.below(4);
+        new.push(Value::new(at, end, tag, alive));
+        expected.insert(at, (end, tag));
+        at = end + random.below(3);
+    }
+    (lo, hi, new, expected)
+}
+
 #[test]
 fn random_splices_agree_with_a_btreemap_and_failed_ones_change_nothing() {
     for seed in 1..=6 {
         random_splices(seed);
     }
+}
+
+#[test]
+fn several_splices_of_one_edit_are_one_change_or_none() {
+    for seed in 1..=3 {
+        random_edits(seed);
+    }
+}
+
+/// Edits of a few splices in one region, so that what one has built the next takes apart; some are abandoned.
+fn random_edits(seed: u64) {
+    let alive = Rc::new(Cell::new(0));
+    let epoch = Epoch::<TestSeam>::try_new(1).unwrap();
+    let (tree, mut writer) = Tree::<Value, TestSeam>::new();
+    let mut model = Model::new();
+    let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    for round in 0..1000u64 {
+        let (mut edit, mut expected) = (tree.edit(&mut writer), model.clone());
+        let mut failed = false;
+        for _ in 0..1 + random.below(5) {
+            let (lo, hi, new, after) = random_splice(&mut random, &expected, round, &alive);
+            FUEL.with(|fuel| fuel.set(if random.below(8) == 0 { 2 } else { u64::MAX }));
+            failed = edit.splice(lo, hi, new).is_err();
+            FUEL.with(|fuel| fuel.set(u64::MAX));
+            if failed {
+                break;
+            }
+            expected = after;
+            assert_eq!((edit.len(), edit.is_empty()), (expected.len() as u64, expected.is_empty()));
+            let mut seen = Model::new();
+            let _: ControlFlow<()> = edit.visit(lo, hi, |value| {
+                seen.insert(value.start, (value.end, value.tag));
+                ControlFlow::Continue(())
+            });
+            assert!(seen.iter().eq(expected.range(lo..hi)), "what an edit sees of itself");
+        }
+        if failed || random.below(3) == 0 {
+            drop(edit);
+        } else {
+            edit.commit(&epoch);
+            model = expected;
+        }
+        assert_eq!(contents(&tree, &epoch), model);
+        for _ in 0..3 {
+            epoch.advance();
+        }
+        epoch.collect();
+        assert_eq!(
+            alive.get(),
+            model.len() as i64,
+            "what was removed is dropped, and nothing else"
+        );
+    }
+    drop(tree);
+    assert_eq!(alive.get(), 0);
 }
 
 fn random_splices(seed: u64) {
@@ -125,26 +211,7 @@ fn random_splices(seed: u64) {
     let mut model = Model::new();
     let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
     for round in 0..3000u64 {
-        // Sometimes a wide splice, so that whole subtrees go.
-        let width = if random.below(40) == 0 { 4000 } else { 1 + random.below(60) };
-        let mut lo = random.below(8000);
-        let mut hi = lo + width;
-        for (start, (end, _)) in &model {
-            if *start < hi && *end > lo {
-                lo = lo.min(*start);
-                hi = hi.max(*end);
-            }
-        }
-        let mut new = Vec::new();
-        let mut expected = model.clone();
-        expected.retain(|start, _| *start < lo || *start >= hi);
-        let mut at = lo;
-        while at + 4 < hi && random.below(3) != 0 {
-            let end = at + 1 + random.below(4);
-            new.push(Value::new(at, end, round, &alive));
-            expected.insert(at, (end, round));
-            at = end + random.below(3);
-        }
+        let (lo, hi, new, expected) = random_splice(&mut random, &model, round, &alive);
         let failing = random.below(3) == 0;
         FUEL.with(|fuel| fuel.set(if failing { random.below(6) } else { u64::MAX }));
         let mut edit = tree.edit(&mut writer);

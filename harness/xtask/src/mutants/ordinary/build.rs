@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use cargo_metadata::Message;
 use cargo_metadata::diagnostic::DiagnosticLevel;
 
-use super::list::Mutant;
+use super::list::{Mutant, Returns};
 use super::schema::{SWITCH, Schema};
 use crate::mutants::scratch::Scratch;
 use crate::step;
@@ -53,7 +53,7 @@ impl Workshop<'_> {
     /// One build for all `mutants` but those that `sorted` knows already.
     pub(super) fn build_all(&self, mutants: &[Mutant], sorted: &mut Sorted) -> Result<Programs> {
         let scratch = Scratch::of(self.root, &self.folder.join("schemata"))?;
-        let opaque = |number: &usize| mutants[number - 1].opaque;
+        let opaque = |number: &usize| mutants[number - 1].returns == Returns::Opaque;
         sorted.alone.extend((1..=mutants.len()).filter(opaque));
         for schema in schemas(&scratch, mutants, sorted)?.values() {
             sorted.alone.extend(&schema.outside);
@@ -64,7 +64,7 @@ impl Workshop<'_> {
             self.write(&scratch, &schemas)?;
             let mut complaints = self.cargo(&scratch.tree, CHECK)?.1;
             if complaints.is_empty() {
-                let (programs, found) = self.cargo(&scratch.tree, &self.test())?;
+                let (programs, found) = self.cargo(&scratch.tree, &test(self.tests))?;
                 if found.is_empty() {
                     return Ok(programs);
                 }
@@ -82,17 +82,20 @@ impl Workshop<'_> {
         }
     }
 
-    /// The tests with nothing but `mutant`; nothing if it does not compile.
-    pub(super) fn build_one(&self, mutant: &Mutant) -> Result<Option<Programs>> {
+    /// A copy with nothing but `mutant`; nothing if it does not compile.
+    pub(super) fn copy_one(&self, mutant: &Mutant) -> Result<Option<Scratch>> {
         let scratch = Scratch::of(self.root, &self.folder.join("alone"))?;
         let file = PathBuf::from(&mutant.file);
         let text = String::from_utf8(scratch.read(&file)?)?;
         let text = mutant.apply(&text, 0..text.len()).context("no such place")?;
         scratch.restore_but(&BTreeMap::from([(file, text)]))?;
-        if !self.cargo(&scratch.tree, CHECK)?.1.is_empty() {
-            return Ok(None);
-        }
-        let (programs, complaints) = self.cargo(&scratch.tree, &self.test())?;
+        let complaints = self.cargo(&scratch.tree, CHECK)?.1;
+        Ok(complaints.is_empty().then_some(scratch))
+    }
+
+    /// One test of such a copy; nothing if it does not compile.
+    pub(super) fn build_one(&self, scratch: &Scratch, name: &str) -> Result<Option<Programs>> {
+        let (programs, complaints) = self.cargo(&scratch.tree, &test(&[name]))?;
         Ok(complaints.is_empty().then_some(programs))
     }
 
@@ -103,15 +106,6 @@ impl Workshop<'_> {
         changed.insert(ROOT.into(), format!("{lib}\nmod mutant;\n"));
         changed.insert(SWITCH_FILE.into(), SWITCH.to_owned());
         scratch.restore_but(&changed)
-    }
-
-    /// Cargo's words to build the tests.
-    fn test(&self) -> String {
-        let mut words = "test --no-run --package rumpvm --package rumpvm-tests --lib".to_owned();
-        for test in self.tests.iter().filter(|test| **test != "rumpvm") {
-            words += &format!(" --test {test}");
-        }
-        words
     }
 
     /// What cargo has built for `words`, and what the compiler did not like.
@@ -142,6 +136,18 @@ impl Workshop<'_> {
         }
         Ok((programs, complaints))
     }
+}
+
+/// Cargo's words to build `tests`.
+fn test(tests: &[&str]) -> String {
+    let mut words = "test --no-run --package rumpvm --package rumpvm-tests".to_owned();
+    for test in tests {
+        match *test {
+            "rumpvm" => words += " --lib",
+            test => words += &format!(" --test {test}"),
+        }
+    }
+    words
 }
 
 /// The files that have mutants, with all of them that can be switched.

@@ -25,8 +25,19 @@ pub(super) struct Mutant {
     end: [usize; 2],
     /// What takes the place of that.
     replacement: String,
-    /// The type of the function that it is in is `impl ...`: two bodies of it have two types.
-    pub(super) opaque: bool,
+    /// What the function that it is in returns.
+    pub(super) returns: Returns,
+}
+
+/// What a function returns, as far as that matters to several bodies of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Returns {
+    /// A type with a name: all bodies have it.
+    Named,
+    /// `impl Iterator`: each body has a type of its own, and either of two iterators is one.
+    Iterator,
+    /// Something else that only the body knows.
+    Opaque,
 }
 
 /// All mutants of the tree at `root`.
@@ -59,13 +70,18 @@ impl Mutant {
             Some([value["line"].as_u64()? as usize, value["column"].as_u64()? as usize])
         };
         let returned = value["function"]["return_type"].as_str().unwrap_or_default();
+        let returns = match returned.split_once("impl ") {
+            None => Returns::Named,
+            Some((_, bounds)) if bounds.starts_with("Iterator<") => Returns::Iterator,
+            Some(_) => Returns::Opaque,
+        };
         Some(Self {
             name: text(&value["name"])?,
             file: text(&value["file"])?,
             start: place(&value["span"]["start"])?,
             end: place(&value["span"]["end"])?,
             replacement: text(&value["replacement"])?,
-            opaque: returned.contains("impl "),
+            returns,
         })
     }
 
@@ -103,16 +119,16 @@ pub(super) mod tests {
             start: [line, columns.start],
             end: [line, columns.end],
             replacement: replacement.to_owned(),
-            opaque: false,
+            returns: Returns::Named,
         }
     }
 
     #[test]
     fn a_mutant_is_read_from_what_cargo_mutants_prints() {
-        let text = r#"{"file":"a.rs","function":{"return_type":"-> impl Copy"},"name":"a.rs:2:3: x",
+        let text = r#"{"file":"a.rs","function":{"return_type":"-> impl Iterator<Item = u8>"},"name":"a.rs:2:3: x",
             "replacement":"-","span":{"start":{"line":2,"column":3},"end":{"line":2,"column":4}}}"#;
         let mutant = Mutant::parse(&serde_json::from_str(text).unwrap()).unwrap();
-        assert!(mutant.opaque && mutant.name == "a.rs:2:3: x");
+        assert_eq!((mutant.returns, mutant.name.as_str()), (Returns::Iterator, "a.rs:2:3: x"));
         assert_eq!(mutant.apply("é\nä + b\n", 0..10).unwrap(), "é\nä - b\n");
         assert!(Mutant::parse(&Value::Null).is_none());
     }

@@ -29,10 +29,13 @@ use super::scratch::Scratch;
 use super::survivors::Accepted;
 use crate::workspace;
 
-/// The targets that have to notice, quickest first; `rumpvm` are the component's own unit tests. The state matrix
-/// takes longer than all of them together, so it is left out.
+/// The targets that have to notice, those first that notice most in a second. The state matrix takes longer than all
+/// of them together, so it is left out.
 const TESTS: [&str; 8] =
-    ["locks", "device", "processes", "rumpvm", "cases", "threads", "out_of_memory", "random"];
+    ["locks", UNIT, "device", "cases", "processes", "threads", "random", "out_of_memory"];
+/// The component's own unit tests: nearly all are of `sync`, so what is elsewhere they are asked last.
+const UNIT: &str = "rumpvm";
+const UNIT_OF: &str = "rumpvm/src/sync/";
 /// Trials at a time.
 const WORKERS: usize = 2;
 /// Of a hundred viable mutants.
@@ -96,6 +99,16 @@ fn draw(count: usize, shard: Option<(usize, usize)>) -> Vec<usize> {
     (0..PASSES).flat_map(pass).collect()
 }
 
+/// In which order `mutant` is shown to the tests.
+fn order(mutant: &Mutant) -> Vec<&'static str> {
+    let mut order = TESTS.to_vec();
+    if !mutant.file.starts_with(UNIT_OF) {
+        order.retain(|test| *test != UNIT);
+        order.push(UNIT);
+    }
+    order
+}
+
 /// Tries those that have a switch.
 fn try_switched(
     mutants: &[Mutant],
@@ -112,7 +125,7 @@ fn try_switched(
             if known || sorted.alone.contains(&number) {
                 continue;
             }
-            let outcome = jury.judge(number)?;
+            let outcome = jury.judge(number, &order(&mutants[number - 1]))?;
             if outcome == Outcome::Survived {
                 println!("xtask: SURVIVED {name}");
             }
@@ -126,7 +139,7 @@ fn try_switched(
     })
 }
 
-/// Tries those that cannot be switched, with a build for each.
+/// Tries those that cannot be switched, with a build for each test that is asked.
 fn try_alone(
     mutants: &[Mutant],
     mine: &[usize],
@@ -140,14 +153,25 @@ fn try_alone(
         if record.outcomes.contains_key(&mutant.name) {
             continue;
         }
-        let outcome = match workshop.build_one(mutant)? {
-            None => Outcome::Unviable,
-            Some(programs) => jury.with(&programs, workshop.folder.join("alone/tests")).judge(0)?,
-        };
+        let outcome = try_one(mutant, workshop, jury)?;
         println!("xtask: built by itself: {}: {outcome:?}", mutant.name);
         record.add(&mutant.name, outcome)?;
     }
     Ok(())
+}
+
+fn try_one(mutant: &Mutant, workshop: &Workshop<'_>, jury: &Jury) -> Result<Outcome> {
+    let Some(scratch) = workshop.copy_one(mutant)? else { return Ok(Outcome::Unviable) };
+    for test in order(mutant) {
+        let Some(programs) = workshop.build_one(&scratch, test)? else {
+            return Ok(Outcome::Unviable);
+        };
+        let outcome = jury.with(&programs, scratch.tree.join("tests")).judge(0, &[test])?;
+        if outcome != Outcome::Survived {
+            return Ok(outcome);
+        }
+    }
+    Ok(Outcome::Survived)
 }
 
 /// Says how it went. What timed out was noticed: a test that hangs fails. `unasked` are of other shards.

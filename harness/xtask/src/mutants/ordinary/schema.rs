@@ -11,14 +11,15 @@
 //! ```
 //!
 //! So every kind of mutant is the same: a change of text. Works on tokens, as the layers do. Each body has lines
-//! of its own, by which the compiler's complaints are told apart.
+//! of its own, by which the compiler's complaints are told apart. Bodies of a function that returns `impl Iterator` have
+//! a type each, so there each is one side of an `Either`, and all that follow are the other side.
 
 use std::ops::Range;
 
 use anyhow::{Context, Result, anyhow};
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
-use super::list::Mutant;
+use super::list::{Mutant, Returns};
 
 /// The module `mutant` of the copy: reads once which mutant is on.
 pub(super) const SWITCH: &str = r#"//! Which mutant is on.
@@ -35,6 +36,21 @@ pub(crate) fn on() -> u32 {
     match ON.load(Ordering::Relaxed) {
         UNREAD => read(),
         on => on,
+    }
+}
+
+pub(crate) enum Either<A, B> {
+    One(A),
+    Other(B),
+}
+
+impl<A: Iterator, B: Iterator<Item = A::Item>> Iterator for Either<A, B> {
+    type Item = A::Item;
+    fn next(&mut self) -> Option<A::Item> {
+        match self {
+            Self::One(one) => one.next(),
+            Self::Other(other) => other.next(),
+        }
     }
 }
 
@@ -76,13 +92,15 @@ impl Schema {
             }
             schema.text += &text[done..body.start];
             schema.text += " match crate::mutant::on() {\n";
-            for (number, mutant, _) in &mine {
+            for (before, (number, mutant, _)) in mine.iter().enumerate() {
                 let changed = mutant.apply(text, body.clone()).context("it lies inside")?;
                 let first = schema.line();
-                schema.text += &format!("{number} => {{\n{changed}\n}}\n");
+                schema.text += &arm(&number.to_string(), mutant.returns, before, true, &changed);
                 schema.lines.push((first..schema.line(), *number));
             }
-            schema.text += &format!("_ => {{\n{}\n}}\n}}\n", &text[body.clone()]);
+            let returns = mine[0].1.returns;
+            schema.text += &arm("_", returns, mine.len(), false, &text[body.clone()]);
+            schema.text += "}\n";
             done = body.end;
         }
         schema.text += &text[done..];
@@ -100,6 +118,17 @@ impl Schema {
         let found = self.lines.iter().find(|(lines, _)| lines.contains(&line));
         found.map(|(_, number)| *number)
     }
+}
+
+/// One arm of a switch, behind `before` others; `more` follow.
+fn arm(pattern: &str, returns: Returns, before: usize, more: bool, body: &str) -> String {
+    let Returns::Iterator = returns else { return format!("{pattern} => {{\n{body}\n}}\n") };
+    let mut open = "crate::mutant::Either::Other(".repeat(before);
+    if more {
+        open += "crate::mutant::Either::One(";
+    }
+    let close = ")".repeat(before + usize::from(more));
+    format!("{pattern} => {open}{{\n{body}\n}}{close},\n")
 }
 
 /// What stands between the braces of each function that lies in no other function and is not `const`, as bytes.
@@ -154,6 +183,15 @@ mod tests {
         let body = " match crate::mutant::on() {\n4 => {\n 1 - 2 \n}\n5 => {\n 0 \n}\n_ => {\n 1 + 2 \n}\n}\n";
         assert_eq!(schema.text, TEXT.replace(" 1 + 2 ", body));
         assert_eq!([1, 5, 8, 11].map(|line| schema.blame(line)), [None, Some(4), Some(5), None]);
+    }
+
+    #[test]
+    fn bodies_that_have_a_type_each_are_sides_of_an_either() {
+        let arm = |before, more| arm("1", Returns::Iterator, before, more, "x");
+        let (one, other) = ("crate::mutant::Either::One(", "crate::mutant::Either::Other(");
+        assert_eq!(arm(0, true), format!("1 => {one}{{\nx\n}}),\n"));
+        assert_eq!(arm(1, true), format!("1 => {other}{one}{{\nx\n}})),\n"));
+        assert_eq!(arm(2, false), format!("1 => {other}{other}{{\nx\n}})),\n"));
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! Tests run in one thread, so that the first line that says FAILED ends the trial, and a test that works much longer
 //! than any did without a mutant hangs, as one does that sleeps for good: it has noticed too. What counts is the time
-//! on a CPU, not the time on the wall: more people may work here.
+//! on a CPU, not the time on the wall: more people may work here. And because threads that spin for each other take more
+//! of it then, a test that hangs is asked once more, with more patience.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -17,14 +18,18 @@ use crate::mutants::child::{Next, Run};
 
 /// A test may work so many times as long as any without a mutant.
 const PATIENCE: u32 = 4;
+/// And so many times as long again when it is asked once more.
+const MORE_PATIENCE: u32 = 4;
 /// And this, for what is very quick.
 const GRACE: Duration = Duration::from_millis(700);
 /// Between two looks at a silent test.
 const LOOK: Duration = Duration::from_secs(1);
 /// Looks after which one that does nothing at all has gone to sleep for good.
 const ASLEEP: u32 = 6;
-/// One that sleeps, but not for good, may take so many times longer than it may work.
+/// One that sleeps, but not for good, may take so many times longer than it may work, and at least so long, because
+/// others may have all the CPUs.
 const DROWSY: u32 = 20;
+const NAP: Duration = Duration::from_secs(60);
 /// Kilobytes of address space: a mutant that takes memory for ever must not take the desk's. The tests
 /// need an eighth of it.
 const ADDRESS_SPACE: &str = "8000000";
@@ -42,16 +47,16 @@ pub(super) enum Outcome {
 
 /// Test programs that pass.
 pub(super) struct Jury {
-    /// As they are asked.
-    tests: Vec<(String, PathBuf, Duration)>,
+    /// By name: the program, and how long a test of it may work.
+    tests: BTreeMap<String, (PathBuf, Duration)>,
     folder: PathBuf,
 }
 
 impl Jury {
-    /// Runs `order` once without a mutant, in `folder`, to see that they pass and how long they are silent.
-    pub(super) fn new(programs: &Programs, order: &[&str], folder: PathBuf) -> Result<Self> {
-        let mut jury = Self { tests: Vec::new(), folder };
-        for name in order {
+    /// Runs `tests` once without a mutant, in `folder`, to see that they pass and how long they are silent.
+    pub(super) fn new(programs: &Programs, tests: &[&str], folder: PathBuf) -> Result<Self> {
+        let mut jury = Self { tests: BTreeMap::new(), folder };
+        for name in tests {
             let program = programs.get(*name).with_context(|| format!("no test called {name}"))?;
             let started = Instant::now();
             let mut longest = Duration::ZERO;
@@ -62,27 +67,36 @@ impl Jury {
                 Some(Noticed::Hangs) => bail!("{name} sleeps for good without a mutant"),
             }
             println!("xtask: {name} passes in {:.1} s", started.elapsed().as_secs_f64());
-            jury.tests.push(((*name).to_owned(), program.clone(), longest * PATIENCE + GRACE));
+            let patience = longest * PATIENCE + GRACE;
+            jury.tests.insert((*name).to_owned(), (program.clone(), patience));
         }
         Ok(jury)
     }
 
     /// The same judges, as built elsewhere: `programs`.
     pub(super) fn with(&self, programs: &Programs, folder: PathBuf) -> Self {
-        let tests = self.tests.iter().filter_map(|(name, _, patience)| {
-            Some((name.clone(), programs.get(name)?.clone(), *patience))
+        let tests = self.tests.iter().filter_map(|(name, (_, patience))| {
+            Some((name.clone(), (programs.get(name)?.clone(), *patience)))
         });
         Self { tests: tests.collect(), folder }
     }
 
-    /// Tries mutant `number`; 0 is what was built.
-    pub(super) fn judge(&self, number: usize) -> Result<Outcome> {
-        for (name, program, patience) in &self.tests {
-            let (mut run, mut longest) = (self.start(program, number)?, Duration::ZERO);
-            match listen(&mut run, *patience, &mut longest) {
+    /// Tries mutant `number` with the tests of `order`; 0 is what was built.
+    pub(super) fn judge(&self, number: usize, order: &[&str]) -> Result<Outcome> {
+        for name in order {
+            let (program, patience) = self.tests.get(*name).context("it was not built")?;
+            let ask = |patience| -> Result<Option<Noticed>> {
+                let (mut run, mut longest) = (self.start(program, number)?, Duration::ZERO);
+                Ok(listen(&mut run, patience, &mut longest))
+            };
+            let noticed = match ask(*patience)? {
+                Some(Noticed::Hangs) => ask(*patience * MORE_PATIENCE)?,
+                noticed => noticed,
+            };
+            match noticed {
                 None => {}
-                Some(Noticed::Failed) => return Ok(Outcome::Killed(name.clone())),
-                Some(Noticed::Hangs) => return Ok(Outcome::TimedOut(name.clone())),
+                Some(Noticed::Failed) => return Ok(Outcome::Killed((*name).to_owned())),
+                Some(Noticed::Hangs) => return Ok(Outcome::TimedOut((*name).to_owned())),
             }
         }
         Ok(Outcome::Survived)
@@ -124,7 +138,7 @@ fn listen(run: &mut Run, patience: Duration, longest: &mut Duration) -> Option<N
             Next::End(false, _) => return Some(Noticed::Failed),
             Next::Silence => {
                 idle = if now == looked && run.is_asleep() { idle + 1 } else { 0 };
-                let drowsy = last_line.elapsed() > patience.saturating_mul(DROWSY);
+                let drowsy = last_line.elapsed() > patience.saturating_mul(DROWSY).max(NAP);
                 if now.saturating_sub(said) > patience || idle == ASLEEP || drowsy {
                     return Some(Noticed::Hangs);
                 }
@@ -161,12 +175,13 @@ mod tests {
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
         let programs = Programs::from([("one".to_owned(), program.clone())]);
         let mut jury = Jury::new(&programs, &["one"], env::temp_dir()).unwrap();
-        jury.tests[0].2 = Duration::from_millis(300);
-        assert_eq!(jury.judge(0).unwrap(), Outcome::Survived);
-        assert_eq!(jury.judge(1).unwrap(), Outcome::Killed("one".to_owned()));
-        assert_eq!(jury.judge(2).unwrap(), Outcome::Killed("one".to_owned()));
-        assert_eq!(jury.judge(3).unwrap(), Outcome::TimedOut("one".to_owned()));
-        assert_eq!(jury.judge(4).unwrap(), Outcome::TimedOut("one".to_owned()));
+        jury.tests.get_mut("one").unwrap().1 = Duration::from_millis(300);
+        let judge = |number| jury.judge(number, &["one"]).unwrap();
+        assert_eq!(judge(0), Outcome::Survived);
+        assert_eq!(judge(1), Outcome::Killed("one".to_owned()));
+        assert_eq!(judge(2), Outcome::Killed("one".to_owned()));
+        assert_eq!(judge(3), Outcome::TimedOut("one".to_owned()));
+        assert_eq!(judge(4), Outcome::TimedOut("one".to_owned()));
         fs::remove_file(program).unwrap();
     }
 }
