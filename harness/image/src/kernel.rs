@@ -9,11 +9,11 @@
 //! is left, from an idle CPU or from who would otherwise be refused ([`Kernel::feed`]).
 
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use rumpvm::phys::PageKind;
 use rumpvm::sync::Spin;
-use rumpvm::{Broken, FaultError, Space, Vm};
+use rumpvm::{Broken, CallError, FaultError, Space, Vm};
 use rumpvm_arch::{Access, PAGE_SIZE, PhysAddr, VirtAddr};
 use rumpvm_bare::{Bare, Module, Upcalls, heap};
 use rumpvm_platform::{LockClass, LockKind, Platform};
@@ -29,6 +29,8 @@ pub(crate) struct Kernel {
     reserve: Spin<Vec<(PhysAddr, PhysAddr)>, Bare>,
     /// Pieces in it.
     pieces: AtomicUsize,
+    /// Frames in them.
+    held_back: AtomicU64,
 }
 
 /// A piece of memory: quick to add, and large beside what a program takes before anybody looks.
@@ -65,6 +67,7 @@ pub(crate) fn start(size: HeapSize) -> &'static Kernel {
             lends: size == HeapSize::Grows,
             reserve: Spin::new(&RESERVE, Vec::with_capacity(2 * PIECES as usize)),
             pieces: AtomicUsize::new(0),
+            held_back: AtomicU64::new(0),
         }
     });
     let piece = (rumpvm_bare::memory::left() / PIECES).next_power_of_two().max(PIECE);
@@ -76,7 +79,7 @@ pub(crate) fn start(size: HeapSize) -> &'static Kernel {
             reserve.push((PhysAddr(at), PhysAddr(cut(at).min(end.0))));
             at = cut(at);
         }
-        kernel.pieces.store(reserve.len(), Ordering::Relaxed);
+        kernel.note(&reserve);
     });
     // The lowest comes first, and all of a machine that has little.
     kernel.reserve.lock().reverse();
@@ -110,13 +113,39 @@ impl Kernel {
     pub(crate) fn feed(&self) -> bool {
         let mut reserve = self.reserve.lock();
         let Some((start, end)) = reserve.pop() else { return false };
-        self.pieces.store(reserve.len(), Ordering::Relaxed);
+        self.note(&reserve);
         drop(reserve);
         if let Err(refused) = self.vm.add_memory(start, end) {
             // A range of a page or two has no room for its own records.
             log::info!("memory {start:?} to {end:?} is left alone: {refused}");
         }
         true
+    }
+
+    fn note(&self, reserve: &[(PhysAddr, PhysAddr)]) {
+        let bytes: u64 = reserve.iter().map(|(start, end)| end.0 - start.0).sum();
+        self.pieces.store(reserve.len(), Ordering::Relaxed);
+        self.held_back.store(bytes / PAGE_SIZE, Ordering::Relaxed);
+    }
+
+    /// Frames of the machine, and those that are free, with what the component does not have yet.
+    pub(crate) fn frames(&self) -> (u64, u64) {
+        let statistics = self.vm.statistics();
+        let held_back = self.held_back.load(Ordering::Relaxed);
+        (statistics.frames_total + held_back, statistics.frames_free + held_back)
+    }
+
+    /// What `call` comes to, asked again with more memory as long as that may be what it lacks.
+    pub(crate) fn fed<T>(
+        &self,
+        mut call: impl FnMut() -> Result<T, CallError>,
+    ) -> Result<T, CallError> {
+        loop {
+            match call() {
+                Err(CallError::NoMemory) if self.feed() => {}
+                outcome => return outcome,
+            }
+        }
     }
 
     /// Makes `access` possible, with more memory if that is what is missing.

@@ -168,12 +168,7 @@ fn new_process(thread: &mut Thread, request: &Request) -> Answer {
     let vm = &system().kernel.vm;
     let memory = match request.flags.contains(Flags::VM) {
         true => parent.memory.vfork(vm),
-        false => loop {
-            match parent.memory.fork(vm) {
-                Err(rumpvm::CallError::NoMemory) if system().kernel.feed() => {}
-                outcome => break outcome,
-            }
-        },
+        false => system().kernel.fed(|| parent.memory.fork(vm)),
     }?;
     let child = make(&parent, &memory, request).and_then(|child| {
         let mask = thread.task.mask.load(Ordering::SeqCst);

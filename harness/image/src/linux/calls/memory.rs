@@ -29,7 +29,9 @@ pub(super) fn mmap(thread: &mut Thread, args: Args) -> Answer {
     }
     let space = thread.space();
     if flags.contains(MapFlags::ANONYMOUS) {
-        let at = space.mmap(vm, hint, length, prot, flags, Backing::Anonymous, offset)?;
+        let at = system()
+            .kernel
+            .fed(|| space.mmap(vm, hint, length, prot, flags, Backing::Anonymous, offset))?;
         return Ok(at.0);
     }
     let open = files::get(thread, args.half(4))?;
@@ -45,12 +47,16 @@ pub(super) fn mmap(thread: &mut Thread, args: Args) -> Answer {
     let at = match open.memory()? {
         Mapped::Object(object) => {
             names::note(open.entry());
-            let backing = Backing::Opened(&object, granted);
-            space.mmap(vm, hint, length, prot, flags, backing, offset)?
+            system().kernel.fed(|| {
+                let backing = Backing::Opened(&object, granted);
+                space.mmap(vm, hint, length, prot, flags, backing, offset)
+            })?
         }
         Mapped::Anonymous => {
             let flags = flags | MapFlags::ANONYMOUS;
-            space.mmap(vm, hint, length, prot, flags, Backing::Anonymous, 0)?
+            system()
+                .kernel
+                .fed(|| space.mmap(vm, hint, length, prot, flags, Backing::Anonymous, 0))?
         }
     };
     Ok(at.0)
@@ -67,7 +73,8 @@ pub(super) fn munmap(thread: &mut Thread, args: Args) -> Answer {
 
 pub(super) fn mprotect(thread: &mut Thread, args: Args) -> Answer {
     let prot = ProtFlags::from_bits_retain(args.word(2));
-    thread.space().mprotect(&system().kernel.vm, args.at(0), args.word(1), prot)?;
+    let (kernel, space) = (system().kernel, thread.space());
+    kernel.fed(|| space.mprotect(&kernel.vm, args.at(0), args.word(1), prot))?;
     Ok(0)
 }
 
@@ -90,7 +97,9 @@ pub(super) fn pkey_free(thread: &mut Thread, args: Args) -> Answer {
 pub(super) fn mremap(thread: &mut Thread, args: Args) -> Answer {
     let flags = RemapFlags::from_bits_retain(args.half(3));
     let (vm, space) = (&system().kernel.vm, thread.space());
-    let at = space.mremap(vm, args.at(0), args.word(1), args.word(2), flags, args.at(4))?;
+    let at = system()
+        .kernel
+        .fed(|| space.mremap(vm, args.at(0), args.word(1), args.word(2), flags, args.at(4)))?;
     Ok(at.0)
 }
 

@@ -31,12 +31,12 @@ pub(super) fn uname(thread: &mut Thread, args: Args) -> Answer {
 }
 
 pub(super) fn sysinfo(thread: &mut Thread, args: Args) -> Answer {
-    let statistics = system().kernel.vm.statistics();
+    let (total, free) = system().kernel.frames();
     let mut bytes = [0; 112];
     let mut put = |at: usize, word: u64| bytes[at..at + 8].copy_from_slice(&word.to_le_bytes());
     put(0, calendar::since_start() / 1_000_000_000);
-    put(32, statistics.frames_total * PAGE_SIZE);
-    put(40, statistics.frames_free * PAGE_SIZE);
+    put(32, total * PAGE_SIZE);
+    put(40, free * PAGE_SIZE);
     // Number of threads, in 16 bits.
     put(80, system().counts().1 as u64 & 0xffff);
     // The unit of the above.

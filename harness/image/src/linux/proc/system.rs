@@ -15,7 +15,8 @@ const KIB: u64 = PAGE_SIZE / 1024;
 pub(super) fn meminfo(out: &mut Out) -> Result<(), Errno> {
     let vm = &system().kernel.vm;
     let statistics = vm.statistics();
-    let (total, free) = (statistics.frames_total * KIB, statistics.frames_free * KIB);
+    let (total, free) = system().kernel.frames();
+    let (total, free) = (total * KIB, free * KIB);
     let tables = statistics.tables_made.saturating_sub(statistics.tables_freed) * KIB;
     let (mut file_pages, mut shared_pages) = (0, 0);
     vm.objects.for_each(|object| {
