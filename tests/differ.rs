@@ -16,8 +16,8 @@ use std::io;
 use std::process::Command;
 
 use rumpvm_harness::differ::{
-    Answers, Call, DONTNEED, Failed, Found, Ground, Hunt, Op, Ours, Outcome, PAGE, Program,
-    Settings, Voice, Voices, hunt, one, tell_c, tell_rust,
+    Answers, Call, DONTNEED, Failed, Found, Ground, Hunt, Op, Ours, Outcome, PAGE, PageSeen,
+    Present, Program, Settings, Shown, Voice, Voices, hunt, one, tell_c, tell_rust,
 };
 use rumpvm_harness::linux::Linux;
 
@@ -266,4 +266,178 @@ fn random_programs_answer_as_on_linux() {
     let hunted = hunted(30_000, 4, NONE);
     assert!(hunted.found.is_none(), "{:?}", hunted.found);
     assert!(hunted.ops >= 30_000);
+}
+
+/// Both sides answer each step of `text` alike, without any excuse; returns what they say.
+#[track_caller]
+fn agreed(text: &str) -> Vec<Outcome> {
+    let program: Program = text.parse().unwrap();
+    let (mut linux, mut ours) = voices(&ground(), NONE).unwrap();
+    let (theirs, mine) = rumpvm_harness::differ::ask(&mut *linux, &mut *ours, &program).unwrap();
+    for (step, op) in program.ops.iter().enumerate() {
+        assert_eq!(theirs.outcomes[step], mine.outcomes[step], "step {step}, `{op}`\n{text}");
+    }
+    mine.outcomes
+}
+
+/// Each call begins with room for so many areas; what it did does not stand in the way of the next.
+#[test]
+fn the_last_areas_are_refused_to_the_same_calls() {
+    if !ground().crowds {
+        eprintln!("the host lets a process have too many areas: their limit was not tried");
+        return;
+    }
+    let calls = [
+        "munmap 0xfffff1000 0x1000",
+        "munmap 0xfffff0000 0x1000",
+        "mprotect 0xfffff4000 0x1000 1",
+        "mprotect 0xfffff5000 0x2000 1",
+        "madvise 0xfffff8000 0x1000 10",
+        "mlock 0xfffffa000 0x1000",
+        "mmap 0xfffffc000 0x1000 1 0x32 - 0",
+        "mmap 0x1000001000 0x1000 3 0x32 - 0",
+        "mremap 0x1000003000 0x1000 0x2000 0 0",
+        "mremap 0x1000003000 0x1000 0x3000 1 0",
+        "mremap 0x1000006000 0x1000 0x1000 3 0x100000a000",
+        "mremap 0x1000008000 0x1000 0x1000 7 0x100000a000",
+        "shmat 0 0x100000b000 0",
+        "remap_file_pages 0x100000d000 0x1000 0 0 0",
+        "fork 1",
+    ];
+    let mut refused = 0;
+    for room in 0..9 {
+        let mut text = String::from(
+            "0 mmap 0xfffff0000 0x10000 3 0x32 - 0\n0 mmap 0x1000003000 0x1000 3 0x32 - 0
+            0 mmap 0x1000006000 0x3000 3 0x32 - 0\n0 mmap 0x100000d000 0x2000 3 0x11 1 0
+            0 shmget 0 0 0x1000 0o600\n",
+        )
+        .replace("0o600", "0x180");
+        for call in calls {
+            text += &format!("0 limit 2 {room}\n0 {call}\n");
+        }
+        let answers = agreed(&text);
+        refused += answers.iter().filter(|answer| **answer == Outcome::Refused(12)).count();
+    }
+    assert!(refused > 20, "{refused} calls were refused");
+}
+
+#[test]
+fn rights_that_are_refused_half_way_stay_changed_as_far_as_on_linux() {
+    let areas = "0 mmap 0xfffff0000 0x1000 1 0x32 - 0\n0 mmap 0xfffff1000 0x2000 0 0x32 - 0
+        0 mmap 0xfffff3000 0x1000 1 0x32 - 0\n";
+    for (limits, refused) in [
+        ("0 limit 1 0x2000", true),
+        ("0 limit 1 0x3000", true),
+        ("0 limit 1 0x4000", false),
+        ("0 limit 1 0\n0 limit 0 0", false),
+        ("0 limit 1 0\n0 limit 0 0x1000", true),
+        ("0 limit 1 0x1000\n0 limit 0 0x1000", true),
+    ] {
+        let text = format!("{areas}{limits}\n0 mprotect 0xfffff0000 0x4000 3\n");
+        let stores = [0, 1, 3].map(|page| format!("0 store 0xfffff{page}000 0x1\n")).concat();
+        let answers = agreed(&(text + &stores));
+        let protected = answers[answers.len() - 4];
+        assert_eq!(protected == Outcome::Refused(12), refused, "{limits}");
+    }
+}
+
+#[test]
+fn who_has_exited_has_nothing_mapped_when_the_next_step_comes() {
+    let answers = agreed(
+        "0 mmap 0xfffff0000 0x1000 3 0x1 1 0\n0 shmget 0 0 0x1000 0x180\n0 shmat 0 0xfffff8000 0
+        0 fork 1\n0 munmap 0xfffff0000 0x1000\n0 add_seals 0x8\n0 shmctl 0 2 0
+        1 exit\n0 add_seals 0x8\n0 shmctl 0 2 0",
+    );
+    assert_eq!((answers[5], answers[8]), (Outcome::Refused(16), Outcome::Done(0)));
+    assert_ne!(answers[6], answers[9]);
+}
+
+#[test]
+fn no_segment_outlives_the_program_that_made_it() {
+    if !ground().segments {
+        eprintln!("no name space for segments can be had: they were not tried");
+        return;
+    }
+    let ground = ground();
+    let (mut linux, mut ours) = voices(&ground, NONE).unwrap();
+    let make: Program = "0 shmget 0 1 0x1000 0x380\n0 shmat 0 0xfffff0000 0".parse().unwrap();
+    let find: Program = "0 shmget 0 1 0x1000 0x180".parse().unwrap();
+    for program in [&make, &find, &make] {
+        let (theirs, mine) = rumpvm_harness::differ::ask(&mut *linux, &mut *ours, program).unwrap();
+        assert_eq!(theirs.outcomes, mine.outcomes);
+        let expected = if program == &find { Outcome::Refused(2) } else { Outcome::Done(0) };
+        assert_eq!(mine.outcomes[0], expected);
+    }
+}
+
+#[test]
+fn what_newer_calls_say_is_printed_as_c_and_as_rust() {
+    let text = "0 mmap 0xfffff0000 0x2000 3 0x28 - 0
+        0 shmget 0 1 0x2000 0x380
+        0 shmat 0 0xfffff8000 0x2000
+        0 fork 1
+        1 process_madvise 0xfffff8000 0x1000 0xfffff9000 0x1000 3 0
+        0 shmctl 0 2 0
+        0 shmdt 0xfffff8000
+        0 shmctl 0 0 0
+        0 fallocate 0x0 0x2000 0x10000
+        0 brk 0x1000006000
+        0 limit 2 0x4
+        0 brk 0x1000007000";
+    let program: Program = text.parse().unwrap();
+    let ground = ground();
+    assert_eq!(one(&program, voices(&ground, NONE).unwrap()).unwrap(), None);
+    let wrong = |_: &Op, outcome: &mut Outcome| *outcome = Outcome::Done(77);
+    let voices = voices(&ground, Flaw { answer: wrong, ..NONE }).unwrap();
+    let difference = one(&program, voices).unwrap().expect("the first answer is wrong");
+    compiles(&tell_c(&program, &difference));
+    let told = tell_rust(&program, &difference);
+    for statement in ["slots.attach(vm, &stage.at(0).space, 0,", "slots.end(vm)", "Advised::Others"]
+    {
+        assert!(told.contains(statement), "{told}");
+    }
+}
+
+/// rumpvm in Linux's place, with a page less in memory the first time that it is asked.
+struct Forgetful {
+    ours: Ours,
+    forgets: u32,
+}
+
+impl Voice for Forgetful {
+    fn name(&self) -> &'static str {
+        "a host that takes pages"
+    }
+
+    fn start(&mut self, _program: &Program) -> Result<(), Failed> {
+        Ok(())
+    }
+
+    fn finish(&mut self, program: &Program) -> Result<Answers, Failed> {
+        let mut answers = self.ours.finish(program)?;
+        let core = Present::CORE.bits();
+        let is_taken = |page: &&mut PageSeen| {
+            page.present & core != 0 && page.shown().contains(Shown::NAMELESS)
+        };
+        let taken = answers.looks.iter_mut().flatten().find(is_taken);
+        if let Some(page) = taken.filter(|_| self.forgets > 0) {
+            page.present &= !core;
+            self.forgets -= 1;
+        }
+        Ok(answers)
+    }
+}
+
+#[test]
+fn what_the_host_has_taken_out_of_memory_counts_only_if_it_does_so_again() {
+    let ground = ground();
+    for (forgets, passes) in [(1, true), (u32::MAX, false)] {
+        let forgetful = || -> io::Result<Voices> {
+            let linux = Forgetful { ours: Ours::new(&ground)?, forgets };
+            Ok((Box::new(linux), Box::new(Ours::new(&ground)?)))
+        };
+        let settings = Settings { ops: 20_000, seed: 1, processes: 1, lanes: 1 };
+        let hunted = hunt(&settings, &ground, &forgetful, &|_| ()).unwrap();
+        assert_eq!((hunted.found.is_none(), hunted.taken == 1), (passes, passes));
+    }
 }

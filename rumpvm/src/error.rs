@@ -41,6 +41,8 @@ pub enum CallError {
     BadAddress,
     /// Offset plus length is more than an object can have.
     Overflow,
+    /// It would become longer than an object can be.
+    TooLarge,
     /// The range is locked in memory, or in use.
     Busy,
     /// Temporarily impossible.
@@ -68,6 +70,7 @@ impl CallError {
             Self::Busy => 16,
             Self::Exists => 17,
             Self::Invalid => 22,
+            Self::TooLarge => 27,
             Self::NoSpace => 28,
             Self::Overflow => 75,
             Self::Unsupported => 95,
@@ -92,6 +95,7 @@ impl fmt::Display for CallError {
             Self::Exists => "already mapped (EEXIST)",
             Self::Invalid => "invalid argument (EINVAL)",
             Self::Overflow => "value too large (EOVERFLOW)",
+            Self::TooLarge => "object too large (EFBIG)",
             Self::Unsupported => "not supported (EOPNOTSUPP)",
         })
     }

@@ -30,7 +30,7 @@ pub use object::{MemoryFlags, Object, Seals};
 pub use phys::AddMemoryError;
 pub use process::{Orphans, Pid, Process, State, WaitFor};
 pub use promise::{CommitPolicy, Overcommit};
-pub use space::{Advised, Space};
+pub use space::{Advised, BeyondEnd, Space};
 pub use stats::{Event, Statistics};
 pub use sync::Hold;
 pub use vm::Vm;

@@ -31,14 +31,16 @@ const TOLD: [&str; 10] = [
 ];
 
 /// Subjects, and cases of others, in which a failure is not told by an error, each with its reason.
-const SILENT: [(&str, &str, &str); 15] = [
+const SILENT: [(&str, &str, &str); 17] = [
     ("frames", "", "it looks at the numbers of frames, not at a call"),
     ("brk", "", BREAK),
     ("tables", "a_heap_grown_under_a_shared_table_is_not_seen_by_the_other_side", BREAK),
     ("file_private", "neighbours_that_are_in_memory_come_with_one_fault", AHEAD),
     ("madvise", "willneed_reads_the_file", AHEAD),
     ("mmap", "populate_brings_every_page_in", AHEAD),
+    ("mmap", "memory_that_may_go_is_for_no_child_no_dump_and_no_lock", AHEAD),
     ("mlock", "memory_that_cannot_be_brought_in_is_an_error", AHEAD),
+    ("limits", "rights_change_up_to_the_area_that_would_be_too_much_data", LIMIT),
     ("mmap", "replacing_a_shared_file_mapping_writes_it", UNMAPPED),
     ("file_shared", "a_file_stays_in_memory_while_one_mapping_is_left", UNMAPPED),
     ("file_shared", "a_store_before_fork_through_a_shared_mapping_is_written", UNMAPPED),
@@ -49,6 +51,7 @@ const SILENT: [(&str, &str, &str); 15] = [
     ("mlock", "what_is_mapped_under_a_lock_on_the_future_obeys_the_limit", BREAK),
 ];
 const SHORT: &str = "a read that fails after some bytes tells how many there were, as read(2) does";
+const LIMIT: &str = "want of memory has the number that the limit has, which is expected";
 const BREAK: &str = "the answer of brk is where the end is";
 const AHEAD: &str = "pages that are brought in ahead of their use need not come";
 const UNMAPPED: &str = "unmapping cannot tell of a write that failed; the pages are kept";

@@ -195,6 +195,9 @@ impl Memory {
         let pages = |at: VirtAddr| at.0.div_ceil(PAGE_SIZE);
         let (from, to) = (pages(old), pages(at));
         if to < from {
+            if self.pages.range(to..from).next().is_none() {
+                return old;
+            }
             self.remove((to, from));
         } else if to > from {
             // A page is left between the heap and what comes next.
@@ -206,7 +209,7 @@ impl Memory {
             if locks && self.locked().saturating_add((to - from) * PAGE_SIZE) > self.lock_limit {
                 return old;
             }
-            let flags = AreaFlags::HEAP | self.future;
+            let flags = self.future;
             let mut page = Page::fresh(Prot::RW, flags, None);
             page.account();
             self.put((from, to), &page);

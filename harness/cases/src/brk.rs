@@ -11,6 +11,8 @@ cases! {
     the_heap_begins_empty_and_grows_byte_by_byte,
     shrinking_gives_pages_back_and_growing_again_gives_zeros,
     the_heap_does_not_grow_into_a_mapping_nor_up_to_it,
+    the_heap_does_not_shrink_over_nothing_at_all,
+    it_is_one_area_with_what_continues_it,
     the_limit_of_data_holds,
     a_request_out_of_reach_changes_nothing,
     the_heap_may_reach_the_end_of_user_memory_and_not_beyond,
@@ -55,6 +57,24 @@ fn the_heap_does_not_grow_into_a_mapping_nor_up_to_it<P: Platform>(vm: &Vm<P>) {
     assert_eq!(program.brk(vm, BASE + 10 * PAGE), end);
     assert_eq!(program.brk(vm, BASE + 9 * PAGE), BASE + 9 * PAGE);
     assert_eq!(program.try_map(BASE + 9 * PAGE, 1, ANON), Ok(BASE + 9 * PAGE));
+}
+
+fn the_heap_does_not_shrink_over_nothing_at_all<P: Platform>(vm: &Vm<P>) {
+    let program = with_heap(vm);
+    let end = BASE + 8 * PAGE;
+    program.brk(vm, end);
+    program.unmap(BASE + 4 * PAGE, 4);
+    assert_eq!(program.brk(vm, BASE + 5 * PAGE), end);
+    assert_eq!(program.brk(vm, end - 1), end - 1, "in the same page");
+    assert_eq!(program.brk(vm, BASE + 3 * PAGE), BASE + 3 * PAGE);
+    assert_eq!(program.pages(), [(1, 3)]);
+}
+
+fn it_is_one_area_with_what_continues_it<P: Platform>(vm: &Vm<P>) {
+    let program = with_heap(vm);
+    program.brk(vm, BASE + 4 * PAGE);
+    program.map_at(BASE + 4 * PAGE, 2);
+    assert_eq!(program.pages(), [(1, 6)]);
 }
 
 fn the_limit_of_data_holds<P: Platform>(vm: &Vm<P>) {

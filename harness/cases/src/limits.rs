@@ -18,6 +18,9 @@ cases! {
     reserves_are_kept_from_who_may_not_use_them,
     the_data_limit_counts_private_memory_that_can_be_stored_to,
     the_data_limit_holds_for_what_moves_as_well,
+    rights_change_up_to_the_area_that_would_be_too_much_data,
+    the_data_limit_is_not_asked_where_the_address_space_leaves_no_room,
+    a_move_stays_three_areas_below_their_limit,
     the_lowest_address_cannot_be_mapped,
     what_grows_may_reach_the_address_space_limit_and_not_pass_it,
     a_space_above_its_limits_may_still_replace_what_it_has,
@@ -170,6 +173,70 @@ fn the_data_limit_holds_for_what_moves_as_well<P: Platform>(vm: &Vm<P>) {
     assert_eq!(remap(4 * PAGE, moves | RemapFlags::DONTUNMAP), Err(CallError::NoMemory));
     assert_eq!(program.data_bytes(), 8 * PAGE);
     remap(5 * PAGE, moves).unwrap();
+}
+
+/// Areas of 1, 2 and 1 pages that can be loaded from, each with its neighbour at a distance in rights.
+fn three_texts<P: Platform>(vm: &Vm<P>) -> Program<'_, P> {
+    let program = Program::new(vm);
+    program.map_at(BASE, 4);
+    program.protect(BASE, 4, Prot::READ);
+    program.protect(BASE + PAGE, 2, Prot::empty());
+    program
+}
+
+fn rights_change_up_to_the_area_that_would_be_too_much_data<P: Platform>(vm: &Vm<P>) {
+    let program = three_texts(vm);
+    program.set_limits(Limits { data: 2 * PAGE, ..Limits::default() });
+    let all = program.mprotect(vm, BASE, 4 * PAGE, Prot::RW);
+    assert_eq!(all, Err(CallError::NoMemory));
+    let rights = program.table().into_iter().map(|(range, prot, _)| (range.pages(), prot));
+    let expected = [(1, Prot::RW), (2, Prot::empty()), (1, Prot::READ)];
+    assert!(rights.eq(expected), "{:?}", program.table());
+    assert_eq!(program.data_bytes(), PAGE);
+    program.protect(BASE + 3 * PAGE, 1, Prot::RW);
+}
+
+fn the_data_limit_is_not_asked_where_the_address_space_leaves_no_room<P: Platform>(vm: &Vm<P>) {
+    let program = three_texts(vm);
+    program.set_limits(Limits { data: 0, address_space: 5 * PAGE, ..Limits::default() });
+    let mprotect = |page: u64, pages: u64| {
+        program.mprotect(vm, BASE + page * PAGE, pages * PAGE, Prot::RW).map_err(CallError::errno)
+    };
+    assert_eq!(mprotect(0, 1), Err(12));
+    assert_eq!(mprotect(1, 2), Ok(()), "of two pages there cannot be as much again");
+    assert_eq!(mprotect(1, 3), Err(12), "the last one is small enough");
+    assert_eq!(program.data_bytes(), 2 * PAGE);
+}
+
+fn a_move_stays_three_areas_below_their_limit<P: Platform>(vm: &Vm<P>) {
+    let program = Program::new(vm);
+    program.map_at(BASE, 1);
+    let to = BASE + 20 * PAGE;
+    let moves = RemapFlags::MAYMOVE;
+    let table = program.table();
+    for (flags, enough) in
+        [(moves, 5), (moves | RemapFlags::FIXED, 7), (moves | RemapFlags::DONTUNMAP, 7)]
+    {
+        let room = |areas| Limits { areas, ..Limits::default() };
+        let length = if flags.contains(RemapFlags::DONTUNMAP) { PAGE } else { 2 * PAGE };
+        program.set_limits(room(enough - 1));
+        let moved = program.mremap(vm, BASE, PAGE, length, flags, to);
+        let grows_here = flags == moves;
+        assert_eq!(moved, if grows_here { Ok(BASE) } else { Err(CallError::NoMemory) });
+        program.set_limits(Limits::default());
+        if grows_here {
+            program.unmap(BASE + PAGE, 1);
+        }
+        assert_eq!(program.table(), table);
+    }
+    program.map_at(BASE + PAGE, 1);
+    program.protect(BASE + PAGE, 1, Prot::READ);
+    for (areas, fits) in [(5, false), (6, true)] {
+        program.set_limits(Limits { areas, ..Limits::default() });
+        let moved = program.mremap(vm, BASE, PAGE, 2 * PAGE, moves, VirtAddr(0));
+        let refused = moved.err();
+        assert_eq!(refused, (!fits).then_some(CallError::NoMemory), "{areas}");
+    }
 }
 
 fn the_lowest_address_cannot_be_mapped<P: Platform>(vm: &Vm<P>) {

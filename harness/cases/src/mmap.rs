@@ -1,6 +1,6 @@
 //! mmap(2): what it refuses, and what it replaces.
 
-use rumpvm::{AreaFlags, Backing, CallError, MapFlags, Vm};
+use rumpvm::{AreaFlags, Backing, CallError, LockAllFlags, LockFlags, MapFlags, Vm};
 use rumpvm_arch::{Format, Prot, VirtAddr};
 use rumpvm_platform::Platform;
 
@@ -21,6 +21,7 @@ cases! {
     a_refused_request_changes_nothing,
     a_descriptor_decides_what_can_be_mapped,
     what_is_checked_first_is_told_first,
+    memory_that_may_go_is_for_no_child_no_dump_and_no_lock,
 }
 
 const SHARED_ANON: MapFlags = MapFlags::SHARED.union(MapFlags::ANONYMOUS);
@@ -263,4 +264,38 @@ fn what_is_checked_first_is_told_first<P: Platform>(vm: &Vm<P>) {
     let flags = ANON | MapFlags::LOCKED;
     assert_eq!(program.try_map(VirtAddr(0), 1, flags), Err(CallError::NotPermitted));
     vm.close(&object).unwrap();
+}
+
+fn memory_that_may_go_is_for_no_child_no_dump_and_no_lock<P: Platform>(vm: &Vm<P>) {
+    let program = Program::new(vm);
+    let droppable = MapFlags::DROPPABLE | MapFlags::ANONYMOUS;
+    for wrong in [MapFlags::LOCKED, MapFlags::GROWSDOWN, MapFlags::SHARED, MapFlags::PRIVATE] {
+        let refused = program.try_map(BASE, 2, droppable | wrong);
+        assert_eq!(refused, Err(CallError::Invalid), "{wrong:?}");
+    }
+    let file = vm.open_file(RamFile::<P>::numbered(1, 1)).unwrap();
+    let (prot, of_file) = (Prot::READ, Backing::Object(&file));
+    let refused = program.mmap(vm, BASE, PAGE, prot, MapFlags::DROPPABLE, of_file, 0);
+    assert_eq!(refused, Err(CallError::Invalid));
+    vm.close(&file).unwrap();
+    assert_eq!(program.try_map(BASE, 2, droppable), Ok(BASE));
+    let marks = AreaFlags::DROPPABLE | AreaFlags::NORESERVE;
+    let marks = marks | AreaFlags::WIPEONFORK | AreaFlags::DONTDUMP;
+    let is_marked = || program.table().iter().all(|(_, _, flags)| *flags == marks);
+    program.set(BASE, 7);
+    for kept in [17, 19] {
+        assert_eq!(program.madvise(vm, BASE, PAGE, kept), Err(CallError::Invalid));
+    }
+    assert_eq!(program.madvise(vm, BASE, PAGE, 12), Ok(()), "ignored");
+    let on_fault = LockFlags::ONFAULT;
+    assert_eq!(program.mlock2(vm, BASE, 2 * PAGE, on_fault), Ok(()), "brought in, not locked");
+    assert_eq!((program.locked_bytes(), program.resident_pages(vm)), (0, 2));
+    assert!(is_marked());
+    program.mlockall(vm, LockAllFlags::FUTURE | LockAllFlags::ONFAULT).unwrap();
+    assert_eq!(program.try_map(BASE, 2, droppable | MapFlags::FIXED), Ok(BASE));
+    assert_eq!((program.locked_bytes(), program.resident_pages(vm)), (0, 2));
+    assert!(is_marked());
+    program.set(BASE, 8);
+    let child = program.fork();
+    assert_eq!((program.get(BASE), child.get(BASE)), (8, 0));
 }

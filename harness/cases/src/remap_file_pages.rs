@@ -1,6 +1,6 @@
 //! remap_file_pages(2): other pages of the same object.
 
-use rumpvm::{CallError, Limits, MapFlags, Vm};
+use rumpvm::{Backing, CallError, Limits, MapFlags, Seals, Vm};
 use rumpvm_arch::Prot;
 use rumpvm_platform::Platform;
 
@@ -13,6 +13,7 @@ cases! {
     offsets_have_the_limits_of_linux,
     rights_and_locks_stay_and_guards_go,
     what_is_mapped_anew_is_locked_anew_and_has_to_fit_under_the_limit,
+    what_can_never_be_stored_to_is_shared_in_name_only,
 }
 
 fn program<P: Platform>(vm: &Vm<P>) -> Program<'_, P> {
@@ -99,4 +100,21 @@ fn what_is_mapped_anew_is_locked_anew_and_has_to_fit_under_the_limit<P: Platform
         assert_eq!(program.locked_bytes(), 4 * PAGE);
     }
     assert_eq!(remap(&program, 4 * PAGE, 4 * PAGE, 5), Ok(()), "what is not locked");
+}
+
+fn what_can_never_be_stored_to_is_shared_in_name_only<P: Platform>(vm: &Vm<P>) {
+    let program = Program::new(vm);
+    let map = |object: &_, rights| {
+        let (prot, opened) = (Prot::READ, Backing::Opened(object, rights));
+        program.mmap(vm, BASE, 2 * PAGE, prot, MapFlags::SHARED | MapFlags::FIXED, opened, 0)
+    };
+    let file = vm.open_file(RamFile::<P>::numbered(1, 2)).unwrap();
+    map(&file, Prot::READ).unwrap();
+    assert_eq!(remap(&program, 0, PAGE, 1), Err(CallError::Invalid));
+    vm.close(&file).unwrap();
+    let sealed = vm.shared_memory(2 * PAGE).unwrap();
+    vm.add_seals(&sealed, Seals::WRITE).unwrap();
+    map(&sealed, Prot::ALL).unwrap();
+    assert_eq!(remap(&program, 0, PAGE, 1), Ok(()));
+    vm.close(&sealed).unwrap();
 }

@@ -1,6 +1,6 @@
 //! Memory files: their seals, and reading and writing them beside mappings.
 
-use rumpvm::{Backing, CallError, MapFlags, MemoryFlags, Seals, Vm};
+use rumpvm::{Backing, BeyondEnd, CallError, MapFlags, MemoryFlags, Seals, Vm};
 use rumpvm_arch::{Prot, VirtAddr};
 use rumpvm_platform::Platform;
 
@@ -20,6 +20,7 @@ cases! {
     writing_makes_a_memory_file_longer_as_far_as_seals_allow,
     reading_a_hole_gives_zeros_and_makes_no_pages,
     a_hole_is_zeros_in_shared_mappings_and_leaves_private_copies,
+    allocated_room_is_in_memory_and_makes_a_file_longer_if_it_may,
     a_file_is_read_and_written_through_its_pages,
 }
 
@@ -227,12 +228,43 @@ fn a_hole_is_zeros_in_shared_mappings_and_leaves_private_copies<P: Platform>(vm:
     );
     assert_eq!(vm.punch_hole(&file, PAGE - 1, 0), Err(CallError::Invalid));
     assert_eq!(vm.punch_hole(&file, u64::MAX, 2), Err(CallError::Invalid));
+    assert_eq!(vm.punch_hole(&file, i64::MAX as u64, 2), Err(CallError::TooLarge));
     program.set(BASE + 20, 8);
     program.set(BASE + 30, 9);
     vm.punch_hole(&file, 15, 10).unwrap();
     assert_eq!((program.get(BASE), program.get(BASE + 20), program.get(BASE + 30)), (1, 0, 9));
     assert_eq!(vm.check(), Ok(()));
     vm.close(&file).unwrap();
+}
+
+fn allocated_room_is_in_memory_and_makes_a_file_longer_if_it_may<P: Platform>(vm: &Vm<P>) {
+    let file = vm.memory_file(MemoryFlags::ALLOW_SEALING).unwrap();
+    vm.resize(&file, 4 * PAGE).unwrap();
+    vm.write_object(&file, PAGE, &[7]).unwrap();
+    let room = |at, length, beyond| {
+        let made = vm.allocate(&file, at, length, beyond);
+        (made, file.size() / PAGE, file.resident_pages(&vm.mmu))
+    };
+    let (grow, keep) = (BeyondEnd::Grow, BeyondEnd::Keep);
+    assert_eq!(room(2 * PAGE - 1, 2, grow), (Ok(()), 4, 2), "both pages that it touches");
+    assert_eq!(room(3 * PAGE, 2 * PAGE, keep), (Ok(()), 4, 3), "nothing beyond the end");
+    assert_eq!(room(3 * PAGE, 2 * PAGE, grow), (Ok(()), 5, 4));
+    let mut bytes = [9; 1];
+    assert_eq!((vm.read_object(&file, PAGE, &mut bytes), bytes), (Ok(1), [7]), "contents stay");
+    for (at, length, error) in [
+        (0, 0, CallError::Invalid),
+        (u64::MAX, 1, CallError::Invalid),
+        (1, i64::MAX as u64, CallError::TooLarge),
+    ] {
+        assert_eq!(room(at, length, grow), (Err(error), 5, 4));
+    }
+    vm.add_seals(&file, Seals::GROW | Seals::WRITE).unwrap();
+    assert_eq!(room(4 * PAGE, PAGE + 1, keep), (Err(CallError::NotPermitted), 5, 4));
+    assert_eq!(room(0, 5 * PAGE, keep), (Ok(()), 5, 5), "it is not written");
+    vm.close(&file).unwrap();
+    let other = vm.open_file(RamFile::<P>::numbered(1, 2)).unwrap();
+    assert_eq!(vm.allocate(&other, 0, PAGE, grow), Err(CallError::Unsupported));
+    vm.close(&other).unwrap();
 }
 
 fn a_file_is_read_and_written_through_its_pages<P: Platform>(vm: &Vm<P>) {

@@ -219,6 +219,11 @@ fn detaching_finds_all_pieces_that_are_where_they_were<P: Platform>(vm: &Vm<P>) 
     program.unmap(at, 3);
     assert_eq!((detach(at), program.area_count()), (Ok(()), 0));
     vm.segments().remove(vm, &ROOT, id).unwrap();
+    let odd = vm.segments().get(vm, &ROOT, PRIVATE, 2 * PAGE + 5, MAKE, 0o666).unwrap();
+    attach(vm, &program, odd, at);
+    program.madvise(vm, at, PAGE, 10).unwrap();
+    assert_eq!((detach(at), program.area_count()), (Ok(()), 0), "its last page is not a whole one");
+    vm.segments().remove(vm, &ROOT, odd).unwrap();
 }
 
 fn what_is_known_of_a_segment_changes_with_its_calls<P: Platform>(vm: &Vm<P>) {

@@ -120,6 +120,12 @@ fn say(settings: &Settings, ground: &Ground, hunted: &Hunt) -> Result<()> {
         report::short(rate),
         settings.seed,
     ))?;
+    if hunted.taken > 0 {
+        output::say(format_args!(
+            "in {} of them something was not in memory, and was when asked again",
+            report::count(hunted.taken)
+        ))?;
+    }
     let Some(found) = &hunted.found else { return output::say("no difference") };
     output::say(format_args!(
         "\nProgram {} differs. Its {} steps, shrunk to {}:\n\n{}",
@@ -162,6 +168,7 @@ fn as_json(settings: &Settings, ground: &Ground, hunted: &Hunt) -> serde_json::V
         "programs": hunted.programs,
         "ops": hunted.ops,
         "seconds": hunted.seconds,
+        "taken": hunted.taken,
         "found": found,
     })
 }

@@ -61,6 +61,8 @@ impl Outcome {
 pub fn errno_name(errno: i32) -> &'static str {
     match errno {
         1 => "EPERM",
+        2 => "ENOENT",
+        3 => "ESRCH",
         4 => "EINTR",
         5 => "EIO",
         9 => "EBADF",
@@ -75,6 +77,7 @@ pub fn errno_name(errno: i32) -> &'static str {
         27 => "EFBIG",
         28 => "ENOSPC",
         38 => "ENOSYS",
+        43 => "EIDRM",
         75 => "EOVERFLOW",
         95 => "EOPNOTSUPP",
         _ => "error",
@@ -150,6 +153,8 @@ bitflags! {
         const MERGEABLE = 1 << 17;
         /// Zeros for a child: `wf`.
         const WIPEONFORK = 1 << 18;
+        /// May go when memory is short: `dp`.
+        const DROPPABLE = 1 << 19;
     }
 
     /// What is in memory of a page.
@@ -246,7 +251,7 @@ impl PageSeen {
 }
 
 /// The flags, and their names in `VmFlags`.
-pub const FLAG_NAMES: [(Shown, &str); 11] = [
+pub const FLAG_NAMES: [(Shown, &str); 12] = [
     (Shown::GROWSDOWN, "gd"),
     (Shown::LOCKED, "lo"),
     (Shown::DONTFORK, "dc"),
@@ -258,6 +263,7 @@ pub const FLAG_NAMES: [(Shown, &str); 11] = [
     (Shown::NOHUGEPAGE, "nh"),
     (Shown::MERGEABLE, "mg"),
     (Shown::WIPEONFORK, "wf"),
+    (Shown::DROPPABLE, "dp"),
 ];
 
 /// What a look shows.

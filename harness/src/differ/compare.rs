@@ -37,12 +37,16 @@ pub fn compare(program: &Program, linux: &Answers, ours: &Answers) -> Option<Dif
         let outcome = Outcome::Unreached;
         return Some(Difference { step, linux, ours, outcome, page: None, part: 0 });
     }
-    let presence = !by_design::presence_is_open(&program.ops);
+    let told_by_core = match by_design::named_presence_is_open(&program.ops) {
+        true => Shown::NAMELESS,
+        false => Shown::NAMELESS | Shown::MEMORY,
+    };
+    let presence = (!by_design::presence_is_open(&program.ops)).then_some(told_by_core);
     let mut looks = linux.looks.iter().zip(&ours.looks);
     for (step, op) in program.ops.iter().enumerate() {
         let (theirs, mine) = (linux.outcomes[step], ours.outcomes[step]);
-        if theirs != mine {
-            if by_design::ends(op, theirs, mine) {
+        if theirs != mine && !by_design::alike(&program.ops[..=step], theirs, mine) {
+            if by_design::ends(&program.ops[..=step], theirs, mine) {
                 return None;
             }
             let (linux, ours) = (theirs.to_string(), mine.to_string());
@@ -61,7 +65,14 @@ pub fn compare(program: &Program, linux: &Answers, ours: &Answers) -> Option<Dif
     None
 }
 
-fn looked(step: usize, op: &Op, presence: bool, linux: &Look, ours: &Look) -> Option<Difference> {
+/// `presence` says of which memory mincore(2) is compared, if what is in memory is.
+fn looked(
+    step: usize,
+    op: &Op,
+    presence: Option<Shown>,
+    linux: &Look,
+    ours: &Look,
+) -> Option<Difference> {
     let parts = op.arguments[0];
     for (page, (theirs, mine)) in linux.iter().zip(ours).enumerate() {
         let told = |part| {
@@ -72,7 +83,8 @@ fn looked(step: usize, op: &Op, presence: bool, linux: &Look, ours: &Look) -> Op
         if parts & AREAS != 0 && !by_design::same_area(theirs, mine) {
             return told(AREAS);
         }
-        if parts & RESIDENT != 0 && presence && !same_presence(theirs, mine) {
+        let present = |told_by_core| same_presence(told_by_core, theirs, mine);
+        if parts & RESIDENT != 0 && !presence.is_none_or(present) {
             return told(RESIDENT);
         }
         if parts & BYTES != 0 && (theirs.fault, theirs.hash) != (mine.fault, mine.hash) {
@@ -85,12 +97,12 @@ fn looked(step: usize, op: &Op, presence: bool, linux: &Look, ours: &Look) -> Op
 /// Whether what is in memory agrees, as far as it is more than policy: private pages exactly, where the host can
 /// tell; and what mincore(2) says of memory that only exists in memory. Pages of files may be in memory or
 /// not, and so may the shared page of zeros.
-fn same_presence(linux: &PageSeen, ours: &PageSeen) -> bool {
+fn same_presence(told_by_core: Shown, linux: &PageSeen, ours: &PageSeen) -> bool {
     let (theirs, mine) = (linux.in_memory(), ours.in_memory());
     let private = theirs.contains(Present::UNTOLD)
         || theirs.contains(Present::PRIVATE) == mine.contains(Present::PRIVATE);
     let shown = linux.shown() | ours.shown();
-    let only_memory = shown.intersects(Shown::MEMORY | Shown::NAMELESS);
+    let only_memory = shown.intersects(told_by_core);
     private && (!only_memory || theirs.contains(Present::CORE) == mine.contains(Present::CORE))
 }
 

@@ -6,15 +6,18 @@
 //! Most steps are about a few neighbouring pages, so that they meet; one argument in some forty is bad. What is
 //! bad is bad enough to be refused: nothing reaches beyond the window, where the host's process itself lies.
 
+mod more;
+
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 
 use super::Ground;
 use super::op::{
-    AREAS, BYTES, Call, FETCHED, FILE, FREE, LIMIT_MAPPED, MEMORY, NO_OBJECT, OBJECT_PAGES, Op,
-    PAGE, RESIDENT, WINDOW, address,
+    AREAS, BYTES, Call, FETCHED, FILE, FREE, LIMIT_AREAS, LIMIT_DATA, LIMIT_MAPPED, MEMORY,
+    NO_OBJECT, OBJECT_PAGES, Op, PAGE, RESIDENT, WINDOW, address,
 };
 use super::program::{MOST_LOOKS, Program};
+use more::Segments;
 
 /// Steps of a program, without the looks at its end.
 const STEPS: std::ops::Range<usize> = 30..100;
@@ -25,6 +28,11 @@ const ADVICE: [i32; 32] = [
     0, 1, 2, 3, 4, 4, 4, 8, 8, 9, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 18, 19, 20, 21, 22, 23,
     24, 24, 102, 102, 103, 77,
 ];
+
+/// `MADV_PAGEOUT`.
+const PAGEOUT: i32 = 21;
+/// One program in so many has nearly as many areas as there may be; it takes the host a quarter of a second.
+const CROWDED: u32 = 4000;
 
 /// The program of this number.
 pub fn generate(seed: u64, number: u64, processes: u8, ground: &Ground) -> Program {
@@ -39,9 +47,14 @@ pub fn generate(seed: u64, number: u64, processes: u8, ground: &Ground) -> Progr
         now: 0,
         stored: 0,
         locks: false,
-        limits: LIMIT_MAPPED,
+        unlimited: false,
+        limits: &[],
         grows: false,
         stacks: 0,
+        segments: Segments::default(),
+        heap: false,
+        drops: false,
+        allocates: false,
     };
     dice.program(processes)
 }
@@ -57,21 +70,47 @@ struct Dice<'g> {
     stored: u64,
     /// Whether anything is locked; if not, mappings are left behind by `MREMAP_DONTUNMAP`.
     locks: bool,
+    /// Whether as much may be locked as one likes.
+    unlimited: bool,
     /// What a program limits, if anything.
-    limits: u64,
-    /// Whether `PROT_GROWSDOWN` is used: then there is one stack, and it gets no holes.
+    limits: &'static [u64],
+    /// Whether `PROT_GROWSDOWN` is used: then there is one process and one stack, which is in memory at once, gets no
+    /// holes, and can always be stored to.
     grows: bool,
     stacks: u32,
+    segments: Segments,
+    /// Whether the heap grows and shrinks.
+    heap: bool,
+    /// Whether there is memory that may go when memory is short, none of which is then paged out.
+    drops: bool,
+    /// Whether room is made by fallocate(2), and not only holes.
+    allocates: bool,
 }
 
 impl Dice<'_> {
     fn program(mut self, processes: u8) -> Program {
         let locked = self.locked();
+        self.unlimited = locked.is_none();
         self.locks = self.chance(2);
-        self.grows = self.chance(4);
-        self.limits = self.random.random_range(0..2);
-        let processes = self.random.random_range(1..=processes);
+        self.grows = self.chance(6);
+        self.limits = self.one_of(&[&[LIMIT_MAPPED], &[LIMIT_DATA], &[LIMIT_MAPPED, LIMIT_DATA]]);
+        if self.ground.crowds && self.chance(CROWDED) {
+            // What locks what is still to be mapped would lock all of them.
+            (self.limits, self.locks) = (&[LIMIT_AREAS], false);
+        }
+        self.heap = self.ground.heap && self.chance(3) && !self.limits.contains(&LIMIT_DATA);
+        self.drops = self.ground.droppable && self.chance(2);
+        self.allocates = self.chance(5);
+        self.segments.used = self.ground.segments && self.chance(4);
+        if self.grows {
+            (self.heap, self.segments.used) = (false, false);
+        }
+        let processes = if self.grows { 1 } else { self.random.random_range(1..=processes) };
         let mut ops = Vec::new();
+        if self.limits == [LIMIT_AREAS] {
+            let room = self.random.random_range(0..12);
+            ops.push(Op::new(self.now, Call::Limit, &[LIMIT_AREAS, room]));
+        }
         for _ in 0..self.random.random_range(STEPS) {
             if self.chance(10) {
                 let who = self.random.random_range(0..self.alive.len());
@@ -107,7 +146,7 @@ impl Dice<'_> {
 
     fn step(&mut self, processes: u8, room: bool) -> Op {
         let now = self.now;
-        match self.random.random_range(0..200) {
+        match self.random.random_range(0..224) {
             0..36 => self.mmap(),
             36..44 if !self.grows => self.on_range(Call::Munmap),
             44..60 => {
@@ -123,9 +162,7 @@ impl Dice<'_> {
             76..96 => {
                 let ((at, length), advice) = (self.range(), self.advice());
                 if self.ground.advises_itself && self.chance(8) && advice != FREE {
-                    let (next, more) = self.range();
-                    let ranges = [at, length, next, more, advice as u32 as u64];
-                    return Op::new(now, Call::ProcessMadvise, &ranges);
+                    return self.process_madvise((at, length), advice);
                 }
                 // Up to which page `MADV_FREE` got cannot be seen: one page at a time.
                 let length = if advice == FREE { PAGE } else { length };
@@ -141,7 +178,7 @@ impl Dice<'_> {
             104..106 if self.locks => self.lock_more(),
             106..109 if self.locks => self.on_range(Call::Munlock),
             109..113 => self.truncate(),
-            113 => self.seal_or_limit(processes),
+            113 if !self.grows => self.limit(),
             114..116 => self.remap_file_pages(),
             116..140 => Op::new(now, Call::Load, &[self.word()]),
             140..144 => {
@@ -155,6 +192,10 @@ impl Dice<'_> {
                     self.one_of(&[AREAS, AREAS | RESIDENT, RESIDENT, BYTES, AREAS | BYTES, 7]);
                 Op::new(now, Call::Look, &[parts])
             }
+            200..203 if !self.grows => self.seal(),
+            203..206 => self.fallocate(),
+            206..212 if self.heap => self.brk(),
+            212..224 if self.segments.used => self.segment(),
             _ => {
                 self.stored += 1;
                 let (at, value) = (self.word(), self.stored << 8 | 0xa5);
@@ -205,13 +246,15 @@ impl Dice<'_> {
 
     fn prot(&mut self) -> u64 {
         let prot = if self.chance(2) { 3 } else { self.random.random_range(0..8) };
+        let prot = if self.grows { prot | 2 } else { prot };
         if prot == 4 && self.ground.execute_only { 5 } else { prot }
     }
 
     fn advice(&mut self) -> i32 {
         loop {
             let advice = self.one_of(&ADVICE);
-            if self.ground.advice.contains(&advice) {
+            let goes = advice == PAGEOUT && self.drops;
+            if self.ground.advice.contains(&advice) && !goes {
                 return advice;
             }
         }
@@ -223,6 +266,7 @@ impl Dice<'_> {
             0 => self.one_of(&[0, 4]),
             1..3 => 3,
             3..18 => 1,
+            18 if self.drops => 8,
             _ => 2,
         };
         flags |= match self.random.random_range(0..20) {
@@ -261,6 +305,9 @@ impl Dice<'_> {
                 flags |= flag;
             }
         }
+        if self.grows && flags & 0x100 != 0 {
+            flags = flags & !0x1_0000 | 0x8000;
+        }
         let object = if anonymous { NO_OBJECT } else { self.one_of(&[FILE, FILE, MEMORY]) };
         let offset = match self.random.random_range(0..80) {
             _ if anonymous => 0,
@@ -274,6 +321,7 @@ impl Dice<'_> {
 
     fn mremap(&mut self) -> Op {
         let ((at, old), (to, new)) = (self.range(), self.range());
+        let new = if self.segments.used { new.min(old) } else { new };
         // In place, it must not reach beyond what is looked at.
         let fits = |length: u64| length.min(address(WINDOW.end + 6).saturating_sub(at));
         let (flags, old, new) = match self.random.random_range(0..16) {
@@ -293,12 +341,18 @@ impl Dice<'_> {
         Op::new(self.now, Call::Mremap, &[at, old, new, flags, to])
     }
 
-    /// mlock2, mlockall or munlockall. `MCL_CURRENT` is not asked for: it is about all of the host's process.
+    /// mlock2, mlockall or munlockall. `MCL_CURRENT` is asked for only where nothing limits it: it is about all of the
+    /// host's process.
     fn lock_more(&mut self) -> Op {
         let now = self.now;
         match self.random.random_range(0..8) {
             0 => Op::new(now, Call::Munlockall, &[]),
-            1 => Op::new(now, Call::Mlockall, &[self.one_of(&[0, 2, 2, 4, 6, 8])]),
+            1 if self.unlimited && !self.grows => {
+                Op::new(now, Call::Mlockall, &[self.one_of(&[1, 3, 5, 5, 7, 7, 9])])
+            }
+            1 | 2 if !self.grows => {
+                Op::new(now, Call::Mlockall, &[self.one_of(&[0, 2, 2, 4, 6, 8])])
+            }
             _ => {
                 let ((at, length), flags) = (self.range(), self.one_of(&[0, 1, 1, 1, 2]));
                 Op::new(now, Call::Mlock2, &[at, length, flags])
@@ -312,25 +366,6 @@ impl Dice<'_> {
         let (prot, flags) =
             (self.one_of(&[0, 0, 0, 0, 0, 1]), self.one_of(&[0, 0, 0x1_0000, 0x2000]));
         Op::new(self.now, Call::RemapFilePages, &[at, length, prot, page, flags])
-    }
-
-    fn truncate(&mut self) -> Op {
-        let object = self.one_of(&[FILE, MEMORY]);
-        let pages = self.random.random_range(0..OBJECT_PAGES + 4);
-        let rest = self.one_of(&[0, 0, 0x80, 0x800, 0xff8]);
-        Op::new(self.now, Call::Truncate, &[object, pages * PAGE + rest])
-    }
-
-    /// Seals that go with one another, or how much more may be mapped.
-    fn seal_or_limit(&mut self, processes: u8) -> Op {
-        if self.chance(2) {
-            let seals = self.one_of(&[1, 2, 2, 4, 4, 6, 16, 16, 0, 64, 8, 8, 32]);
-            // What a process has mapped goes some time after its exit on Linux, and until then stores are not sealed off.
-            let seals = if processes > 1 { seals & !0x28 } else { seals };
-            return Op::new(self.now, Call::AddSeals, &[seals]);
-        }
-        let pages = self.one_of(&[0, 1, 4, 8, 16, 32]);
-        Op::new(self.now, Call::Limit, &[self.limits, pages * PAGE])
     }
 
     fn fork(&mut self, processes: u8) -> Op {

@@ -4,7 +4,7 @@
 
 use std::fs;
 
-use super::op::{Call, NO_OBJECT, Op, PAGE, WINDOW, address};
+use super::op::{Call, HEAP, NO_OBJECT, Op, PAGE, WINDOW, address};
 use super::{Failed, Outcome, Program, Voice};
 
 /// Advice that madvise(2) knows by now, and some that no kernel knows. Not `MADV_COLLAPSE`: superpages are off.
@@ -14,6 +14,9 @@ const ADVICE: [i32; 27] = [
 ];
 /// Those of them that no kernel knows.
 const UNKNOWN: [i32; 3] = [5, 77, -1];
+
+/// Most areas that are made for a test of their limit, twice Linux's default.
+const MOST_AREAS: u64 = 1 << 17;
 
 /// What the host is like.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -34,6 +37,16 @@ pub struct Ground {
     pub moves_several: bool,
     /// Whether a process may give itself any advice by process_madvise(2).
     pub advises_itself: bool,
+    /// Whether a process may advise another one.
+    pub advises_others: bool,
+    /// Whether it has memory that may go when memory is short (`MAP_DROPPABLE`).
+    pub droppable: bool,
+    /// Whether the heap could be placed in the window.
+    pub heap: bool,
+    /// Whether segments can be made that are nobody else's.
+    pub segments: bool,
+    /// Whether processes can be given as many areas as there may be.
+    pub crowds: bool,
     /// What is left out, and why.
     pub notes: Vec<String>,
 }
@@ -51,6 +64,13 @@ impl Ground {
         ground.ask_for_advice(linux)?;
         ground.ask_for_execute_only(linux)?;
         ground.ask_for_several(linux)?;
+        ground.ask_for_places(linux)?;
+        ground.crowds = number("/proc/sys/vm/max_map_count").is_some_and(|most| most <= MOST_AREAS);
+        if !ground.crowds {
+            ground
+                .notes
+                .push("more areas than can be made for a test (vm.max_map_count): left out".into());
+        }
         if let Some(most) = ground.most_locked {
             let note = format!(
                 "at most {} KiB may be locked here: every program has that limit",
@@ -106,12 +126,39 @@ impl Ground {
         if !self.moves_several {
             self.notes.push("the host moves one area at a time: moves are of one page".into());
         }
-        let advise = Op::new(0, Call::ProcessMadvise, &[at, PAGE, at + PAGE, PAGE, 4]);
+        let advise = Op::new(0, Call::ProcessMadvise, &[at, PAGE, at + PAGE, PAGE, 4, 0]);
         let advised = answer(linux, vec![first, second, advise])?;
         self.advises_itself = matches!(advised, Outcome::Done(_));
         if !self.advises_itself {
             let note = "process_madvise takes few advices here: left out";
             self.notes.push(note.into());
+        }
+        let fork = Op::new(0, Call::Fork, &[1]);
+        let advise = Op::new(0, Call::ProcessMadvise, &[at, PAGE, at + PAGE, PAGE, 3, 1]);
+        let advised = answer(linux, vec![first, second, fork, advise])?;
+        self.advises_others = self.advises_itself && matches!(advised, Outcome::Done(_));
+        if !self.advises_others {
+            self.notes.push("no process may advise another one here: left out".into());
+        }
+        Ok(())
+    }
+
+    /// What takes rights or a late kernel: memory that may go, a heap in the window, segments of one's own.
+    fn ask_for_places(&mut self, linux: &mut dyn Voice) -> Result<(), Failed> {
+        let at = address(WINDOW.start);
+        let map = Op::new(0, Call::Mmap, &[at, PAGE, 3, 0x38, NO_OBJECT, 0]);
+        let get = Op::new(0, Call::Shmget, &[0, 0, PAGE, 0o600]);
+        self.droppable = answer(linux, vec![map])? == Outcome::Done(at);
+        self.heap = answer(linux, vec![Op::new(0, Call::Brk, &[0])])? == Outcome::Done(HEAP);
+        self.segments = answer(linux, vec![get])? == Outcome::Done(0);
+        for (has, note) in [
+            (self.droppable, "the host does not know MAP_DROPPABLE: left out"),
+            (self.heap, "the host's heap cannot be placed: brk is left out"),
+            (self.segments, "no name space for segments can be had here: System V's are left out"),
+        ] {
+            if !has {
+                self.notes.push(note.into());
+            }
         }
         Ok(())
     }
@@ -141,6 +188,7 @@ fn most_locked() -> Option<u64> {
     let status = read("/proc/self/status")?;
     let rights = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
     let rights = u64::from_str_radix(rights.trim(), 16).ok()?;
-    const MAY_RAISE: u64 = 1 << 24;
-    if rights & MAY_RAISE != 0 { None } else { hard.parse().ok() }
+    // CAP_IPC_LOCK, which passes the limit, and CAP_SYS_RESOURCE, which raises it.
+    const MAY: u64 = 1 << 14 | 1 << 24;
+    if rights & MAY != 0 { None } else { hard.parse().ok() }
 }

@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Instant;
 
-use super::{Difference, Failed, Ground, Program, Voice, ask, compare, generate, shrink};
+use super::{
+    Answers, Difference, Failed, Ground, Program, RESIDENT, Voice, ask, compare, generate, shrink,
+};
 
 /// What to hunt through.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +49,8 @@ pub struct Hunt {
     pub ops: u64,
     /// How long it took.
     pub seconds: f64,
+    /// Programs in which the host had taken something out of memory, and when asked again had not.
+    pub taken: u64,
     /// What was found.
     pub found: Option<Found>,
 }
@@ -70,7 +74,7 @@ pub fn hunt(
 ) -> Result<Hunt, Failed> {
     let begun = Instant::now();
     let (next, ops, programs) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
-    let stop = AtomicBool::new(false);
+    let (stop, taken) = (AtomicBool::new(false), AtomicU64::new(0));
     let met: Mutex<Option<Met>> = Mutex::new(None);
     let lane = || -> Result<(), Failed> {
         let failed = |error: io::Error| Failed(format!("a voice cannot start: {error}"));
@@ -84,6 +88,10 @@ pub fn hunt(
             let done = ops.fetch_add(program.ops.len() as u64, Ordering::Relaxed);
             progress((done as f64 / settings.ops as f64).min(1.0));
             if let Some(difference) = compare(&program, &theirs, &mine) {
+                if passes(&difference, &program, &mut *linux, &mine)? {
+                    taken.fetch_add(1, Ordering::Relaxed);
+                    continue;
+                }
                 stop.store(true, Ordering::Relaxed);
                 let mut met = met.lock().expect("no lane panics with it");
                 if met.as_ref().is_none_or(|other| number < other.number) {
@@ -106,7 +114,22 @@ pub fn hunt(
         None => None,
     };
     let count = |count: AtomicU64| count.into_inner();
-    Ok(Hunt { programs: count(programs), ops: count(ops), seconds, found })
+    Ok(Hunt { programs: count(programs), ops: count(ops), seconds, taken: count(taken), found })
+}
+
+/// Whether a difference in what is in memory is gone when the host is asked again: it may take what was never stored
+/// to out of memory whenever it likes.
+fn passes(
+    difference: &Difference,
+    program: &Program,
+    linux: &mut dyn Voice,
+    mine: &Answers,
+) -> Result<bool, Failed> {
+    if difference.part != RESIDENT {
+        return Ok(false);
+    }
+    linux.start(program)?;
+    Ok(compare(program, &linux.finish(program)?, mine).is_none())
 }
 
 /// Shrinks what was met, with voices of its own.

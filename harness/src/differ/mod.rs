@@ -19,6 +19,7 @@ mod ours;
 mod program;
 mod puppet;
 mod shrink;
+mod slots;
 mod tell_c;
 mod tell_rust;
 
@@ -31,14 +32,15 @@ pub use generate::generate;
 pub use ground::Ground;
 pub use hunt::{Found, Hunt, Settings, Voices, hunt, one};
 pub use op::{
-    AREAS, BYTES, Call, DONTNEED, FETCHED, FILE, FREE, LIMIT_MAPPED, MEMORY, NO_OBJECT, NOP,
-    OBJECT_PAGES, Op, PAGE, RESIDENT, Role, SEEN, SEEN_BASE, SEEN_END, STORED, WINDOW, address,
-    file_byte,
+    AREAS, BYTES, Call, DONTNEED, FETCHED, FILE, FREE, HEAP, LIMIT_AREAS, LIMIT_DATA, LIMIT_MAPPED,
+    MEMORY, NO_OBJECT, NOP, OBJECT_PAGES, Op, PAGE, RESIDENT, Role, SEEN, SEEN_BASE, SEEN_END,
+    SEGMENTS, STORED, WINDOW, address, file_byte, segment_areas, segment_told,
 };
-pub use ours::{Ours, page_told};
+pub use ours::{Ours, fallocate, page_told};
 pub use program::{MOST_LOOKS, MOST_OPS, MOST_PROCESSES, Program};
 pub use puppet::{Puppet, Stage};
 pub use shrink::shrink;
+pub use slots::Slots;
 pub use tell_c::tell_c;
 pub use tell_rust::tell_rust;
 

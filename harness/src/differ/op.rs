@@ -39,8 +39,16 @@ pub const STORED: u64 = 64;
 pub const FETCHED: u64 = 128;
 /// `MADV_FREE`: when the pages go is left open. Both voices have them go at once, by [`DONTNEED`].
 pub const FREE: i32 = 8;
-/// [`Call::Limit`] of the bytes mapped (`RLIMIT_AS`); any other number is of data (`RLIMIT_DATA`).
+/// [`Call::Limit`] of the bytes mapped (`RLIMIT_AS`).
 pub const LIMIT_MAPPED: u64 = 0;
+/// Of data (`RLIMIT_DATA`).
+pub const LIMIT_DATA: u64 = 1;
+/// Of the areas (`vm.max_map_count`), which the host's side meets by making so many.
+pub const LIMIT_AREAS: u64 = 2;
+/// Segments that a program can name.
+pub const SEGMENTS: usize = 3;
+/// Where the heap begins, empty.
+pub const HEAP: u64 = SEEN_BASE + 36 * PAGE;
 /// `MADV_DONTNEED`.
 pub const DONTNEED: i32 = 4;
 
@@ -81,10 +89,22 @@ pub enum Call {
     Truncate,
     /// fcntl(2) with `F_ADD_SEALS`, for the memory with a name.
     AddSeals,
-    /// setrlimit(2) of `RLIMIT_AS` or `RLIMIT_DATA`, to so many bytes more than there are.
+    /// fallocate(2), for the memory with a name.
+    Fallocate,
+    /// setrlimit(2) of `RLIMIT_AS` or `RLIMIT_DATA`, to so many bytes more than there are; or so many areas more.
     Limit,
-    /// process_madvise(2) of two ranges, on oneself.
+    /// process_madvise(2) of two ranges of a process.
     ProcessMadvise,
+    /// brk(2).
+    Brk,
+    /// shmget(2). The answer is the first name of that segment.
+    Shmget,
+    /// shmat(2).
+    Shmat,
+    /// shmdt(2).
+    Shmdt,
+    /// shmctl(2). The answer of `IPC_STAT` is [`segment_told`].
+    Shmctl,
     /// A load of eight bytes.
     Load,
     /// A store of eight bytes.
@@ -120,13 +140,15 @@ pub enum Role {
     Value,
     /// Number of a process.
     Process,
+    /// Name of a segment.
+    Segment,
 }
 
-use Role::{Address, Choice, Flags, Length, Object, Offset, Process, Prot, Value};
+use Role::{Address, Choice, Flags, Length, Object, Offset, Process, Prot, Segment, Value};
 
 impl Call {
     /// Every call, its name, and what its arguments are.
-    pub const ALL: [(Self, &'static str, &'static [Role]); 23] = [
+    pub const ALL: [(Self, &'static str, &'static [Role]); 29] = [
         (Self::Mmap, "mmap", &[Address, Length, Prot, Flags, Object, Offset]),
         (Self::Munmap, "munmap", &[Address, Length]),
         (Self::Mprotect, "mprotect", &[Address, Length, Prot]),
@@ -142,8 +164,18 @@ impl Call {
         (Self::RemapFilePages, "remap_file_pages", &[Address, Length, Prot, Value, Flags]),
         (Self::Truncate, "ftruncate", &[Object, Offset]),
         (Self::AddSeals, "add_seals", &[Flags]),
+        (Self::Fallocate, "fallocate", &[Flags, Offset, Length]),
         (Self::Limit, "limit", &[Choice, Length]),
-        (Self::ProcessMadvise, "process_madvise", &[Address, Length, Address, Length, Choice]),
+        (
+            Self::ProcessMadvise,
+            "process_madvise",
+            &[Address, Length, Address, Length, Choice, Process],
+        ),
+        (Self::Brk, "brk", &[Address]),
+        (Self::Shmget, "shmget", &[Segment, Choice, Length, Flags]),
+        (Self::Shmat, "shmat", &[Segment, Address, Flags]),
+        (Self::Shmdt, "shmdt", &[Address]),
+        (Self::Shmctl, "shmctl", &[Segment, Choice, Flags]),
         (Self::Load, "load", &[Address]),
         (Self::Store, "store", &[Address, Value]),
         (Self::Fetch, "fetch", &[Address]),
@@ -192,6 +224,11 @@ impl Op {
         self.arguments[0] as u8
     }
 
+    /// The process that is advised, if it is one's own choice.
+    pub fn advised(&self) -> Option<u8> {
+        (self.call == Call::ProcessMadvise).then_some(self.arguments[5] as u8)
+    }
+
     /// Each argument with what it means.
     pub fn told(&self) -> impl Iterator<Item = (Role, u64)> {
         self.call.roles().iter().copied().zip(self.arguments)
@@ -207,4 +244,15 @@ pub const fn address(page: u64) -> u64 {
 pub const fn file_byte(at: u64) -> u8 {
     let (page, place) = (at / PAGE, at % PAGE);
     if place < STORED || place == PAGE - 1 { 0x10 + page as u8 } else { NOP }
+}
+
+/// What `IPC_STAT` says, as one number: bytes, mode, areas, and whether it can be found by its key.
+pub const fn segment_told(bytes: u64, mode: u32, attachments: u64, has_key: bool) -> u64 {
+    (bytes & 0xffff_ffff) | (mode as u64 & 0xfff) << 32 | attachments << 44 | (has_key as u64) << 63
+}
+
+/// The areas in such a number, and the rest of it.
+pub const fn segment_areas(told: u64) -> (u64, u64) {
+    const AREAS: u64 = 0x7_ffff << 44;
+    ((told & AREAS) >> 44, told & !AREAS)
 }

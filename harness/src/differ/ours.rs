@@ -9,8 +9,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rumpvm::radix::Slot;
 use rumpvm::{
-    Advised, Area, AreaFlags, Backing, CallError, CommitPolicy, FaultError, Hold, LockAllFlags,
-    LockFlags, MapFlags, Object, Overcommit, ProtFlags, RemapFlags, Seals, Signal, SyncFlags, Vm,
+    Advised, Area, AreaFlags, Backing, BeyondEnd, CallError, CommitPolicy, FaultError, Hold,
+    LockAllFlags, LockFlags, MapFlags, Object, Overcommit, ProtFlags, RemapFlags, Seals, Signal,
+    SyncFlags, Vm,
 };
 use rumpvm_arch::{PAGE_SIZE, Prot, VirtAddr, X86_64};
 use rumpvm_hosted::{Hosted, MemoryFile};
@@ -18,11 +19,12 @@ use rumpvm_hosted::{Hosted, MemoryFile};
 use super::answer::{self, Answers, Look, Outcome, PageSeen, Present, Shown};
 use super::compare::told;
 use super::op::{
-    AREAS, BYTES, Call, DONTNEED, FILE, FREE, LIMIT_MAPPED, MEMORY, OBJECT_PAGES, Op, PAGE,
-    RESIDENT, SEEN, SEEN_BASE, SEEN_END, address, file_byte,
+    AREAS, BYTES, Call, DONTNEED, FILE, FREE, HEAP, LIMIT_AREAS, LIMIT_MAPPED, MEMORY,
+    OBJECT_PAGES, Op, PAGE, RESIDENT, SEEN, SEEN_BASE, SEEN_END, address, file_byte,
 };
 use super::program::Program;
 use super::puppet::Stage;
+use super::slots::Slots;
 use super::{Failed, Ground, Voice};
 use crate::machine::Machine;
 
@@ -122,6 +124,8 @@ fn perform(vm: &Vm<Home>, program: &Program, ground: &Ground) -> Answers {
     space.set_limits(limits);
     let mode = if ground.overcommit == 1 { Overcommit::Always } else { Overcommit::Heuristic };
     vm.set_commit_policy(CommitPolicy { mode, ..CommitPolicy::default() });
+    space.set_brk_base(VirtAddr(HEAP));
+    let mut slots = Slots::default();
     let mut answers = Answers::default();
     for op in &program.ops {
         let outcome = match op.call {
@@ -134,11 +138,12 @@ fn perform(vm: &Vm<Home>, program: &Program, ground: &Ground) -> Answers {
                 stage.exit(op.process);
                 Outcome::Done(0)
             }
-            _ => one(&stage, &objects, op),
+            _ => one(&stage, &objects, &mut slots, op),
         };
         answers.outcomes.push(outcome);
     }
     stage.end();
+    slots.end(vm);
     for object in &objects.objects {
         vm.close(object).expect("a file in memory can be written");
     }
@@ -148,6 +153,13 @@ fn perform(vm: &Vm<Home>, program: &Program, ground: &Ground) -> Answers {
 fn of_call(result: Result<(), CallError>) -> Outcome {
     match result {
         Ok(()) => Outcome::Done(0),
+        Err(error) => Outcome::Refused(error.errno()),
+    }
+}
+
+fn of_value(result: Result<u64, CallError>) -> Outcome {
+    match result {
+        Ok(value) => Outcome::Done(value),
         Err(error) => Outcome::Refused(error.errno()),
     }
 }
@@ -171,7 +183,7 @@ fn signal(error: FaultError) -> (i32, i32) {
 }
 
 /// A step that is neither about processes nor a look.
-fn one(stage: &Stage<'_>, objects: &Objects, op: &Op) -> Outcome {
+fn one(stage: &Stage<'_>, objects: &Objects, slots: &mut Slots, op: &Op) -> Outcome {
     let (vm, space, who) = (stage.vm(), &stage.at(op.process).space, op.process);
     let [a, b, c, d, e, f] = op.arguments;
     let at = VirtAddr(a);
@@ -185,13 +197,15 @@ fn one(stage: &Stage<'_>, objects: &Objects, op: &Op) -> Outcome {
                 None => return Outcome::Refused(9),
             };
             let flags = MapFlags::from_bits_retain(d as u32);
-            placed(stage, who, space.mmap(vm, at, b, prot(c), flags, backing, f), b)
+            let mapped = space.mmap(vm, at, b, prot(c), flags, backing, f);
+            placed(mapped, |at| space.munmap(vm, at, b))
         }
         Call::Munmap => of_call(space.munmap(vm, at, b)),
         Call::Mprotect => of_call(space.mprotect(vm, at, b, ProtFlags::from_bits_retain(c))),
         Call::Mremap => {
             let flags = RemapFlags::from_bits_retain(d as u32);
-            placed(stage, who, space.mremap(vm, at, b, c, flags, VirtAddr(e)), c)
+            let moved = space.mremap(vm, at, b, c, flags, VirtAddr(e));
+            placed(moved, |at| space.munmap(vm, at, c))
         }
         Call::Madvise => {
             let advised = space.madvise(vm, at, b, c as i32);
@@ -216,6 +230,7 @@ fn one(stage: &Stage<'_>, objects: &Objects, op: &Op) -> Outcome {
             let mut limits = space.limits();
             match a {
                 LIMIT_MAPPED => limits.address_space = space.mapped_bytes().saturating_add(b),
+                LIMIT_AREAS => limits.areas = space.area_count().saturating_add(b),
                 _ => limits.data = space.data_bytes().saturating_add(b),
             }
             space.set_limits(limits);
@@ -223,11 +238,22 @@ fn one(stage: &Stage<'_>, objects: &Objects, op: &Op) -> Outcome {
         }
         Call::ProcessMadvise => {
             let ranges = [(at, b), (VirtAddr(c), d)];
-            match space.process_madvise(vm, &ranges, e as i32, 0, Advised::Own) {
-                Ok(bytes) => Outcome::Done(bytes),
-                Err(error) => Outcome::Refused(error.errno()),
-            }
+            let whose = if f == u64::from(who) { Advised::Own } else { Advised::Others };
+            let advised = &stage.at(f as u8).space;
+            of_value(advised.process_madvise(vm, &ranges, e as i32, 0, whose))
         }
+        Call::Fallocate => match objects.get(MEMORY) {
+            Some(object) => of_call(fallocate(vm, object, a, b, c)),
+            None => Outcome::Refused(9),
+        },
+        Call::Brk => Outcome::Done(space.brk(vm, at).0),
+        Call::Shmget => of_value(slots.get(vm, a, b, c, d)),
+        Call::Shmat => {
+            let attached = slots.attach(vm, space, a, VirtAddr(b), c);
+            placed(attached, |at| slots.detach(vm, space, at))
+        }
+        Call::Shmdt => of_call(slots.detach(vm, space, at)),
+        Call::Shmctl => of_value(slots.control(vm, space, a, b, c)),
         Call::Load => of_access(stage.load_u64(who, at)),
         Call::Store => of_access(stage.store_u64(who, at, b).map(|()| 0)),
         Call::Fetch => match of_access(stage.load_u64(who, at)) {
@@ -249,15 +275,39 @@ fn prot(raw: u64) -> Prot {
     Prot::from_bits_truncate(raw as u8)
 }
 
-/// Where a mapping of `length` bytes is now. If the component chose the place, it goes again.
-fn placed(stage: &Stage<'_>, who: u8, result: Result<VirtAddr, CallError>, length: u64) -> Outcome {
+/// fallocate(2) for a memory file: the modes that Linux has for it.
+pub fn fallocate(
+    vm: &Vm<Home>,
+    object: &Object<Home>,
+    mode: u64,
+    offset: u64,
+    length: u64,
+) -> Result<(), CallError> {
+    const SIGNED: u64 = i64::MAX as u64;
+    if length == 0 || length > SIGNED || offset > SIGNED {
+        return Err(CallError::Invalid);
+    }
+    match mode {
+        0 => vm.allocate(object, offset, length, BeyondEnd::Grow),
+        1 => vm.allocate(object, offset, length, BeyondEnd::Keep),
+        3 => vm.punch_hole(object, offset, length),
+        // A hole that changes the size is no mode at all; what no file in memory can do comes to light later.
+        2 => Err(CallError::Unsupported),
+        _ if offset + length > SIGNED => Err(CallError::TooLarge),
+        _ => Err(CallError::Unsupported),
+    }
+}
+
+/// Where a mapping is now. If the component chose the place, `take_away` ends it.
+fn placed(
+    result: Result<VirtAddr, CallError>,
+    take_away: impl FnOnce(VirtAddr) -> Result<(), CallError>,
+) -> Outcome {
     match result {
-        Ok(at) if !(SEEN_BASE..SEEN_END).contains(&at.0) => {
-            match stage.at(who).space.munmap(stage.vm(), at, length) {
-                Ok(()) => Outcome::Elsewhere,
-                Err(error) => Outcome::Refused(error.errno()),
-            }
-        }
+        Ok(at) if !(SEEN_BASE..SEEN_END).contains(&at.0) => match take_away(at) {
+            Ok(()) => Outcome::Elsewhere,
+            Err(error) => Outcome::Refused(error.errno()),
+        },
         Ok(at) => Outcome::Done(at.0),
         Err(error) => Outcome::Refused(error.errno()),
     }
@@ -342,6 +392,7 @@ fn shown(area: &Area<Home>, objects: [Option<&Named>; 2], at: VirtAddr) -> (Show
         (AreaFlags::NOHUGEPAGE, Shown::NOHUGEPAGE),
         (AreaFlags::MERGEABLE, Shown::MERGEABLE),
         (AreaFlags::WIPEONFORK, Shown::WIPEONFORK),
+        (AreaFlags::DROPPABLE, Shown::DROPPABLE),
     ] {
         shown.set(there, area.flags.contains(here));
     }

@@ -5,7 +5,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::op::{Call, NO_OBJECT, Op, Role};
+use super::op::{Call, NO_OBJECT, Op, Role, SEGMENTS};
 
 /// Most steps of a program.
 pub const MOST_OPS: usize = 256;
@@ -41,6 +41,10 @@ impl Program {
                     // The first one stays: the others are its children.
                     op.process != 0 && std::mem::replace(&mut alive[usize::from(op.process)], false)
                 }
+                Call::ProcessMadvise => {
+                    let advised = op.advised().and_then(|number| alive.get(usize::from(number)));
+                    advised.is_some_and(|alive| *alive)
+                }
                 _ => true,
             }
         });
@@ -59,7 +63,9 @@ impl fmt::Display for Op {
         for (role, value) in self.told() {
             match role {
                 Role::Object if value == NO_OBJECT => write!(f, " -")?,
-                Role::Choice | Role::Object | Role::Process | Role::Prot if value < 1000 => {
+                Role::Choice | Role::Object | Role::Process | Role::Prot | Role::Segment
+                    if value < 1000 =>
+                {
                     write!(f, " {value}")?;
                 }
                 _ => write!(f, " {value:#x}")?,
@@ -96,10 +102,13 @@ impl FromStr for Op {
         let outside = |(role, value): (&Role, &u64)| match role {
             Role::Object => *value > 1 && !(*value == NO_OBJECT && call == Call::Mmap),
             Role::Process => *value >= u64::from(MOST_PROCESSES),
+            Role::Segment => *value >= SEGMENTS as u64,
             _ => false,
         };
         if roles.iter().zip(&values).any(outside) {
-            return Err(format!("`{line}`: objects are 0 and 1, processes 0 to 3"));
+            return Err(format!(
+                "`{line}`: objects are 0 and 1, segments 0 to 2, processes 0 to 3"
+            ));
         }
         Ok(Self::new(process, call, &values))
     }

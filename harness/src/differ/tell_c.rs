@@ -6,7 +6,8 @@
 use std::fmt::Write;
 
 use super::op::{
-    Call, DONTNEED, FILE, FREE, MEMORY, OBJECT_PAGES, Op, PAGE, SEEN_BASE, SEEN_END, STORED,
+    Call, DONTNEED, FILE, FREE, HEAP, LIMIT_AREAS, MEMORY, OBJECT_PAGES, Op, PAGE, SEEN_BASE,
+    SEEN_END, STORED,
 };
 use super::{Difference, NOP, Program};
 
@@ -34,6 +35,9 @@ pub fn tell_c(program: &Program, difference: &Difference) -> String {
         "    begin({});",
         program.locked.map_or("RLIM_INFINITY".into(), |locked| format!("{locked:#x}"))
     ));
+    if program.ops.iter().any(|op| op.call == Call::Brk) {
+        line(format_args!("    heap({HEAP:#x}UL);"));
+    }
     for (step, op) in program.ops.iter().enumerate() {
         line(format_args!("    /* {op} */"));
         line(format_args!("    if (turn({step}, {})) {{ {} }}", op.process, statement(op)));
@@ -67,10 +71,15 @@ fn statement(op: &Op) -> String {
         Call::Mincore => called("mincore", format!("{a:#x}UL, {b:#x}UL, vector")),
         Call::Truncate => called("ftruncate", format!("{}, {b:#x}UL", object(a))),
         Call::AddSeals => format!("call(\"add_seals\", SYS_fcntl, memory, F_ADD_SEALS, {a:#x});"),
+        Call::Limit if a == LIMIT_AREAS => format!("crowd({b});"),
         Call::Limit => format!("limit({a}, {b:#x}UL);"),
         Call::ProcessMadvise => {
-            format!("madvise_me({a:#x}UL, {b:#x}UL, {c:#x}UL, {d:#x}UL, {});", e as i32)
+            format!("advise({f}, {a:#x}UL, {b:#x}UL, {c:#x}UL, {d:#x}UL, {});", e as i32)
         }
+        Call::Fallocate => called("fallocate", format!("memory, {a:#x}UL, {b:#x}UL, {c:#x}UL")),
+        Call::Shmget => format!("get({a}, {b}, {c:#x}UL, {d:#x});"),
+        Call::Shmat => format!("attach({a}, {b:#x}UL, {c:#x});"),
+        Call::Shmctl => format!("control({a}, {b}, {c:#x});"),
         Call::Load => format!("load({a:#x}UL);"),
         Call::Store => format!("store({a:#x}UL, {b:#x}UL);"),
         Call::Fetch => format!("fetch({a:#x}UL);"),

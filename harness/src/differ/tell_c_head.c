@@ -1,15 +1,18 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ipc.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/shm.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -17,7 +20,9 @@
 #include <unistd.h>
 
 static int me, step, file, memory;
-static atomic_int *now;
+static atomic_int *now; /* then the processes, and the segments with their numbers */
+#define PROCESSES ((volatile int *)now + 1)
+#define SEGMENTS ((volatile int *)now + 8)
 static unsigned char vector[1 << 12];
 static sigjmp_buf back;
 static volatile unsigned long fetching;
@@ -52,6 +57,8 @@ static inline void begin(unsigned long locked) {
     limit.rlim_cur = locked < limit.rlim_max ? locked : limit.rlim_max;
     setrlimit(RLIMIT_MEMLOCK, &limit);
     now = mmap(0, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    PROCESSES[0] = getpid();
+    SEGMENTS[0] = SEGMENTS[1] = SEGMENTS[2] = -1;
     file = memfd_create("file", MFD_ALLOW_SEALING);
     memory = memfd_create("memory", MFD_ALLOW_SEALING);
     if (now == MAP_FAILED || ftruncate(memory, PAGES * PAGE))
@@ -107,11 +114,52 @@ static inline void limit(int which, unsigned long more) {
     call("limit", SYS_prlimit64, 0, which ? RLIMIT_DATA : RLIMIT_AS, &both, 0);
 }
 
-static inline void madvise_me(unsigned long at, unsigned long length, unsigned long next, unsigned long more, int advice) {
+static inline void crowd(int room) { /* areas far away, until there is room for so many only */
+    static char *pages = (char *)0x2000000000;
+    while (mmap(pages, PAGE, (unsigned long)pages / PAGE % 2 ? PROT_NONE : PROT_READ,
+                MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) != MAP_FAILED)
+        pages += PAGE;
+    for (; room >= 0; room--)
+        munmap(pages -= PAGE, PAGE);
+    answered("crowd", 0);
+}
+
+static inline void advise(int who, unsigned long at, unsigned long length, unsigned long next, unsigned long more, int advice) {
     struct iovec ranges[2] = {{(void *)at, length}, {(void *)next, more}};
-    int process = syscall(SYS_pidfd_open, getpid(), 0);
+    int process = syscall(SYS_pidfd_open, PROCESSES[who], 0);
     call("process_madvise", SYS_process_madvise, process, ranges, 2, advice, 0);
     close(process);
+}
+
+static inline void heap(unsigned long at) { /* brk begins there; nothing else uses it */
+    struct prctl_mm_map map = {at - 1, at, at, at, at, at, at, at, at, at, at, 0, 0, -1};
+    mallopt(M_MMAP_THRESHOLD, 0);
+    if (prctl(PR_SET_MM, PR_SET_MM_MAP, &map, sizeof map, 0))
+        perror("the heap cannot be placed");
+}
+
+static inline void get(int name, int key, unsigned long bytes, int flags) {
+    int number = syscall(SYS_shmget, key ? 0x52560000 + key : IPC_PRIVATE, bytes, flags);
+    if (number != -1)
+        SEGMENTS[name] = number;
+    answered("shmget", number);
+}
+
+static inline void attach(int name, unsigned long at, int flags) {
+    long where = syscall(SYS_shmat, SEGMENTS[name], at, flags);
+    answered("shmat", where);
+    if (where != -1 && ((unsigned long)where < FIRST || (unsigned long)where >= END))
+        shmdt((void *)where); /* a place of the kernel's choice */
+}
+
+static inline void control(int name, int command, int mode) {
+    struct shmid_ds status = {.shm_perm = {.uid = geteuid(), .gid = getegid(), .mode = mode}};
+    if (!shmctl(SEGMENTS[name], command, &status) && command == IPC_STAT)
+        printf("%3d process %d: %zu bytes, mode %#o, %lu areas\n", step, me, status.shm_segsz,
+               status.shm_perm.mode, (unsigned long)status.shm_nattch);
+    else
+        perror("shmctl");
+    done();
 }
 
 static inline void load(unsigned long at) {
@@ -138,11 +186,12 @@ static inline void fetch(unsigned long at) {
 }
 
 static inline void child(int number) {
-    int parent = step;
-    if (!fork()) {
+    int parent = step, process = fork();
+    if (!process) {
         me = number;
         return;
     }
+    PROCESSES[number] = process;
     printf("%3d process %d: forked\n", parent, me);
     done();
 }
@@ -182,5 +231,7 @@ static inline void end(int number) {
         usleep(100);
     while (wait(0) > 0)
         ;
+    for (int name = 0; name < 3 && !me; name++)
+        shmctl(SEGMENTS[name], IPC_RMID, 0);
     exit(0);
 }

@@ -4,7 +4,10 @@
 
 use std::fmt::Write;
 
-use super::op::{BYTES, Call, DONTNEED, FILE, FREE, LIMIT_MAPPED, MEMORY, NO_OBJECT, Op, address};
+use super::op::{
+    BYTES, Call, DONTNEED, FILE, FREE, HEAP, LIMIT_AREAS, LIMIT_MAPPED, MEMORY, NO_OBJECT, Op,
+    address,
+};
 use super::{Difference, Outcome, Program};
 
 /// The program as a test.
@@ -36,6 +39,13 @@ pub fn tell_rust(program: &Program, difference: &Difference) -> String {
     if uses(program, MEMORY) {
         line(format_args!("        let memory = vm.shared_memory(OBJECT_PAGES * PAGE).unwrap();"));
     }
+    if has(program, Call::Brk) {
+        line(format_args!("        stage.at(0).space.set_brk_base(VirtAddr({HEAP:#x}));"));
+    }
+    if names_segments(program) {
+        let changes = if has(program, Call::Shmget) { "mut " } else { "" };
+        line(format_args!("        let {changes}slots = Slots::default();"));
+    }
     if let Some(locked) = program.locked {
         line(format_args!("        let space = &stage.at(0).space;"));
         line(format_args!(
@@ -64,6 +74,9 @@ pub fn tell_rust(program: &Program, difference: &Difference) -> String {
     }
     line(format_args!("        {}", check(&program.ops[last], difference)));
     line(format_args!("        stage.end();"));
+    if names_segments(program) {
+        line(format_args!("        slots.end(vm);"));
+    }
     line(format_args!("    }});\n}}"));
     text
 }
@@ -72,13 +85,22 @@ fn uses(program: &Program, object: u64) -> bool {
     program.ops.iter().any(|op| match op.call {
         Call::Mmap => op.arguments[4] == object && op.arguments[3] & 0x20 == 0,
         Call::Truncate => op.arguments[0] == object,
-        Call::AddSeals => object == MEMORY,
+        Call::AddSeals | Call::Fallocate => object == MEMORY,
         _ => false,
     })
 }
 
+fn has(program: &Program, call: Call) -> bool {
+    program.ops.iter().any(|op| op.call == call)
+}
+
+fn names_segments(program: &Program) -> bool {
+    let calls = [Call::Shmget, Call::Shmat, Call::Shmdt, Call::Shmctl];
+    calls.iter().any(|call| has(program, *call))
+}
+
 fn imports(program: &Program, difference: &Difference) -> Vec<String> {
-    let has = |call: Call| program.ops.iter().any(|op| op.call == call);
+    let has = |call: Call| has(program, call);
     let mut component = Vec::new();
     for (used, name) in [
         (has(Call::ProcessMadvise), "Advised"),
@@ -104,8 +126,10 @@ fn imports(program: &Program, difference: &Difference) -> Vec<String> {
         (uses(program, FILE) || uses(program, MEMORY), "OBJECT_PAGES"),
         (uses(program, FILE) || uses(program, MEMORY), "PAGE"),
         (loads, "SEEN"),
+        (names_segments(program), "Slots"),
         (true, "Stage"),
         (loads, "address"),
+        (has(Call::Fallocate), "fallocate"),
         (uses(program, FILE), "file_byte"),
         (difference.part != 0, "page_told"),
     ] {
@@ -170,6 +194,7 @@ fn statement(op: &Op) -> String {
         Call::Limit => {
             let (limit, now) = match a {
                 LIMIT_MAPPED => ("address_space", "mapped_bytes"),
+                LIMIT_AREAS => ("areas", "area_count"),
                 _ => ("data", "data_bytes"),
             };
             let more = format!("{space}.{now}() + {b:#x}");
@@ -178,8 +203,16 @@ fn statement(op: &Op) -> String {
         }
         Call::ProcessMadvise => {
             let ranges = format!("[({at}, {b:#x}), (VirtAddr({c:#x}), {d:#x})]");
-            format!("{space}.process_madvise(vm, &{ranges}, {}, 0, Advised::Own)", e as i32)
+            let whose = if f == u64::from(who) { "Own" } else { "Others" };
+            let advised = format!("stage.at({f}).space");
+            format!("{advised}.process_madvise(vm, &{ranges}, {}, 0, Advised::{whose})", e as i32)
         }
+        Call::Fallocate => format!("fallocate(vm, &memory, {a:#x}, {b:#x}, {c:#x})"),
+        Call::Brk => format!("{space}.brk(vm, {at})"),
+        Call::Shmget => format!("slots.get(vm, {a}, {b}, {c:#x}, {d:#o})"),
+        Call::Shmat => format!("slots.attach(vm, &{space}, {a}, VirtAddr({b:#x}), {c:#o})"),
+        Call::Shmdt => format!("slots.detach(vm, &{space}, {at})"),
+        Call::Shmctl => format!("slots.control(vm, &{space}, {a}, {b}, {c:#o})"),
         Call::Load => format!("stage.load_u64({who}, {at})"),
         Call::Store => format!("stage.store_u64({who}, {at}, {b:#x})"),
         Call::Fetch => {
@@ -219,13 +252,14 @@ fn check(op: &Op, difference: &Difference) -> String {
         return format!("assert_eq!(answer, \"{}\");", difference.linux);
     }
     let access = matches!(op.call, Call::Load | Call::Store | Call::Fetch);
-    let places = matches!(op.call, Call::Mmap | Call::Mremap);
+    let places = matches!(op.call, Call::Mmap | Call::Mremap | Call::Shmat);
     let expected = match difference.outcome {
         Outcome::Elsewhere => return "assert!(answer.is_ok());".into(),
         Outcome::Done(at) if places => format!("Ok(VirtAddr({at:#x}))"),
-        Outcome::Done(value) if matches!(op.call, Call::Load | Call::ProcessMadvise) => {
-            format!("Ok({value:#x})")
+        Outcome::Done(at) if op.call == Call::Brk => {
+            return format!("assert_eq!(answer, VirtAddr({at:#x}));");
         }
+        Outcome::Done(value) if answers_with_numbers(op.call) => format!("Ok({value:#x})"),
         Outcome::Done(_) => "Ok(())".into(),
         Outcome::Refused(errno) => format!("Err({errno})"),
         Outcome::Signal { number: 11, code, at } => {
@@ -236,4 +270,8 @@ fn check(op: &Op, difference: &Difference) -> String {
     };
     let errors = if access { "(error.signal(), error.at())" } else { "error.errno()" };
     format!("assert_eq!(answer.map_err(|error| {errors}), {expected});")
+}
+
+fn answers_with_numbers(call: Call) -> bool {
+    matches!(call, Call::Load | Call::ProcessMadvise | Call::Shmget | Call::Shmctl)
 }

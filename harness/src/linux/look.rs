@@ -108,6 +108,8 @@ fn header(line: &[u8], inodes: [u64; 2]) -> Option<Header> {
     let rights = words.next()?;
     let offset = number(words.next()?, 16)?;
     let (_device, inode) = (words.next()?, number(words.next()?, 10)?);
+    // The inode of a segment is its number, which may be any, and 0 too.
+    let segment = words.next().is_some_and(|name| name.starts_with(b"/SYSV"));
     let mut shown = Shown::MAPPED;
     for (letter, flag) in
         [(b'r', Shown::READ), (b'w', Shown::WRITE), (b'x', Shown::EXEC), (b's', Shown::SHARED)]
@@ -115,6 +117,7 @@ fn header(line: &[u8], inodes: [u64; 2]) -> Option<Header> {
         shown.set(flag, rights.contains(&letter));
     }
     shown |= match inode {
+        _ if segment => Shown::NAMELESS,
         0 => Shown::empty(),
         _ if inode == inodes[FILE as usize] => Shown::FILE,
         _ if inode == inodes[MEMORY as usize] => Shown::MEMORY,

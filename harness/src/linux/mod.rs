@@ -7,10 +7,12 @@
 //!
 //! Together with `differ`, which it serves, this is the only part of the harness with `unsafe` in it.
 
+mod crowd;
 mod kernel;
 mod look;
 mod perform;
 mod probe;
+mod segments;
 mod shared;
 mod worker;
 

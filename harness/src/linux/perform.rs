@@ -6,14 +6,18 @@
 //! is near, and lengths that reach beyond are such that the kernel refuses them. The generator and the shrinker
 //! see to that; a program from a file is at its author's risk, which is that of a process of its own.
 
+use std::sync::atomic::Ordering;
+
 use crate::differ::{
-    Call, DONTNEED, FREE, LIMIT_MAPPED, MEMORY, NO_OBJECT, Op, Outcome, SEEN_BASE, SEEN_END,
+    Call, DONTNEED, FREE, LIMIT_AREAS, LIMIT_MAPPED, MEMORY, NO_OBJECT, Op, Outcome, SEEN_BASE,
+    SEEN_END,
 };
 
-use super::{kernel, probe};
+use super::shared::Shared;
+use super::{crowd, kernel, probe, segments};
 
 /// Carries out a step that is neither about processes nor a look. `files` are the objects.
-pub(super) fn perform(op: &Op, files: [u64; 2]) -> Outcome {
+pub(super) fn perform(shared: &Shared, op: &Op, files: [u64; 2]) -> Outcome {
     let [a, b, c, d, e, f] = op.arguments;
     let file = |object: u64| files.get(object as usize).copied().unwrap_or(NO_OBJECT);
     match op.call {
@@ -40,8 +44,25 @@ pub(super) fn perform(op: &Op, files: [u64; 2]) -> Outcome {
             let add = libc::F_ADD_SEALS as u64;
             call(libc::SYS_fcntl, [file(MEMORY), add, a, 0, 0, 0])
         }
+        Call::Fallocate => call(libc::SYS_fallocate, [file(MEMORY), a, b, c, 0, 0]),
+        Call::Limit if a == LIMIT_AREAS => crowd::leave(b),
         Call::Limit => limit(a, b),
-        Call::ProcessMadvise => process_madvise([a, b, c, d], e),
+        Call::ProcessMadvise => {
+            let pid = shared.pids.get(f as usize).map_or(0, |pid| pid.load(Ordering::Relaxed));
+            process_madvise(pid.into(), [a, b, c, d], e)
+        }
+        Call::Brk => call(libc::SYS_brk, [a, 0, 0, 0, 0, 0]),
+        Call::Shmget => segments::get(shared, [a, b, c, d]),
+        Call::Shmat => match segments::attach(shared, [a, b, c]) {
+            Ok(at) if !(SEEN_BASE..SEEN_END).contains(&at) => match segments::detach(at) {
+                Outcome::Done(_) => Outcome::Elsewhere,
+                other => other,
+            },
+            Ok(at) => Outcome::Done(at),
+            Err(errno) => Outcome::Refused(errno),
+        },
+        Call::Shmdt => segments::detach(a),
+        Call::Shmctl => segments::control(shared, [a, b, c]),
         Call::Load => probe::load(a),
         // SAFETY: the address is of the window, which Rust knows nothing of.
         Call::Store => unsafe { probe::store(a, b) },
@@ -99,12 +120,9 @@ fn limit(which: u64, more: u64) -> Outcome {
     call(libc::SYS_prlimit64, [0, u64::from(which), both.as_ptr() as u64, 0, 0, 0])
 }
 
-fn process_madvise(ranges: [u64; 4], advice: u64) -> Outcome {
-    // SAFETY: the process gets a descriptor of itself, and closes it.
-    let process = unsafe { kernel::call(libc::SYS_getpid, [0; 6]) };
-    // SAFETY: as before.
-    let process = process.and_then(|pid| unsafe { kernel::short(libc::SYS_pidfd_open, pid, 0, 0) });
-    match process {
+fn process_madvise(pid: u64, ranges: [u64; 4], advice: u64) -> Outcome {
+    // SAFETY: this process gets a descriptor of one of the program's, and closes it.
+    match unsafe { kernel::short(libc::SYS_pidfd_open, pid, 0, 0) } {
         Ok(process) => {
             let vector = ranges.as_ptr() as u64;
             let outcome = call(libc::SYS_process_madvise, [process, vector, 2, advice, 0, 0]);

@@ -10,10 +10,13 @@
 use std::cell::UnsafeCell;
 use std::io;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::differ::{Answers, Look, MOST_LOOKS, MOST_OPS, Op, Outcome, PageSeen, Program, SEEN};
+use crate::differ::{
+    Answers, Look, MOST_LOOKS, MOST_OPS, MOST_PROCESSES, Op, Outcome, PageSeen, Program, SEEN,
+    SEGMENTS,
+};
 
 use super::kernel;
 
@@ -52,6 +55,17 @@ pub(super) struct Shared {
     pub(super) locked: AtomicU64,
     /// Inodes of the objects of the program that runs.
     pub(super) inodes: [AtomicU64; 2],
+    /// The step that comes when the process that is about to exit is gone; 0 for none.
+    pub(super) leaving: AtomicU32,
+    /// The host's numbers of the processes of the program that runs.
+    pub(super) pids: [AtomicU32; MOST_PROCESSES as usize],
+    /// Whether segments are nobody's but the warden's and his descendants'.
+    pub(super) own_segments: AtomicU32,
+    /// The numbers of the segments that the program names; -1 for none.
+    pub(super) segments: [AtomicI32; SEGMENTS],
+    /// Those of all that it has made, and how many these are.
+    pub(super) made: [AtomicI32; MOST_OPS],
+    pub(super) made_count: AtomicU32,
     count: AtomicU32,
     ops: UnsafeCell<[Op; MOST_OPS]>,
     outcomes: UnsafeCell<[[u64; 3]; MOST_OPS]>,

@@ -11,22 +11,28 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::differ::{Call, FILE, MEMORY, OBJECT_PAGES, Op, Outcome, PAGE, file_byte};
+use crate::differ::{Call, FILE, HEAP, MEMORY, OBJECT_PAGES, Op, Outcome, PAGE, file_byte};
 
 use super::shared::{BROKEN, GO, IDLE, Shared, Trouble, sleep, wake};
-use super::{kernel, look, perform, probe};
+use super::{kernel, look, perform, probe, segments};
 
 /// How long a worker waits for its turn. A step takes microseconds, and a stopped machine may take its time.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// The header and version of capset(2): `_LINUX_CAPABILITY_VERSION_3`.
 const CAPABILITIES: u32 = 0x2008_0522;
+/// `CAP_IPC_LOCK`: for programs that may lock what they like.
+const MAY_LOCK: u32 = 1 << 14;
+/// `CAP_SYS_NICE`: to advise another process.
+const MAY_ADVISE: u32 = 1 << 23;
+/// `PR_SET_MM_MAP`.
+const SET_MAP: u64 = 14;
 
 /// Waits for programs and has them carried out. Never returns: it ends when the thread that forked it does.
 ///
 /// # Safety
 /// Called in a process that was forked for this, by its only thread.
 pub(super) unsafe fn warden(shared: &Shared, parent: u32) -> ! {
-    if let Err(errno) = settle(parent) {
+    if let Err(errno) = settle(shared, parent) {
         shared.fail(Trouble::Call, errno as u64);
     }
     // SAFETY: this process has no other use for the signals.
@@ -35,18 +41,20 @@ pub(super) unsafe fn warden(shared: &Shared, parent: u32) -> ! {
         while shared.state.load(Ordering::Acquire) != GO {
             sleep(&shared.state, IDLE, None);
         }
-        match fork() {
+        segments::forget(shared);
+        match fork(0) {
             Ok(0) => first(shared),
             Ok(_) => reap(shared),
             Err(errno) => shared.fail(Trouble::Call, errno as u64),
         }
+        segments::remove(shared);
         shared.state.store(IDLE, Ordering::Release);
         wake(&shared.state);
     }
 }
 
 /// Makes this process one that depends on nothing but the kernel's defaults.
-fn settle(parent: u32) -> Result<(), i32> {
+fn settle(shared: &Shared, parent: u32) -> Result<(), i32> {
     let control = |what: i32, value: u64| {
         // SAFETY: these change how the kernel sees the process, and nothing in it.
         unsafe { kernel::short(libc::SYS_prctl, what as u64, value, 0) }
@@ -58,22 +66,53 @@ fn settle(parent: u32) -> Result<(), i32> {
         if kernel::short(libc::SYS_getppid, 0, 0, 0)? != u64::from(parent) {
             kernel::exit(0);
         }
-        // Whose parent has ended is ours to wait for.
-        control(libc::PR_SET_CHILD_SUBREAPER, 1)?;
+        // Segments outlive who made them: those of a name space of its own go with its last process.
+        let alone = kernel::short(libc::SYS_unshare, libc::CLONE_NEWIPC as u64, 0, 0).is_ok();
+        shared.own_segments.store(u32::from(alone), Ordering::Relaxed);
         // Large pages are policy.
         control(libc::PR_SET_THP_DISABLE, 1)?;
         // What may be locked is as much as this host allows; a program may have less.
         let all = [u64::MAX; 2];
         let raise = [0, u64::from(libc::RLIMIT_MEMLOCK), all.as_ptr() as u64, 0, 0, 0];
         let _ = kernel::call(libc::SYS_prlimit64, raise);
+        place_heap();
         // No limit binds who has the right to pass it.
-        let (header, none) = ([CAPABILITIES, 0], [0u32; 6]);
-        kernel::short(libc::SYS_capset, header.as_ptr() as u64, none.as_ptr() as u64, 0)?;
+        keep_rights(MAY_LOCK | MAY_ADVISE)?;
         // Files of the harness would be held open.
         kernel::short(libc::SYS_close_range, 3, u64::from(u32::MAX), 0)?;
         limit(libc::RLIMIT_CORE, 0)?;
     }
     Ok(())
+}
+
+/// Gives up all rights but those in `kept`, as far as there are any.
+fn keep_rights(kept: u32) -> Result<(), i32> {
+    let (header, mut sets) = ([CAPABILITIES, 0], [0u32; 6]);
+    let (head, at) = (header.as_ptr() as u64, sets.as_mut_ptr() as u64);
+    // SAFETY: the kernel fills in the sets, and reads them again.
+    unsafe {
+        kernel::short(libc::SYS_capget, head, at, 0)?;
+        let (effective, permitted) = (sets[0] & kept, sets[1] & kept);
+        sets = [effective, permitted, 0, 0, 0, 0];
+        kernel::short(libc::SYS_capset, head, sets.as_ptr() as u64, 0)?;
+    }
+    Ok(())
+}
+
+/// Has the heap begin in the window, empty. Nobody here uses it (W1). A kernel that does not know the call leaves it
+/// where it is, and whoever asks first finds that out.
+fn place_heap() {
+    // Struct `prctl_mm_map`: where text, data and stack are is only for others to read. Without data, none of it
+    // counts as part of the heap.
+    let mut map = [HEAP; 13];
+    // Some text must be.
+    map[0] = HEAP - 1;
+    // No auxiliary vector, of no length, and no other file to be run.
+    (map[11], map[12]) = (0, u64::from(u32::MAX) << 32);
+    let (at, size) = (map.as_ptr() as u64, size_of_val(&map) as u64);
+    let arguments = [libc::PR_SET_MM as u64, SET_MAP, at, size, 0, 0];
+    // SAFETY: the kernel reads the numbers.
+    let _ = unsafe { kernel::call(libc::SYS_prctl, arguments) };
 }
 
 /// Sets a limit that binds at once, as far as the higher one allows.
@@ -89,12 +128,13 @@ fn limit(which: u32, value: u64) -> Result<(), i32> {
     Ok(())
 }
 
-fn fork() -> Result<u64, i32> {
+fn fork(flags: i32) -> Result<u64, i32> {
     // SAFETY: the copy has this thread and its stack, and uses nothing else (W1).
-    unsafe { kernel::call(libc::SYS_clone, [libc::SIGCHLD as u64, 0, 0, 0, 0, 0]) }
+    unsafe { kernel::call(libc::SYS_clone, [(libc::SIGCHLD | flags) as u64, 0, 0, 0, 0, 0]) }
 }
 
-/// Waits until every descendant has ended.
+/// Waits until every process has ended; they are all our children. When one is gone that said so, the program goes
+/// on: what it had mapped is mapped no more.
 fn reap(shared: &Shared) {
     let any = -1i64 as u64;
     loop {
@@ -103,7 +143,13 @@ fn reap(shared: &Shared) {
         let ended =
             unsafe { kernel::call(libc::SYS_wait4, [any, &raw mut status as u64, 0, 0, 0, 0]) };
         match ended {
-            Ok(_) if status == 0 => {}
+            Ok(_) if status == 0 => {
+                let next = shared.leaving.swap(0, Ordering::AcqRel);
+                if next != 0 && shared.turn.load(Ordering::Acquire) != BROKEN {
+                    shared.turn.store(next, Ordering::Release);
+                    wake(&shared.turn);
+                }
+            }
             Ok(_) => shared.fail(Trouble::Died, u64::from(status)),
             Err(libc::EINTR) => {}
             Err(_) => return,
@@ -127,6 +173,12 @@ fn first(shared: &Shared) -> ! {
 fn prepare(shared: &Shared) -> Result<[u64; 2], i32> {
     let locked = shared.locked.load(Ordering::Relaxed);
     limit(libc::RLIMIT_MEMLOCK, locked)?;
+    if locked != u64::MAX {
+        keep_rights(MAY_ADVISE)?;
+    }
+    // SAFETY: a number is asked for.
+    let pid = unsafe { kernel::call(libc::SYS_getpid, [0; 6])? };
+    shared.pids[0].store(pid as u32, Ordering::Relaxed);
     let files = [object(shared, FILE)?, object(shared, MEMORY)?];
     let mut page = [0; PAGE as usize];
     for index in 0..OBJECT_PAGES {
@@ -166,28 +218,32 @@ fn work(shared: &Shared, files: [u64; 2]) -> ! {
             None => kernel::exit(0),
         };
         let outcome = match op.call {
-            Call::Fork => match fork() {
+            Call::Fork => match fork(libc::CLONE_PARENT) {
                 Ok(0) => {
                     me = op.child();
                     continue;
                 }
-                Ok(_) => Outcome::Done(0),
+                Ok(pid) => {
+                    shared.pids[usize::from(op.child())].store(pid as u32, Ordering::Relaxed);
+                    Outcome::Done(0)
+                }
                 Err(errno) => Outcome::Refused(errno),
             },
             Call::Look => look_around(shared, &op),
             Call::Exit => Outcome::Done(0),
-            _ => perform::perform(&op, files),
+            _ => perform::perform(shared, &op, files),
         };
         shared.answer(step, outcome);
+        if op.call == Call::Exit {
+            shared.leaving.store(step + 1, Ordering::Release);
+            kernel::exit(0);
+        }
         if shared.turn.load(Ordering::Relaxed) != BROKEN {
             shared.turn.store(step + 1, Ordering::Release);
         }
         let last = step + 1 == shared.count();
-        if op.call == Call::Exit || last || shared.op(step + 1).process != me {
+        if last || shared.op(step + 1).process != me {
             wake(&shared.turn);
-        }
-        if op.call == Call::Exit {
-            kernel::exit(0);
         }
     }
 }

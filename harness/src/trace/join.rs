@@ -52,7 +52,7 @@ pub(super) fn join(lines: &[Line<'_>]) -> Trace {
             joiner.owners.attached(*pid);
         }
     }
-    joiner.finish(lines.last().map_or(0, |line| line.number))
+    joiner.finish(lines.last().map_or(0, |line| line.last))
 }
 
 /// The numbers that calls of the family of fork return anywhere in the recording.

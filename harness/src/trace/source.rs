@@ -53,6 +53,8 @@ fn unpack(raw: &[u8]) -> Result<Vec<u8>, TraceError> {
 pub(super) struct Line<'a> {
     /// Number of the line of the file on which it starts, from 1.
     pub(super) number: u32,
+    /// Number of the line on which it ends.
+    pub(super) last: u32,
     /// Its text, without the line end and without notices that strace dropped into it.
     pub(super) text: Cow<'a, str>,
     /// Tasks that strace attached to in the middle of it.
@@ -68,12 +70,13 @@ pub(super) fn lines(bytes: &[u8]) -> Vec<Line<'_>> {
     for (index, raw) in bytes.split(|byte| *byte == b'\n').enumerate() {
         let raw = raw.strip_suffix(b"\r").unwrap_or(raw);
         let text = String::from_utf8_lossy(raw);
+        let last = index as u32 + 1;
         let line = match open.take() {
             Some(mut start) => {
                 start.text.to_mut().push_str(&text);
-                start
+                Line { last, ..start }
             }
-            None => Line { number: index as u32 + 1, text, attached: Vec::new() },
+            None => Line { number: last, last, text, attached: Vec::new() },
         };
         match notice(&line.text) {
             Some((0, _)) | None => lines.push(line),

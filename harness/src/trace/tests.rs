@@ -128,6 +128,13 @@ hello
 }
 
 #[test]
+fn a_last_line_of_two_pieces_counts_as_two_lines() {
+    let text = "brk(NULL) = 0x1000\nclone(flags=SIGCHLDstrace: Process 12 attached\n) = 12\n";
+    assert_eq!(trace(text).lines, 3);
+    assert_eq!(trace("brk(NULL) = 0x1000\nbrk(NULL) = 0x1000\n").lines, 2);
+}
+
+#[test]
 fn what_is_no_recording_is_refused_with_the_reason() {
     let refused = |text: &str| Trace::parse(text.as_bytes()).expect_err("no recording").to_string();
     assert_eq!(refused(""), "there is nothing in it");

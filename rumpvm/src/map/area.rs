@@ -34,8 +34,6 @@ bitflags! {
         const NOHUGEPAGE = 1 << 9;
         /// Equal pages may be merged.
         const MERGEABLE = 1 << 10;
-        /// The heap that brk(2) moves.
-        const HEAP = 1 << 11;
         /// With `LOCKED`: its pages are not faulted in at once, but stay once they are.
         const ONFAULT = 1 << 12;
         /// A child gets it empty.
@@ -44,6 +42,8 @@ bitflags! {
         const INHERIT = 1 << 14;
         /// Addresses that are kept from use; there are no rights to have.
         const RESERVED = 1 << 15;
+        /// Its pages may go when memory is short. Nothing of it is for a child or for a dump, and it is not locked.
+        const DROPPABLE = 1 << 16;
     }
 }
 

@@ -61,7 +61,12 @@ impl<P: Platform> Map<P> {
             return Ok(Gone::none());
         }
         if to < from {
-            return self.unmap(store, state, VirtRange::new(to, from));
+            let range = VirtRange::new(to, from);
+            // What is gone already is no part of the heap to Linux, which the end cannot move over.
+            if self.is_empty(&store.mmu.phys.epoch.pin(), range) {
+                return Err(CallError::Invalid);
+            }
+            return self.unmap(store, state, range);
         }
         let range = VirtRange::new(from, to);
         if to > P::Format::USER_END || !self.is_clear(&store.mmu.phys.epoch.pin(), range) {
@@ -71,7 +76,7 @@ impl<P: Platform> Map<P> {
             range,
             prot: Prot::RW,
             max_prot: Prot::ALL,
-            flags: AreaFlags::HEAP | state.future,
+            flags: state.future,
             object: None,
             accounted: false,
             offset: 0,

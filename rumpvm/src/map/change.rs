@@ -195,14 +195,6 @@ impl<'m, P: Platform> Change<'m, P> {
         self.most = self.most.saturating_add(1);
     }
 
-    /// Whether there may be so much data; and [`Change::promise`].
-    pub(super) fn admit(&mut self, store: &'m Store<P>) -> Result<(), CallError> {
-        if self.counts.new_data > self.limits.data && self.counts.new_data > *self.counts.data {
-            return Err(CallError::NoMemory);
-        }
-        self.promise(store)
-    }
-
     /// Promises what is needed; that is taken back if the change is not committed. A change that is committed
     /// without this gets what it needs whatever the policy.
     pub(super) fn promise(&mut self, store: &'m Store<P>) -> Result<(), CallError> {

@@ -64,12 +64,12 @@ impl<P: Platform> Map<P> {
         childs.heap = state.heap;
         childs.layout = state.layout;
         // After the areas the limits: what the parent has the child may have, whatever the limit is now.
-        let unlimited = Limits { areas: u64::MAX, data: u64::MAX, ..state.limits };
+        let unlimited = Limits { areas: u64::MAX, ..state.limits };
         childs.limits = unlimited;
         let mut change = child.change(&mut childs);
         let everything = VirtRange::new(VirtAddr(0), VirtAddr(u64::MAX - 1));
         change.replace(everything, areas).map_err(|_| NoMemory)?;
-        change.admit(store).map_err(|_| NoMemory)?;
+        change.promise(store).map_err(|_| NoMemory)?;
         // Nothing was there.
         let _: Gone<P> = change.commit(store);
         childs.limits = state.limits;

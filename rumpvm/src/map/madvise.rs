@@ -96,8 +96,11 @@ impl Advice {
         let is_anonymous = area.object.is_none();
         let fits = match self {
             Self::Mark(_, AreaFlags::WIPEONFORK) => is_anonymous,
+            // What may go when memory is short is for no child and for no dump.
+            Self::Mark(AreaFlags::WIPEONFORK, _) => !has(AreaFlags::DROPPABLE),
             // A device has these two marks whatever anybody says.
-            Self::Mark(AreaFlags::DONTFORK | AreaFlags::DONTDUMP, _) => !is_device,
+            Self::Mark(AreaFlags::DONTDUMP, _) => !is_device && !has(AreaFlags::DROPPABLE),
+            Self::Mark(AreaFlags::DONTFORK, _) => !is_device,
             Self::Mark(..) | Self::WillNeed => true,
             Self::DontNeed(Whose::Anybody) | Self::Unguard => !is_device,
             Self::DontNeed(Whose::Anonymous) => is_anonymous && !has(AreaFlags::LOCKED),
@@ -188,8 +191,9 @@ impl<P: Platform> Map<P> {
         (clear, set): (AreaFlags, AreaFlags),
     ) -> Result<Gone<P>, CallError> {
         self.rewrite(store, state, range, |area| {
-            // Equal pages are looked for in private memory only; elsewhere the wish is ignored.
-            let ignored = set == AreaFlags::MERGEABLE && area.is_shared();
+            // Equal pages are looked for in private memory that stays; elsewhere the wish is ignored.
+            let stays = !area.is_shared() && !area.flags.contains(AreaFlags::DROPPABLE);
+            let ignored = set == AreaFlags::MERGEABLE && !stays;
             area.flags.remove(clear);
             area.flags.insert(if ignored { AreaFlags::empty() } else { set });
         })

@@ -33,7 +33,7 @@ bitflags! {
 
 impl<P: Platform> Map<P> {
     /// Locks every page that `length` bytes from `at` touch, and returns the range that is yet to be brought
-    /// in. Up to the first hole it is done even if there is one, and then the answer is
+    /// in where it is not locked on fault. Up to the first hole it is done even if there is one, and then the answer is
     /// [`CallError::Unmapped`]. Devices stay as they are.
     ///
     /// Takes the map's lock.
@@ -47,9 +47,7 @@ impl<P: Platform> Map<P> {
         if flags.bits() & !LockFlags::all().bits() != 0 {
             return Err(CallError::Invalid);
         }
-        let on_fault = flags.contains(LockFlags::ONFAULT);
-        let range = self.set_locks(store, at, length, kind(on_fault))?;
-        Ok(if on_fault { VirtRange::new(range.end, range.end) } else { range })
+        self.set_locks(store, at, length, kind(flags.contains(LockFlags::ONFAULT)))
     }
 
     /// Ends the locking of every page that `length` bytes from `at` touch; holes as for `mlock`.
@@ -164,9 +162,10 @@ fn kind(on_fault: bool) -> AreaFlags {
     if on_fault { AreaFlags::LOCK } else { AreaFlags::LOCKED }
 }
 
-/// The memory of a device is always there, and not counted.
+/// The memory of a device is always there, and not counted; what may go when memory is short stays as it was mapped.
 fn set_lock<P: Platform>(area: &mut Area<P>, kind: AreaFlags) {
-    if area.object.as_ref().is_none_or(|object| object.device().is_none()) {
+    let is_device = area.object.as_ref().is_some_and(|object| object.device().is_some());
+    if !is_device && !area.flags.contains(AreaFlags::DROPPABLE) {
         area.flags = area.flags.difference(AreaFlags::LOCK) | kind;
     }
 }

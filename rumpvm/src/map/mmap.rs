@@ -24,6 +24,8 @@ bitflags! {
         /// Stores are one's own. Together with `SHARED`: `MAP_SHARED_VALIDATE`, shared, and unknown flags
         /// are refused.
         const PRIVATE = 0x02;
+        /// In place of `PRIVATE`: pages that may go when memory is short; anonymous memory only.
+        const DROPPABLE = 0x08;
         /// Exactly at the hint, replacing what is there.
         const FIXED = 0x10;
         /// No object: zero-filled.
@@ -132,12 +134,14 @@ impl<P: Platform> Map<P> {
             return Err(CallError::Again);
         }
         let max_prot = request.check_backing(length)?;
+        // Counted and brought in, but not locked.
+        let kept_lock = if request.is_droppable() { AreaFlags::empty() } else { lock };
         let honours = store.objects.promises().mode() != Overcommit::Never;
         let mut area = Area {
             range,
             prot: request.prot,
             max_prot,
-            flags: request.area_flags(honours) | lock,
+            flags: request.area_flags(honours) | kept_lock,
             object: request.object().cloned(),
             accounted: false,
             offset: if request.object().is_some() { request.offset } else { 0 },
@@ -155,8 +159,10 @@ impl<P: Platform> Map<P> {
         }
         put?.settle(store);
         let asked = flags & (MapFlags::POPULATE | MapFlags::NONBLOCK) == MapFlags::POPULATE;
-        // What is locked is brought in whatever is asked for, or, as Linux has it, never at once.
-        let wanted = if lock.is_empty() { asked } else { lock == AreaFlags::LOCKED };
+        // What is locked is brought in whatever is asked for, or, as Linux has it, never at once; but not what only
+        // would be.
+        let at_once = lock == AreaFlags::LOCKED || lock != kept_lock;
+        let wanted = if lock.is_empty() { asked } else { at_once };
         let populate = if wanted { range } else { VirtRange::new(range.end, range.end) };
         Ok(Placed { range, populate })
     }
@@ -289,6 +295,10 @@ impl<P: Platform> Request<'_, P> {
         }
     }
 
+    fn is_droppable(&self) -> bool {
+        self.flags.bits() & KIND == MapFlags::DROPPABLE.bits()
+    }
+
     /// What the descriptor allows.
     fn opened_for(&self) -> Prot {
         if let Backing::Opened(_, rights) = self.backing { rights } else { Prot::ALL }
@@ -322,11 +332,12 @@ impl<P: Platform> Request<'_, P> {
         let known = kind == MapFlags::SHARED || kind == MapFlags::PRIVATE;
         let stack = self.flags.contains(MapFlags::GROWSDOWN);
         let Some(object) = self.object() else {
-            return if known && !(shared && stack) {
-                Ok(Prot::ALL)
+            let good = if self.is_droppable() {
+                !stack && !self.flags.contains(MapFlags::LOCKED)
             } else {
-                Err(CallError::Invalid)
+                known && !(shared && stack)
             };
+            return if good { Ok(Prot::ALL) } else { Err(CallError::Invalid) };
         };
         // The last byte has to have an offset that is not negative.
         let end = self.offset.checked_add(length);
@@ -397,6 +408,10 @@ impl<P: Platform> Request<'_, P> {
         }
         if !honours_noreserve {
             area.remove(AreaFlags::NORESERVE);
+        }
+        if self.is_droppable() {
+            area |= AreaFlags::DROPPABLE | AreaFlags::NORESERVE;
+            area |= AreaFlags::WIPEONFORK | AreaFlags::DONTDUMP;
         }
         area
     }

@@ -57,7 +57,8 @@ pub(crate) struct Protected {
 
 impl<P: Platform> Map<P> {
     /// Gives `length` bytes from `at` the rights `prot`. Up to the first hole it is done even if there is
-    /// one, and then the answer is [`CallError::Unmapped`]; as on Linux.
+    /// one, and then the answer is [`CallError::Unmapped`]; likewise up to the first area that may not have them,
+    /// or that is more data than there may be. As on Linux.
     ///
     /// Takes the map's lock. Does not sleep otherwise.
     pub(crate) fn mprotect(
@@ -96,6 +97,7 @@ impl<P: Platform> Map<P> {
         let range = self.grown(store, range, grows)?;
         let prefix = self.mapped_prefix(&store.mmu.phys.epoch.pin(), range);
         let (allowed, denied) = self.allowed_prefix(store, prefix, prot);
+        let (allowed, too_much) = self.affordable_prefix(store, &state, allowed, prot);
         if !allowed.is_empty() {
             if prot.contains(Prot::WRITE) {
                 self.locked_to_store(store, allowed, fill)?;
@@ -117,6 +119,7 @@ impl<P: Platform> Map<P> {
             gone.settle(store);
         }
         match (denied, prefix == range) {
+            _ if too_much => Err(CallError::NoMemory),
             (true, _) => Err(CallError::Denied),
             (false, true) => Ok(()),
             (false, false) => Err(CallError::Unmapped),
@@ -201,6 +204,42 @@ impl<P: Platform> Map<P> {
         }
     }
 
+    /// The part of `range` up to the first area that with `prot` would be more data than there may be, and whether
+    /// there is one. As on Linux each area counts when its turn comes; and where the limit of all that is mapped
+    /// leaves no room for as much again, this one is not asked, because it cannot be told which of the two it was.
+    fn affordable_prefix(
+        &self,
+        store: &Store<P>,
+        state: &State,
+        range: VirtRange,
+        prot: Prot,
+    ) -> (VirtRange, bool) {
+        let (limits, mut data) = (state.limits, state.data);
+        let pin = store.mmu.phys.epoch.pin();
+        let first = self.areas.visit(&pin, range.start.0, range.end.0, |area| {
+            let mut part = area.part(range);
+            let was_data = part.is_data();
+            part.prot = if part.flags.contains(AreaFlags::RESERVED) { Prot::empty() } else { prot };
+            let length = part.range.length();
+            match (was_data, part.is_data()) {
+                (false, true) => {
+                    let exceeds = data.saturating_add(length) > limits.data;
+                    if exceeds && state.mapped.saturating_add(length) <= limits.address_space {
+                        return ControlFlow::Break(part.range.start);
+                    }
+                    data += length;
+                }
+                (true, false) => data -= length,
+                _ => {}
+            }
+            ControlFlow::Continue(())
+        });
+        match first {
+            ControlFlow::Break(end) => (VirtRange::new(range.start, end), true),
+            ControlFlow::Continue(()) => (range, false),
+        }
+    }
+
     /// Replaces the areas of `range` by what `edit` makes of them, cutting them at its ends.
     pub(super) fn rewrite(
         &self,
@@ -222,7 +261,7 @@ impl<P: Platform> Map<P> {
         result?;
         let mut change = self.change(state);
         change.replace(range, new)?;
-        change.admit(store)?;
+        change.promise(store)?;
         Ok(change.commit(store))
     }
 }

@@ -28,6 +28,9 @@ bitflags! {
     }
 }
 
+/// How far from their limit the areas must be for a move.
+const MARGIN: u64 = 3;
+
 /// A request after validation.
 struct Request {
     old: VirtRange,
@@ -53,10 +56,15 @@ impl<P: Platform> Map<P> {
         new_at: VirtAddr,
     ) -> Result<Placed, CallError> {
         let request = decode::<P>(old, old_length, new_length, flags, new_at)?;
+        let mut state = self.state.lock();
+        if flags.intersects(RemapFlags::FIXED | RemapFlags::DONTUNMAP) {
+            // Both places may be cut in three before anything moves.
+            self.has_room(&state, 2)?;
+        }
         if flags.contains(RemapFlags::FIXED) && request.old.length() == request.new_length {
+            drop(state);
             return self.move_areas(store, &request);
         }
-        let mut state = self.state.lock();
         let mut replaced = Gone::none();
         let remapped = self.remap(store, &mut state, &request, &mut replaced);
         drop(state);
@@ -173,6 +181,13 @@ impl<P: Platform> Map<P> {
         self.relocate(store, state, request, area, replaced)
     }
 
+    /// Whether with `more` areas there is still the room that Linux wants before anything moves: of one area that is
+    /// cut in three and one that is new, and one to spare.
+    fn has_room(&self, state: &State, more: u64) -> Result<(), CallError> {
+        let needed = self.areas.len() + more + MARGIN;
+        if needed >= state.limits.areas { Err(CallError::NoMemory) } else { Ok(()) }
+    }
+
     /// A copy of the area at `at`.
     fn area_at(&self, store: &Store<P>, at: VirtAddr) -> Option<Area<P>> {
         let pin = store.mmu.phys.epoch.pin();
@@ -231,6 +246,7 @@ impl<P: Platform> Map<P> {
         if flags.contains(RemapFlags::DONTUNMAP) {
             check_limits(state, &area, new_length)?;
         }
+        self.has_room(state, 0)?;
         Ok((new, self.move_to(store, state, request, &area, new)?))
     }
 

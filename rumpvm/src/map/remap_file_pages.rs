@@ -11,6 +11,9 @@ use super::{Area, AreaFlags, Map, MapFlags, Store};
 use crate::error::CallError;
 use crate::object::Seals;
 
+/// Seals on stores.
+const SEALED: Seals = Seals::WRITE.union(Seals::FUTURE_WRITE);
+
 impl<P: Platform> Map<P> {
     /// Maps `size` bytes of the object at `start` from its page `page` on, with the rights that are there;
     /// `start` and `size` are rounded down. All of the range must be mapped alike. `rights` must be 0; of
@@ -44,9 +47,8 @@ impl<P: Platform> Map<P> {
             return Err(CallError::Overflow);
         }
         // And seals that came meanwhile hold for it.
-        let sealed = Seals::WRITE | Seals::FUTURE_WRITE;
         let mut max_prot = first.max_prot;
-        if first.object.as_ref().is_some_and(|object| object.sealed().intersects(sealed)) {
+        if first.object.as_ref().is_some_and(|object| object.sealed().intersects(SEALED)) {
             if first.prot.contains(Prot::WRITE) {
                 return Err(CallError::NotPermitted);
             }
@@ -65,11 +67,17 @@ impl<P: Platform> Map<P> {
         Ok(Placed { range, populate: VirtRange::new(from, range.end) })
     }
 
-    /// The first area of `range`, if it is shared, and what follows it in the range maps the same object
-    /// alike.
+    /// The first area of `range`, if it is shared, through a descriptor that can be written to, and what follows it
+    /// in the range maps the same object alike. On Linux what cannot ever be stored to is shared only in name; unless
+    /// seals are the reason.
     fn alike(&self, store: &Store<P>, range: VirtRange) -> Option<Area<P>> {
         let pin = store.mmu.phys.epoch.pin();
-        let first = self.areas.get(&pin, range.start.0).filter(|area| area.is_shared())?;
+        let is_sealed = |area: &Area<P>| {
+            area.object.as_ref().is_some_and(|object| object.sealed().intersects(SEALED))
+        };
+        let is_written = |area: &Area<P>| area.max_prot.contains(Prot::WRITE) || is_sealed(area);
+        let first = self.areas.get(&pin, range.start.0);
+        let first = first.filter(|area| area.is_shared() && is_written(area))?;
         let mut end = range.start;
         let walked = self.areas.visit(&pin, range.start.0, range.end.0, |area| {
             let same_object = match (&first.object, &area.object) {

@@ -2,7 +2,7 @@
 
 use core::ops::ControlFlow;
 
-use rumpvm_arch::VirtAddr;
+use rumpvm_arch::{PAGE_SIZE, VirtAddr};
 use rumpvm_platform::Platform;
 
 use super::{Area, Map, Store};
@@ -32,7 +32,8 @@ impl<P: Platform> Map<P> {
         let mut state = self.state.lock();
         let first = self.next_piece(store, at, at.0, None).ok_or(CallError::Invalid)?;
         let object = first.object.clone().ok_or(CallError::Invalid)?;
-        let end = VirtAddr(at.0.saturating_add(object.size()));
+        let pages = object.size().div_ceil(PAGE_SIZE);
+        let end = VirtAddr(at.0.saturating_add(pages * PAGE_SIZE));
         let mut from = first.range.end;
         let mut gone = self.unmap(store, &mut state, first.range)?;
         let mut outcome = Ok(());

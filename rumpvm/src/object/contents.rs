@@ -101,8 +101,7 @@ impl<P: Platform> Object<P> {
         if !self.is_memory() {
             return Err(CallError::Unsupported);
         }
-        let end = offset.checked_add(length).filter(|end| *end <= i64::MAX as u64);
-        let end = end.filter(|_| length > 0).ok_or(CallError::Invalid)?;
+        let end = allocation_end(offset, length)?;
         let _resizing = self.resizing(mmu);
         if self.sealed().intersects(Seals::WRITE | Seals::FUTURE_WRITE) {
             return Err(CallError::NotPermitted);
@@ -119,6 +118,15 @@ impl<P: Platform> Object<P> {
             self.drop_pages(mmu, (first, last));
         }
         Ok(())
+    }
+
+    /// Brings in the pages `first..last`, as far as the object has them. What came in before memory ended stays.
+    pub(crate) fn bring_in(
+        &self,
+        mmu: &Mmu<P>,
+        (first, last): (u64, u64),
+    ) -> Result<(), CallError> {
+        (first..last).try_for_each(|index| self.with_page(mmu, index, false, |_| ()).map(drop))
     }
 
     /// Zeroes `from..to`, which lies in one page, if that is in memory.
@@ -184,6 +192,16 @@ enum Missing {
     Busy(Frame),
     Absent,
     Memory,
+}
+
+/// Where `length` bytes from `offset` end, for fallocate(2).
+pub(crate) fn allocation_end(offset: u64, length: u64) -> Result<u64, CallError> {
+    const MOST: u64 = i64::MAX as u64;
+    if length == 0 || offset > MOST || length > MOST {
+        return Err(CallError::Invalid);
+    }
+    let end = offset.checked_add(length).filter(|end| *end <= MOST);
+    end.ok_or(CallError::TooLarge)
 }
 
 /// Where the next piece begins that lies in one page, and how long it is.

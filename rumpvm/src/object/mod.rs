@@ -29,12 +29,14 @@ pub use pager::PagerError;
 pub use registry::Registry;
 pub(crate) use seals::Purpose;
 pub use seals::{MemoryFlags, Seals};
+pub(crate) use size::Resizing;
 
 use crate::NoMemory;
 use crate::phys::PageKind;
 use crate::pmap::Mmu;
 use crate::radix::{Leaf, Radix, Slot, put_page};
 use crate::sync::{Atomic, Hold, Ordering, Pin, SleepLock, class, fence};
+pub(crate) use contents::allocation_end;
 use mappers::Mappers;
 
 /// Where an object's pages come from.

@@ -88,6 +88,13 @@ impl<P: Platform> Resizing<'_, P> {
         {
             return Err(CallError::NotPermitted);
         }
+        self.change(mmu, bytes)
+    }
+
+    /// The same whatever the seals say, for a size that is possible.
+    pub(crate) fn change(&self, mmu: &Mmu<P>, bytes: u64) -> Result<Option<u64>, CallError> {
+        let object = self.object;
+        let before = object.size();
         if bytes >= before {
             if let Pager::File(file) = &object.pager {
                 file.set_length(bytes)?;

@@ -10,7 +10,8 @@ use super::Space;
 use crate::error::{CallError, FaultError};
 use crate::fault;
 use crate::map::{
-    Backing, LockAllFlags, LockFlags, MapFlags, ProtFlags, RemapFlags, Request, Store, whole_pages,
+    AreaFlags, Backing, LockAllFlags, LockFlags, MapFlags, ProtFlags, RemapFlags, Request, Store,
+    whole_pages,
 };
 
 /// No right, and nothing else that mprotect(2) knows.
@@ -43,9 +44,10 @@ impl<P: Platform> Space<P> {
     }
 
     /// Gives `length` bytes from `at` the rights `prot`; see mprotect(2). Up to the first hole, or the first
-    /// area that may not have them, it is done even if there is one, and then the answer is
-    /// [`CallError::Unmapped`] or [`CallError::Denied`]. Private memory that is locked and can be stored to
-    /// from now on is brought in; a page that cannot be is no error. As on Linux.
+    /// area that may not have them or is more data than there may be, it is done even if there is one, and
+    /// then the answer is [`CallError::Unmapped`], [`CallError::Denied`] or [`CallError::NoMemory`]. Private
+    /// memory that is locked and can be stored to from now on is brought in; a page that cannot be is no
+    /// error. As on Linux.
     ///
     /// Takes the map's lock; sleeps for pages without it.
     pub fn mprotect(
@@ -133,7 +135,12 @@ impl<P: Platform> Space<P> {
         flags: LockFlags,
     ) -> Result<(), CallError> {
         let range = self.map.mlock(store, at, length, flags)?;
-        pages(range).try_for_each(|at| {
+        // Even then what is never locked is brought in, as on Linux.
+        let wanted = |at: &VirtAddr| {
+            !flags.contains(LockFlags::ONFAULT)
+                || self.next_area(store, *at).is_some_and(|(_, on_fault)| !on_fault)
+        };
+        pages(range).filter(wanted).try_for_each(|at| {
             fault::touch(store, &self.map, at).map_err(|error| match error {
                 // What mlock(2) says of each on Linux.
                 FaultError::NoMemory { .. } => CallError::Again,
@@ -149,20 +156,23 @@ impl<P: Platform> Space<P> {
     /// Takes the map's lock; sleeps for pages without it.
     pub fn mlockall(&self, store: &Store<P>, flags: LockAllFlags) -> Result<(), CallError> {
         self.map.mlockall(store, flags)?;
-        if flags.contains(LockAllFlags::CURRENT) && !flags.contains(LockAllFlags::ONFAULT) {
+        if flags.contains(LockAllFlags::CURRENT) {
             let mut from = VirtAddr(0);
-            while let Some(range) = self.next_area(store, from) {
-                self.populate(store, range);
+            while let Some((range, on_fault)) = self.next_area(store, from) {
+                if !on_fault {
+                    self.populate(store, range);
+                }
                 from = range.end;
             }
         }
         Ok(())
     }
 
-    /// The range of the first area that ends behind `from`.
-    fn next_area(&self, store: &Store<P>, from: VirtAddr) -> Option<VirtRange> {
+    /// The range of the first area that ends behind `from`, and whether its pages are locked as they come.
+    fn next_area(&self, store: &Store<P>, from: VirtAddr) -> Option<(VirtRange, bool)> {
         let pin = store.mmu.phys.epoch.pin();
-        Some(self.map.areas.at_or_after(&pin, from.0)?.range)
+        let area = self.map.areas.at_or_after(&pin, from.0)?;
+        Some((area.range, area.flags.contains(AreaFlags::ONFAULT)))
     }
 
     /// Moves the end of the heap to `at` if that is possible; returns where it is then. Brings in what is

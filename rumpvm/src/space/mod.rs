@@ -15,6 +15,7 @@ use rumpvm_platform::Platform;
 
 pub use all::Spaces;
 pub use process_madvise::Advised;
+pub use resize::BeyondEnd;
 
 use crate::NoMemory;
 use crate::map::{Map, Store};

@@ -82,8 +82,22 @@ pub(crate) const CRATES: &[CrateRule] = &[
         unsafe_in: Unsafe::Nowhere,
     },
     CrateRule {
+        name: "rumpvm-files",
+        below: &["rumpvm-arch", "rumpvm-platform", "rumpvm"],
+        outside: Some(&["bitflags", "hashbrown"]),
+        home: Home::Bare,
+        unsafe_in: Unsafe::Nowhere,
+    },
+    CrateRule {
         name: "rumpvm-image",
-        below: &["rumpvm-arch", "rumpvm-platform", "rumpvm", "rumpvm-bare", "rumpvm-cases"],
+        below: &[
+            "rumpvm-arch",
+            "rumpvm-platform",
+            "rumpvm",
+            "rumpvm-bare",
+            "rumpvm-cases",
+            "rumpvm-files",
+        ],
         outside: None,
         home: Home::Bare,
         // Code of programs is assembly, which Rust can only point to.
