@@ -15,7 +15,7 @@ use rumpvm::phys::PageKind;
 use rumpvm::sync::Spin;
 use rumpvm::{Broken, FaultError, Space, Vm};
 use rumpvm_arch::{Access, PAGE_SIZE, PhysAddr, VirtAddr};
-use rumpvm_bare::{Bare, Upcalls, heap};
+use rumpvm_bare::{Bare, Module, Upcalls, heap};
 use rumpvm_platform::{LockClass, LockKind, Platform};
 use spin::Once;
 
@@ -89,7 +89,23 @@ pub(crate) fn start(size: HeapSize) -> &'static Kernel {
     kernel
 }
 
+/// The component, once it has been made.
+pub(crate) fn get() -> &'static Kernel {
+    KERNEL.get().expect("the component is made first of all")
+}
+
 impl Kernel {
+    /// Adds the place of a boot module whose contents are not needed any more.
+    pub(crate) fn add_module(&self, module: &Module) {
+        let start = module.start.div_ceil(PAGE_SIZE) * PAGE_SIZE;
+        let end = module.end / PAGE_SIZE * PAGE_SIZE;
+        if start < end
+            && let Err(refused) = self.vm.add_memory(PhysAddr(start), PhysAddr(end))
+        {
+            log::info!("the memory of a module is left alone: {refused}");
+        }
+    }
+
     /// Adds a piece of the memory that was held back; false if there is none.
     pub(crate) fn feed(&self) -> bool {
         let mut reserve = self.reserve.lock();

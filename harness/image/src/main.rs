@@ -2,6 +2,7 @@
 //!
 //! | word | what runs |
 //! |---|---|
+//! | `linux` | a Linux program from the initial ramdisk; further words say which, and how: see `linux/start.rs` |
 //! | `cases` | every behaviour case, as kernel code; further words choose some by a part of their names |
 //! | `ring3` | programs of a few instructions, and what the kernel must make of them |
 //! | `storm` | kernel threads that are switched away in the middle of calls, several on each CPU |
@@ -16,6 +17,7 @@ extern crate alloc;
 mod cases;
 mod disk;
 mod kernel;
+mod linux;
 mod probe;
 mod storm;
 mod trouble;
@@ -33,6 +35,7 @@ fn run(boot: &'static BootInfo) -> u8 {
     // A boot loader may put the image's own name first.
     let first = words.by_ref().find(|word| !word.contains('/') && !word.contains('.'));
     match first {
+        Some("linux") => linux::run(boot, words),
         Some("cases") => cases::run(words),
         Some("ring3") => probe::run(),
         Some("storm") => storm::run(),
@@ -40,7 +43,9 @@ fn run(boot: &'static BootInfo) -> u8 {
         Some("panic") => trouble::panic(),
         Some("overflow") => trouble::overflow(),
         other => {
-            log::error!("nothing to do for {other:?}: say `cases`, `ring3`, `storm` or `disk`");
+            log::error!(
+                "nothing to do for {other:?}: say `linux`, `cases`, `ring3`, `storm` or `disk`"
+            );
             UNKNOWN
         }
     }

@@ -1,10 +1,12 @@
 //! The command line: what was asked for, and what the exit status says.
 //!
 //! Exit status 0: it ran, and every check passed. 1: it ran, and something was wrong, said on standard
-//! error. 2: it could not run as asked, said likewise.
+//! error. 2: it could not run as asked, said likewise. `boot` exits with the status of the program that it ran.
 
+mod boot;
 mod differ;
 mod explore;
+mod image;
 mod output;
 mod progress;
 mod replay;
@@ -52,6 +54,13 @@ enum Command {
     /// wrong. A schedule that fails is shrunk to the few choices that matter, told step by step, and can be
     /// run again.
     Explore(explore::ExploreArgs),
+    /// Boot a machine of your own, in QEMU, and run an unmodified static Linux program on it.
+    ///
+    /// The program's input and output are yours, the kernel's log goes to standard error, and the exit status is
+    /// the program's; 124 if time is up, 101 if the kernel panics. What is missing is installed, or named.
+    Boot(boot::BootArgs),
+    /// Build the boot image, and a disc with it.
+    Image(image::ImageArgs),
     /// Compare with the host's own Linux: random programs over all memory calls, on both sides.
     ///
     /// Results, error numbers, faults, every byte, areas, what is locked and what is in memory are compared. What
@@ -71,9 +80,13 @@ Examples:
                                       the same counts each time, for a program to read
   rumpvm explore                      every scenario, some thousand schedules each
   rumpvm explore --time 10m --seed 7  as many as fit into ten minutes
+  rumpvm boot                         a busybox shell on a machine of its own
+  rumpvm boot -- /bin/busybox sh -c 'dd if=/dev/zero of=/dev/null bs=50M count=2'
+  rumpvm boot --cpus 4 --add ./a.out -- /bin/a.out
   rumpvm differ --ops 1000000         a million calls, on this Linux and on rumpvm
 
-Exit status: 0 if every check passed, 1 if one did not, 2 if it could not run as asked.";
+Exit status: 0 if every check passed, 1 if one did not, 2 if it could not run as asked. `boot` exits with the
+status of its program.";
 
 /// How a command ended, short of an error.
 enum Verdict {
@@ -87,20 +100,26 @@ enum Verdict {
 pub fn main() -> ExitCode {
     let command = Arguments::parse().command.unwrap_or_else(|| Command::Tour(Default::default()));
     let verdict = match command {
+        Command::Boot(arguments) => return exit(boot::boot(&arguments)),
+        Command::Image(arguments) => return exit(image::image(&arguments)),
         Command::Tour(arguments) => tour::tour(&arguments),
         Command::Replay(arguments) => replay::replay(&arguments),
         Command::Run(arguments) => run::run(&arguments),
         Command::Explore(arguments) => explore::explore(&arguments),
         Command::Differ(arguments) => differ::differ(&arguments),
     };
-    match verdict {
-        Ok(Verdict::Clean) => ExitCode::SUCCESS,
-        Ok(Verdict::Broken) => ExitCode::from(1),
-        Err(error) => {
-            eprintln!("rumpvm: {error:#}");
-            ExitCode::from(2)
-        }
-    }
+    exit(verdict.map(|verdict| match verdict {
+        Verdict::Clean => 0,
+        Verdict::Broken => 1,
+    }))
+}
+
+fn exit(status: anyhow::Result<u8>) -> ExitCode {
+    let status = status.unwrap_or_else(|error| {
+        eprintln!("rumpvm: {error:#}");
+        2
+    });
+    ExitCode::from(status)
 }
 
 impl Verdict {

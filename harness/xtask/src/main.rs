@@ -3,24 +3,20 @@
 //! Each chore is a list of steps, a step is one command or one of the checks below `layers`, and the
 //! first step that fails ends the chore with its exit status.
 
-mod bare;
 mod bench;
 mod boot;
 mod check;
-mod debian;
-mod disc;
 mod explore;
 mod fuzz;
 mod layers;
 mod mutants;
 mod sanitize;
-mod step;
 mod test;
-mod workspace;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use rumpvm_boot::{debian, disc, image, step, workspace};
 
 /// Builds, checks and tests the workspace.
 #[derive(Parser)]
@@ -39,8 +35,11 @@ enum Chore {
     /// The component for bare metal, one stage of `test`; sets up the compiler if it is missing.
     Bare,
     /// The boot image on each kind of emulated machine, one stage of `test`; sets up the compiler and QEMU if they are
-    /// missing.
-    Boot,
+    /// missing. With a word, only those runs whose title contains it.
+    Boot {
+        /// Part of a title: `linux`, `ring3`, `microvm`...
+        only: Option<String>,
+    },
     /// What the component costs, beside its budgets and its peers. Sets up valgrind if it is missing.
     Bench(bench::Arguments),
     /// Every scenario, some ten million schedules in all; with `--nightly` as many as a night allows.
@@ -61,8 +60,8 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().chore {
         Chore::Check => check::run(),
         Chore::Test => test::run(),
-        Chore::Bare => bare::run(),
-        Chore::Boot => boot::run(),
+        Chore::Bare => image::build(image::Profile::Checked).map(drop),
+        Chore::Boot { only } => boot::run(only.as_deref().unwrap_or_default()),
         Chore::Bench(arguments) => bench::run(&arguments),
         Chore::Explore(arguments) => explore::run(&arguments),
         Chore::Fuzz(arguments) => fuzz::run(&arguments),

@@ -29,7 +29,7 @@ pub(crate) fn run() -> Result<()> {
     step::run("tests", &mut step::cargo(&root, "test --workspace"))?;
     fuzz::short()?;
     primitives()?;
-    boot::run()?;
+    boot::run("")?;
     bench::check()?;
     step::run("release build", &mut step::cargo(&root, "build --release -p rumpvm-harness"))?;
     explore::short()?;

@@ -156,6 +156,18 @@ impl Bare {
         scheduler::yield_now();
     }
 
+    /// Nanoseconds that the calling thread has had a CPU.
+    pub fn thread_time() -> u64 {
+        scheduler::time_of_this()
+    }
+
+    /// Has `cpu` look at what it runs: a program there comes back by [`Trap::Interrupted`](crate::Trap::Interrupted).
+    pub fn interrupt(cpu: CpuId) {
+        if cpu != cpu::id() {
+            apic::interrupt(cpu, vectors::WAKE);
+        }
+    }
+
     /// Makes a thread's turn so many nanoseconds long, while others wait. A short one switches threads away in more places
     /// of a call, for tests.
     pub fn set_turn(nanoseconds: u64) {

@@ -104,6 +104,48 @@ impl Program {
         ProgramCopy(Box::new(State { record: record.clone(), fs: *fs, gs: *gs, fpu }))
     }
 
+    /// Makes it one that begins at `entry` with its stack at `stack`, and keeps nothing, as execve(2) does.
+    pub fn reset(&mut self, entry: VirtAddr, stack: VirtAddr) {
+        let _masked = Masked::now();
+        let state = &mut *self.state;
+        state.record.frame = Frame { rip: entry.0, rsp: stack.0, ..Frame::default() };
+        (state.fs, state.gs) = (0, 0);
+        state.fpu.copy_from_slice(&fresh_fpu());
+        if self.is_attached {
+            // SAFETY: this thread runs the program, whose state is alive and in order.
+            unsafe { take_out(state) };
+        }
+    }
+
+    /// FPU state, as `xsave` or, on older CPUs, `fxsave` has it.
+    pub fn fpu(&mut self) -> &[u8] {
+        let _masked = Masked::now();
+        if self.is_attached {
+            save_fpu(&mut self.state.fpu);
+        }
+        bytes(&mut self.state.fpu)
+    }
+
+    /// Which parts of it there are, as `xsave` numbers them; none on older CPUs.
+    pub fn fpu_parts() -> u64 {
+        features().fpu_parts
+    }
+
+    /// Sets it to what [`Program::fpu`] said once, or to something else: what no CPU would take is left out. Of a
+    /// shorter state the rest is as it is at the beginning.
+    pub fn set_fpu(&mut self, from: &[u8]) {
+        let _masked = Masked::now();
+        let fpu = &mut self.state.fpu;
+        fpu.copy_from_slice(&fresh_fpu());
+        let all = bytes(fpu);
+        let count = from.len().min(all.len());
+        all[..count].copy_from_slice(&from[..count]);
+        repair_fpu(all, count);
+        if self.is_attached {
+            load_fpu(fpu);
+        }
+    }
+
     /// General registers, as the last trap left them.
     pub fn registers(&mut self) -> &mut Frame {
         &mut self.state.record.frame
@@ -257,6 +299,35 @@ fn fresh_fpu() -> Vec<Line> {
     fpu[0].0[0..2].copy_from_slice(&0x37f_u16.to_le_bytes());
     fpu[0].0[24..28].copy_from_slice(&0x1f80_u32.to_le_bytes());
     fpu
+}
+
+/// Makes state of which a program wrote the first `count` bytes one that the CPU takes. Intel SDM vol. 1, 13.8 and 10.5.1.2.
+fn repair_fpu(fpu: &mut [u8], count: usize) {
+    /// `fxsave`'s part, and the header behind it.
+    const PLAIN: usize = 512;
+    const HEADER: usize = 64;
+    /// What MXCSR may hold on the oldest CPUs.
+    const MXCSR: u32 = 0xffbf;
+    /// x87 and SSE, which are in the first part.
+    const OLD_PARTS: u64 = 3;
+    let control = u32::from_le_bytes([fpu[24], fpu[25], fpu[26], fpu[27]]);
+    fpu[24..28].copy_from_slice(&(control & MXCSR).to_le_bytes());
+    if let Some(header) = fpu.get_mut(PLAIN..PLAIN + HEADER) {
+        let (parts, rest) = header.split_at_mut(8);
+        let mut there = [0; 8];
+        there.copy_from_slice(parts);
+        let there = match count {
+            ..=PLAIN => OLD_PARTS,
+            _ => u64::from_le_bytes(there) & features().fpu_parts,
+        };
+        parts.copy_from_slice(&there.to_le_bytes());
+        rest.fill(0);
+    }
+}
+
+fn bytes(fpu: &mut [Line]) -> &mut [u8] {
+    // SAFETY: a line is 64 bytes, any of which may hold anything.
+    unsafe { core::slice::from_raw_parts_mut(fpu.as_mut_ptr().cast(), size_of_val(fpu)) }
 }
 
 fn save_fpu(fpu: &mut [Line]) {

@@ -196,6 +196,10 @@ fn switch(next: *const Thread) {
     if ptr::eq(old, next) {
         return;
     }
+    let now = clock::now();
+    // SAFETY: it is alive, or was a moment ago on this very stack.
+    let ran = unsafe { &(*old).ran };
+    ran.set(ran.get() + now.saturating_sub(cpu.since.replace(now)));
     // SAFETY: both are alive; `old` runs here, and `next` was taken out of this CPU's queue or is its idle loop.
     unsafe {
         program::put_away((*old).program.get());
@@ -205,6 +209,13 @@ fn switch(next: *const Thread) {
         switch_stacks((*old).stack_pointer.as_ptr(), (*next).stack_pointer.get());
     }
     after_switch();
+}
+
+/// Nanoseconds that the calling thread has run.
+pub(crate) fn time_of_this() -> u64 {
+    let _masked = Masked::now();
+    let since = clock::now().saturating_sub(cpu::this().since.get());
+    thread::current().ran.get() + since
 }
 
 /// The first thing that a thread does when it runs again, or begins.

@@ -42,6 +42,8 @@ pub(crate) struct Thread {
     /// When its sleep ends at the latest, and who comes after it in its CPU's list of such.
     pub(crate) deadline: Cell<u64>,
     pub(crate) next_timed: Cell<*const Thread>,
+    /// Nanoseconds that it ran, up to the last time that it went on.
+    pub(crate) ran: Cell<u64>,
     /// Registers of the program that it runs, kept in the CPU while the thread is on it.
     pub(crate) program: Cell<*mut State>,
     pub(crate) resume: Cell<Option<Resume>>,
@@ -66,6 +68,7 @@ impl Thread {
             next_sleeper: Cell::new(ptr::null()),
             deadline: Cell::new(0),
             next_timed: Cell::new(ptr::null()),
+            ran: Cell::new(0),
             program: Cell::new(ptr::null_mut()),
             resume: Cell::new(None),
             body: Cell::new(body),

@@ -111,8 +111,16 @@ pub(crate) const CRATES: &[CrateRule] = &[
         unsafe_in: Unsafe::Nowhere,
     },
     CrateRule {
+        name: "rumpvm-boot",
+        below: &[],
+        outside: None,
+        home: Home::Hosted,
+        unsafe_in: Unsafe::Nowhere,
+    },
+    CrateRule {
         name: "rumpvm-harness",
         below: &[
+            "rumpvm-boot",
             "rumpvm-arch",
             "rumpvm-platform",
             "rumpvm",
@@ -158,7 +166,7 @@ pub(crate) const CRATES: &[CrateRule] = &[
     },
     CrateRule {
         name: "xtask",
-        below: &[],
+        below: &["rumpvm-boot"],
         outside: None,
         home: Home::Hosted,
         unsafe_in: Unsafe::Nowhere,

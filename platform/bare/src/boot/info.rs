@@ -5,6 +5,7 @@
 
 use core::fmt;
 
+use rumpvm_arch::PhysAddr;
 use spin::Once;
 
 /// Most regions kept; a PC's map has about ten.
@@ -43,6 +44,16 @@ pub struct Module {
     pub start: u64,
     /// One past the last.
     pub end: u64,
+}
+
+impl Module {
+    /// Its contents, once the kernel has its own tables.
+    pub fn bytes(&self) -> &'static [u8] {
+        let from = crate::layout::direct(PhysAddr(self.start)) as *const u8;
+        // SAFETY: the direct map covers RAM, where loaders put modules; nobody is given this part of it
+        // (R1 in `memory`) but who is done with the contents.
+        unsafe { core::slice::from_raw_parts(from, (self.end - self.start) as usize) }
+    }
 }
 
 /// A list with room for `N`.

@@ -45,6 +45,8 @@ pub(crate) struct Cpu {
     pub(crate) idle: Cell<*const Thread>,
     /// A thread that has just ended, to be taken apart by whoever runs next.
     pub(crate) ended: Cell<*const Thread>,
+    /// When the thread that runs went on.
+    pub(crate) since: Cell<u64>,
     /// Another thread should run.
     pub(crate) resched: AtomicBool,
     /// The CPU is asleep or about to be, and needs an interrupt to see what is put into its queue.
@@ -92,6 +94,7 @@ impl Cpu {
             current: Cell::new(ptr::null()),
             idle: Cell::new(ptr::null()),
             ended: Cell::new(ptr::null()),
+            since: Cell::new(0),
             resched: AtomicBool::new(false),
             asleep: AtomicBool::new(false),
             flush: AtomicBool::new(false),

@@ -14,23 +14,46 @@ use crate::{debian, step, workspace};
 const TARGET: &str = "x86_64-unknown-none";
 const PACKAGES: &str = "-p rumpvm -p rumpvm-image";
 
-/// Builds for bare metal, after setting up what is missing.
-pub(crate) fn run() -> Result<()> {
-    build().map(drop)
+/// How it is built.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Profile {
+    /// With every check of the compiler's, for tests.
+    Checked,
+    /// As fast as can be had in a short build, for use.
+    Quick,
 }
 
-/// As [`run`]; returns where the image is.
-pub(crate) fn build() -> Result<PathBuf> {
+impl Profile {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Checked => "dev",
+            Self::Quick => "quick",
+        }
+    }
+
+    fn folder(self) -> &'static str {
+        match self {
+            Self::Checked => "debug",
+            Self::Quick => "quick",
+        }
+    }
+}
+
+/// Builds for bare metal, after setting up what is missing; returns where the image is.
+pub fn build(profile: Profile) -> Result<PathBuf> {
     let products = workspace::metadata()?.target_directory;
-    let image = |folder: &str| products.join(folder).join(TARGET).join("debug/rumpvm-image").into();
+    let file = format!("{TARGET}/{}/rumpvm-image", profile.folder());
+    let image = |folder: &str| products.join(folder).join(&file).into();
+    let name = profile.name();
     if has_rustup_target() {
-        let words = format!("build --target {TARGET} {PACKAGES}");
+        let words = format!("build --quiet --profile {name} --target {TARGET} {PACKAGES}");
         step::run("bare metal", &mut step::cargo(&workspace::root(), &words))?;
         return Ok(image("."));
     }
     need_debian_compiler()?;
     let folder = "bare-debian";
-    let words = format!("build -Zbuild-std=core,alloc --target {TARGET} {PACKAGES}");
+    let words =
+        format!("build -Zbuild-std=core,alloc --profile {name} --target {TARGET} {PACKAGES}");
     let mut build = debian::cargo(products.join(folder).as_std_path(), &words);
     // The target's own choice comes with rustup's compilers only.
     build.env("CARGO_TARGET_X86_64_UNKNOWN_NONE_LINKER", "ld.lld");

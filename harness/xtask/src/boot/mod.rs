@@ -3,6 +3,8 @@
 //! Each run has its own limit of time. What the machine says is shown when it ends in any other way than it should;
 //! otherwise its last line is.
 
+mod linux;
+
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -12,7 +14,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::{bare, debian, disc, workspace};
+use crate::image::{self, Profile};
+use crate::{debian, disc, step, workspace};
 
 /// Where the image comes from.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -47,6 +50,14 @@ const fn on(machine: &'static str, cpu: &'static str, cpus: u32, memory: &'stati
     Run { medium, machine, cpu, cpus, memory, disk: false, words: "cases", status: 0 }
 }
 
+impl Run {
+    fn title(&self) -> String {
+        let Self { machine, cpu, cpus, memory, words, .. } = self;
+        let from = if self.medium == Medium::Disc { " from a disc" } else { "" };
+        format!("boot {machine} -cpu {cpu} -smp {cpus} -m {memory}{from}: {words}")
+    }
+}
+
 /// Without the chips of 1981.
 const SMALLEST: &str = "microvm,pic=off,pit=off,rtc=off";
 
@@ -78,24 +89,27 @@ const LIMIT: Duration = Duration::from_secs(600);
 /// Bytes of a disk.
 const DISK: u64 = 4 << 20;
 
-/// Builds the image and boots it on each machine.
-pub(crate) fn run() -> Result<()> {
-    let image = bare::build()?;
+/// Builds the image and boots it on each machine; only those runs whose title contains `only`.
+pub(crate) fn run(only: &str) -> Result<()> {
+    let image = image::build(Profile::Checked)?;
     debian::need(&["qemu-system-x86"])?;
-    for run in &RUNS {
+    for run in RUNS.iter().filter(|run| run.title().contains(only)) {
         match run.medium {
             Medium::Kernel => boot(&image, run)?,
-            Medium::Disc => boot(&disc::make(&image, run.words)?, run)?,
+            Medium::Disc => {
+                let place = disc::usual_place()?;
+                let contents = disc::Contents { image: &image, words: run.words, ramdisk: None };
+                disc::make(&place, &contents)?;
+                boot(&place, run)?;
+            }
         }
     }
-    Ok(())
+    linux::run(&image, only)
 }
 
 fn boot(image: &Path, run: &Run) -> Result<()> {
-    let Run { machine, cpu, cpus, memory, words, .. } = run;
-    let from = if run.medium == Medium::Disc { " from a disc" } else { "" };
-    let title = format!("boot {machine} -cpu {cpu} -smp {cpus} -m {memory}{from}: {words}");
-    println!("xtask: {title}");
+    let title = run.title();
+    step::say(&title);
     let started = Instant::now();
     let mut command = command(image, run);
     if run.disk {
@@ -110,7 +124,7 @@ fn boot(image: &Path, run: &Run) -> Result<()> {
         bail!("{said}\n{title}: QEMU {how}; as a command: {}", spell(&command));
     }
     let last = said.lines().last().unwrap_or_default();
-    println!("xtask: {title}: done in {:.1} s: {last}", started.elapsed().as_secs_f64());
+    step::say(format_args!("{title}: done in {:.1} s: {last}", started.elapsed().as_secs_f64()));
     Ok(())
 }
 

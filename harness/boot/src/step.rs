@@ -6,15 +6,22 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
+/// Says what is being done, in the name of the program that does it. On standard error: standard output may be a guest's.
+pub fn say(what: impl std::fmt::Display) {
+    let program = std::env::current_exe().ok();
+    let name = program.as_deref().and_then(Path::file_stem).map(|name| name.to_string_lossy());
+    eprintln!("{}: {what}", name.as_deref().unwrap_or("rumpvm"));
+}
+
 /// Announces `title` and runs `command` to its end.
-pub(crate) fn run(title: &str, command: &mut Command) -> Result<()> {
-    println!("xtask: {title}");
+pub fn run(title: &str, command: &mut Command) -> Result<()> {
+    say(title);
     let started = Instant::now();
     let status = command.status().with_context(|| format!("cannot start {command:?}"))?;
     if !status.success() {
         bail!("{title}: `{}` ended with {status}", words(command));
     }
-    println!("xtask: {title}: done in {:.1} s", started.elapsed().as_secs_f64());
+    say(format_args!("{title}: done in {:.1} s", started.elapsed().as_secs_f64()));
     Ok(())
 }
 
@@ -25,12 +32,12 @@ fn words(command: &Command) -> String {
 }
 
 /// Whether `command` can be started and succeeds; what it prints is dropped.
-pub(crate) fn succeeds(command: &mut Command) -> bool {
+pub fn succeeds(command: &mut Command) -> bool {
     command.output().is_ok_and(|output| output.status.success())
 }
 
 /// The cargo that started us, in `root`, with `words` separated by spaces.
-pub(crate) fn cargo(root: &Path, words: &str) -> Command {
+pub fn cargo(root: &Path, words: &str) -> Command {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.current_dir(root).args(words.split_whitespace());

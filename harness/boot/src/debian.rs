@@ -12,19 +12,19 @@ use anyhow::{Context, Result, bail};
 use crate::{step, workspace};
 
 /// The compiler, its cargo, and the sources of the standard library.
-pub(crate) const COMPILER: [&str; 3] = ["rustc-web", "cargo-web", "rust-web-src"];
+pub const COMPILER: [&str; 3] = ["rustc-web", "cargo-web", "rust-web-src"];
 const CARGO: &str = "/usr/bin/cargo";
 const RUSTC: &str = "/usr/bin/rustc";
 
 /// Installs those of `packages` that are missing.
-pub(crate) fn need(packages: &[&str]) -> Result<()> {
+pub fn need(packages: &[&str]) -> Result<()> {
     let missing: Vec<&str> =
         packages.iter().copied().filter(|package| !is_installed(package)).collect();
     if missing.is_empty() {
         return Ok(());
     }
     let install = format!("apt-get install -y {}", missing.join(" "));
-    println!("xtask: missing: {install}");
+    step::say(format_args!("missing: {install}"));
     let mut update = Command::new("apt-get");
     let mut command = Command::new("apt-get");
     command.args(["install", "-y", "-q", "--no-install-recommends"]).args(&missing);
@@ -42,7 +42,7 @@ fn is_installed(package: &str) -> bool {
 }
 
 /// The major version of the LLVM in Debian's compiler: clang and the sanitizers must be of the same.
-pub(crate) fn llvm() -> Result<u32> {
+pub fn llvm() -> Result<u32> {
     let output = Command::new(RUSTC).arg("-vV").output().context("cannot start Debian's rustc")?;
     let text = String::from_utf8_lossy(&output.stdout);
     llvm_of(&text).with_context(|| format!("{RUSTC} -vV names no LLVM version: {text}"))
@@ -56,7 +56,7 @@ fn llvm_of(text: &str) -> Option<u32> {
 /// Debian's cargo on the workspace, with `words` separated by spaces; objects go to `folder`.
 /// `RUSTC_BOOTSTRAP` admits `-Zbuild-std`, which has no stable form; what rustup's cargo has put into our
 /// environment must not reach it.
-pub(crate) fn cargo(folder: &Path, words: &str) -> Command {
+pub fn cargo(folder: &Path, words: &str) -> Command {
     let mut command = Command::new(CARGO);
     command.current_dir(workspace::root()).args(words.split_whitespace());
     for (name, _) in std::env::vars_os() {

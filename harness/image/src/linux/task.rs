@@ -1,0 +1,83 @@
+//! A task: what others know of a thread of a program.
+//!
+//! Locks: pending signals, for a few instructions.
+//! Owns:  its waker. The registers are the thread's own (`thread`).
+
+use rumpvm::sync::{Atomic, Ordering, Spin};
+use rumpvm::{Hold, NoMemory};
+use rumpvm_bare::Bare;
+use rumpvm_files::Waker;
+use rumpvm_platform::{CpuId, Seam};
+
+use super::class;
+use super::process::Process;
+use super::signal::{Pending, Set, Signal};
+
+/// A thread of a program, as others see it.
+pub(crate) struct Task {
+    /// Its number; that of the process for the first one, and for one that becomes another program.
+    pub(crate) number: Atomic<u32, Bare>,
+    pub(crate) process: Hold<Process, Bare>,
+    pub(crate) waker: Hold<Waker<Bare>, Bare>,
+    /// Blocked signals. Written by the thread itself.
+    pub(crate) mask: Atomic<Set, Bare>,
+    pub(crate) pending: Spin<Pending, Bare>,
+    /// 1 when it is to end though its process goes on.
+    told_to_end: Atomic<u32, Bare>,
+    /// The CPU that it runs on.
+    cpu: Atomic<u32, Bare>,
+}
+
+/// No CPU yet.
+const NOWHERE: u32 = u32::MAX;
+
+impl Task {
+    pub(crate) fn try_new(
+        number: u32,
+        process: &Hold<Process, Bare>,
+        mask: Set,
+    ) -> Result<Hold<Self, Bare>, NoMemory> {
+        Hold::try_new(Self {
+            number: Atomic::new(number),
+            process: process.clone(),
+            waker: Waker::try_new()?,
+            mask: Atomic::new(mask),
+            pending: Spin::new(&class::PENDING, Pending::default()),
+            told_to_end: Atomic::new(0),
+            cpu: Atomic::new(NOWHERE),
+        })
+    }
+
+    pub(crate) fn number(&self) -> u32 {
+        self.number.load(Ordering::Relaxed)
+    }
+
+    /// The calling thread is it.
+    pub(crate) fn starts_here(&self) {
+        self.cpu.store(Bare::cpu_id().0, Ordering::Release);
+    }
+
+    /// Ends its wait, or brings it back from its program soon, so that it looks at what is pending.
+    pub(crate) fn interrupt(&self) {
+        self.waker.interrupt();
+        let cpu = self.cpu.load(Ordering::Acquire);
+        if cpu != NOWHERE {
+            Bare::interrupt(CpuId(cpu));
+        }
+    }
+
+    /// Has it end though its process goes on.
+    pub(crate) fn tell_to_end(&self) {
+        self.told_to_end.store(1, Ordering::SeqCst);
+        self.interrupt();
+    }
+
+    pub(crate) fn is_told_to_end(&self) -> bool {
+        self.told_to_end.load(Ordering::SeqCst) != 0
+    }
+
+    /// Whether it does not block `signal`.
+    pub(crate) fn hears(&self, signal: Signal) -> bool {
+        self.mask.load(Ordering::SeqCst) & signal.bit() == 0
+    }
+}

@@ -1,0 +1,179 @@
+//! Linux programs in the image: busybox as it is packaged, and programs of `harness/guest`, built here with both C
+//! libraries.
+//!
+//! Each run ends with the component's own check of every invariant. It is short: what takes long is measured elsewhere.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use rumpvm_boot::emulator::{self, Settings};
+use rumpvm_boot::ramdisk;
+
+use crate::{debian, step, workspace};
+
+/// A program, where it runs, and what has to come of it.
+struct Run {
+    words: &'static [&'static str],
+    input: &'static str,
+    machine: (&'static str, &'static str),
+    cpus: usize,
+    memory: &'static str,
+    status: u8,
+    /// What it writes, exactly or, if it ends with dots, at least in the beginning.
+    output: &'static str,
+}
+
+const SHELL: Run = Run {
+    words: &[],
+    input: "",
+    machine: ("q35", "max"),
+    cpus: 2,
+    memory: "64M",
+    status: 0,
+    output: "",
+};
+
+const fn shell(words: &'static [&'static str], output: &'static str) -> Run {
+    Run { words, output, ..SHELL }
+}
+
+const OLD: (&str, &str) = ("pc", "qemu64");
+
+const RUNS: [Run; 16] = [
+    shell(&["/bin/busybox", "echo", "hi"], "hi\n"),
+    Run {
+        machine: OLD,
+        cpus: 1,
+        ..shell(&["/bin/busybox", "echo", "two words", ""], "two words \n")
+    },
+    shell(
+        &[
+            "/bin/sh",
+            "-c",
+            "echo a | cat | tr a b; x=$(echo c); echo $x; (sleep 0.01; echo d) & wait; ls / | wc -l",
+        ],
+        "b\nc\nd\n...",
+    ),
+    shell(
+        &[
+            "/bin/sh",
+            "-c",
+            "seq 2000 | sort -r | sort -n | uniq | cat | head -1500 | tail -3 | cat | sed s/^/n/ | tac",
+        ],
+        "n1500\nn1499\nn1498\n",
+    ),
+    Run {
+        memory: "16M",
+        machine: OLD,
+        cpus: 1,
+        ..shell(
+            &["/bin/sh", "-c", "dd if=/dev/zero bs=1M count=2 2>/dev/null | md5sum"],
+            "b2d1236c286a3c0704224fe4105eca49  -\n",
+        )
+    },
+    Run { input: "one\ntwo\n", ..shell(&["/bin/sh", "-c", "sort -r"], "two\none\n") },
+    shell(
+        &[
+            "/bin/sh",
+            "-c",
+            "mkdir /tmp/d; echo x > /tmp/d/f; mv /tmp/d/f /tmp/d/g; ln -s g /tmp/d/h; cat /tmp/d/h; rm -r /tmp/d; ls /tmp",
+        ],
+        "x\n",
+    ),
+    shell(
+        &[
+            "/bin/sh",
+            "-c",
+            "grep -c . /proc/self/maps > /dev/null && grep VmRSS /proc/self/status | cut -c1-6",
+        ],
+        "VmRSS:\n",
+    ),
+    shell(
+        &["/bin/sh", "-c", "i=0; while [ $i -lt 200 ]; do (true); i=$((i+1)); done; echo $i"],
+        "200\n",
+    ),
+    Run { status: 7, ..shell(&["/bin/sh", "-c", "exit 7"], "") },
+    Run { status: 200, ..shell(&["/bin/sh", "-c", "exit 200"], "") },
+    Run { status: 137, cpus: 1, ..shell(&["/bin/sh", "-c", "kill -9 $$"], "") },
+    Run { status: 127, ..shell(&["/bin/nothing"], "") },
+    shell(&["/bin/signals.glibc"], "signals: done\n"),
+    Run { cpus: 4, ..shell(&["/bin/threads.musl"], "threads: done\n") },
+    shell(&["/bin/calls.glibc", "1", "3000"], "calls: ..."),
+];
+
+/// How long each may take on a busy machine.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// Runs them on `image`; only those whose title contains `only`.
+pub(super) fn run(image: &Path, only: &str) -> Result<()> {
+    let mut wanted = RUNS.iter().filter(|run| run.title().contains(only)).peekable();
+    if wanted.peek().is_none() {
+        return Ok(());
+    }
+    let ramdisk = ramdisk::of_busybox(&guests()?)?;
+    wanted.try_for_each(|run| one(image, &ramdisk, run))
+}
+
+impl Run {
+    fn title(&self) -> String {
+        let Self { machine: (machine, cpu), cpus, memory, words, .. } = self;
+        format!("linux {machine} -cpu {cpu} -smp {cpus} -m {memory}: {}", words.join(" "))
+    }
+}
+
+fn one(image: &Path, ramdisk: &Path, run: &Run) -> Result<()> {
+    let program: Vec<String> = run.words.iter().map(|word| word.to_string()).collect();
+    let title = run.title();
+    let started = Instant::now();
+    let outcome = emulator::run(&Settings {
+        image,
+        ramdisk,
+        program: &program,
+        memory: run.memory,
+        cpus: run.cpus,
+        disk: None,
+        counts_instructions: false,
+        quiet: true,
+        limit: Some(LIMIT),
+        words: "check",
+        captured: Some(run.input.as_bytes()),
+        machine: run.machine,
+    })?;
+    let output = String::from_utf8_lossy(&outcome.output);
+    let as_expected = match run.output.strip_suffix("...") {
+        Some(beginning) => output.starts_with(beginning),
+        None => output == run.output,
+    };
+    if outcome.status != run.status
+        || !as_expected
+        || !outcome.log.contains("check passed") && run.status != 127
+    {
+        bail!("{}\n{title}: status {} and output {output:?}", outcome.log, outcome.status);
+    }
+    step::say(format_args!("{title}: done in {:.1} s", started.elapsed().as_secs_f64()));
+    Ok(())
+}
+
+/// The programs of `harness/guest`, built with glibc and with musl.
+fn guests() -> Result<Vec<PathBuf>> {
+    debian::need(&["gcc", "libc6-dev", "musl-tools"])?;
+    let folder: PathBuf = workspace::metadata()?.target_directory.join("guest").into();
+    std::fs::create_dir_all(&folder)?;
+    let mut built = Vec::new();
+    for name in ["signals", "threads", "calls"] {
+        let source = workspace::root().join("harness/guest").join(name).with_extension("c");
+        let ways = [("glibc", "gcc", "-pthread"), ("musl", "musl-gcc", "-no-pie")];
+        for (library, compiler, flag) in ways {
+            let program = folder.join(format!("{name}.{library}"));
+            let mut command = Command::new(compiler);
+            command.args(["-static", flag, "-O1", "-Wall", "-Werror", "-o"]).arg(&program);
+            if !command.arg(&source).status()?.success() {
+                bail!("{compiler} does not build {}", source.display());
+            }
+            built.push(program);
+        }
+    }
+    Ok(built)
+}
