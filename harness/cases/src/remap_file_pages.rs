@@ -12,8 +12,8 @@ cases! {
     what_is_not_mapped_alike_is_refused,
     offsets_have_the_limits_of_linux,
     rights_and_locks_stay_and_guards_go,
-    what_can_never_be_stored_to_is_shared_in_name_only,
     what_is_mapped_anew_is_locked_anew_and_has_to_fit_under_the_limit,
+    what_can_never_be_stored_to_is_shared_in_name_only,
 }
 
 fn program<P: Platform>(vm: &Vm<P>) -> Program<'_, P> {
@@ -82,23 +82,6 @@ fn rights_and_locks_stay_and_guards_go<P: Platform>(vm: &Vm<P>) {
     assert_eq!(program.get(BASE + 2 * PAGE), 5);
 }
 
-fn what_can_never_be_stored_to_is_shared_in_name_only<P: Platform>(vm: &Vm<P>) {
-    let program = Program::new(vm);
-    let map = |object: &_, rights| {
-        let (prot, opened) = (Prot::READ, Backing::Opened(object, rights));
-        program.mmap(vm, BASE, 2 * PAGE, prot, MapFlags::SHARED | MapFlags::FIXED, opened, 0)
-    };
-    let file = vm.open_file(RamFile::<P>::numbered(1, 2)).unwrap();
-    map(&file, Prot::READ).unwrap();
-    assert_eq!(remap(&program, 0, PAGE, 1), Err(CallError::Invalid));
-    vm.close(&file).unwrap();
-    let sealed = vm.shared_memory(2 * PAGE).unwrap();
-    vm.add_seals(&sealed, Seals::WRITE).unwrap();
-    map(&sealed, Prot::ALL).unwrap();
-    assert_eq!(remap(&program, 0, PAGE, 1), Ok(()));
-    vm.close(&sealed).unwrap();
-}
-
 fn what_is_mapped_anew_is_locked_anew_and_has_to_fit_under_the_limit<P: Platform>(vm: &Vm<P>) {
     let program = program(vm);
     program.mlock(vm, BASE, 4 * PAGE).unwrap();
@@ -117,4 +100,21 @@ fn what_is_mapped_anew_is_locked_anew_and_has_to_fit_under_the_limit<P: Platform
         assert_eq!(program.locked_bytes(), 4 * PAGE);
     }
     assert_eq!(remap(&program, 4 * PAGE, 4 * PAGE, 5), Ok(()), "what is not locked");
+}
+
+fn what_can_never_be_stored_to_is_shared_in_name_only<P: Platform>(vm: &Vm<P>) {
+    let program = Program::new(vm);
+    let map = |object: &_, rights| {
+        let (prot, opened) = (Prot::READ, Backing::Opened(object, rights));
+        program.mmap(vm, BASE, 2 * PAGE, prot, MapFlags::SHARED | MapFlags::FIXED, opened, 0)
+    };
+    let file = vm.open_file(RamFile::<P>::numbered(1, 2)).unwrap();
+    map(&file, Prot::READ).unwrap();
+    assert_eq!(remap(&program, 0, PAGE, 1), Err(CallError::Invalid));
+    vm.close(&file).unwrap();
+    let sealed = vm.shared_memory(2 * PAGE).unwrap();
+    vm.add_seals(&sealed, Seals::WRITE).unwrap();
+    map(&sealed, Prot::ALL).unwrap();
+    assert_eq!(remap(&program, 0, PAGE, 1), Ok(()));
+    vm.close(&sealed).unwrap();
 }
