@@ -216,6 +216,8 @@ fn a_try_takes_what_is_free_and_nothing_else() {
         assert!(!thread::scope(|scope| scope.spawn(other).join().unwrap()));
         let sharer = || tried.try_shared(|_| ()).is_some();
         assert!(thread::scope(|scope| scope.spawn(sharer).join().unwrap()));
+        let late = thread::scope(|scope| scope.spawn(other).join().unwrap());
+        assert!(!late, "one of two sharers has left");
     });
     assert!(!tried.is_held());
 }
