@@ -26,12 +26,12 @@ const MEMORY: u64 = 16 << 20;
 /// More steps than any case makes that could fail.
 const MANY: u64 = 20_000;
 
-/// Beyond so many n goes on in steps of a quarter of itself, unless [`everything`] is wanted. A dozen cases have more
-/// steps: they do the same with each of a thousand pages.
-const ONE_BY_ONE: u64 = 300;
+/// Beyond so many n goes on in steps of a quarter of itself, unless [`everything`] is wanted. Some two dozen cases have more
+/// steps: they do the same with each of many pages.
+const ONE_BY_ONE: u64 = 100;
 
 /// The same where each n takes a machine of its own.
-const APIECE: u64 = 25;
+const APIECE: u64 = 12;
 
 /// Formats that share the cases out among them: what fails is the same code in all.
 const SHARED_OUT: usize = 3;
