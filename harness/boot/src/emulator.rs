@@ -33,8 +33,6 @@ pub struct Settings<'a> {
     pub memory: &'a str,
     /// Number of CPUs.
     pub cpus: usize,
-    /// A file that the guest sees as a disk.
-    pub disk: Option<&'a Path>,
     /// One nanosecond for each instruction, and nothing by chance.
     pub counts_instructions: bool,
     /// The kernel's log is kept back, unless it panics.
@@ -113,10 +111,6 @@ fn command(settings: &Settings<'_>, is_stream: bool) -> Command {
     }
     command.args(["-nodefaults", "-no-reboot", "-display", "none"]);
     command.args(["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]);
-    if let Some(disk) = settings.disk {
-        let disk = format!("file={},format=raw,if=none,id=disk", disk.display());
-        command.args(["-drive", &disk, "-device", "virtio-blk-pci,drive=disk"]);
-    }
     command.arg("-kernel").arg(settings.image).arg("-initrd").arg(settings.ramdisk);
     command.args(["-append", &words(settings, is_stream)]);
     command

@@ -29,10 +29,6 @@ pub(super) struct BootArgs {
     #[arg(long, conflicts_with = "initrd", value_name = "FILE")]
     add: Vec<PathBuf>,
 
-    /// A file that the machine sees as a disk.
-    #[arg(long, value_name = "FILE")]
-    disk: Option<PathBuf>,
-
     /// Time is counted in instructions, and nothing is left to chance: runs are alike.
     #[arg(long)]
     icount: bool,
@@ -65,7 +61,6 @@ pub(super) fn boot(arguments: &BootArgs) -> Result<u8> {
         program: &arguments.program,
         memory: &memory,
         cpus: arguments.cpus,
-        disk: arguments.disk.as_deref(),
         counts_instructions: arguments.icount,
         quiet: arguments.quiet,
         limit: arguments.timeout,

@@ -133,7 +133,6 @@ fn one(image: &Path, ramdisk: &Path, run: &Run) -> Result<()> {
         program: &program,
         memory: run.memory,
         cpus: run.cpus,
-        disk: None,
         counts_instructions: false,
         quiet: true,
         limit: Some(LIMIT),
