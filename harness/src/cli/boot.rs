@@ -46,7 +46,7 @@ pub(super) struct BootArgs {
     timeout: Option<Duration>,
 
     /// The program, by its path in the machine, and its words; without, a shell to type at.
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "PROGRAM")]
+    #[arg(last = true, value_name = "PROGRAM")]
     program: Vec<String>,
 }
 
