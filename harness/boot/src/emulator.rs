@@ -33,6 +33,8 @@ pub struct Settings<'a> {
     pub memory: &'a str,
     /// Number of CPUs.
     pub cpus: usize,
+    /// Files that the guest sees as disks, in this order.
+    pub disks: &'a [PathBuf],
     /// One nanosecond for each instruction, and nothing by chance.
     pub counts_instructions: bool,
     /// The kernel's log is kept back, unless it panics.
@@ -111,6 +113,12 @@ fn command(settings: &Settings<'_>, is_stream: bool) -> Command {
     }
     command.args(["-nodefaults", "-no-reboot", "-display", "none"]);
     command.args(["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]);
+    for (number, disk) in settings.disks.iter().enumerate() {
+        // A comma ends a value for QEMU, and two are one.
+        let file = disk.display().to_string().replace(',', ",,");
+        command.args(["-drive", &format!("file={file},format=raw,if=none,id=disk{number}")]);
+        command.args(["-device", &format!("virtio-blk-pci,drive=disk{number}")]);
+    }
     command.arg("-kernel").arg(settings.image).arg("-initrd").arg(settings.ramdisk);
     command.args(["-append", &words(settings, is_stream)]);
     command

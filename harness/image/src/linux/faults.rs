@@ -43,11 +43,8 @@ pub(crate) fn tell(thread: &Thread, error: FaultError) {
         Told::Kill => {
             let process = &thread.task.process;
             let name = process.image.lock().name;
-            log::warn!(
-                "out of memory: process {} ({}) is killed",
-                process.pid(),
-                name.escape_ascii()
-            );
+            let name = name.split(|byte| *byte == 0).next().unwrap_or_default().escape_ascii();
+            log::warn!("out of memory: process {} ({name}) is killed", process.pid());
             process.end(Signal::KILL.number().cast_signed());
             return;
         }

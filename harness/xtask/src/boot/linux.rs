@@ -1,17 +1,16 @@
-//! Linux programs in the image: busybox as it is packaged, and programs of `harness/guest`, built here with both C
-//! libraries.
+//! Linux programs in the image: busybox as it is packaged, and programs of `harness/guest`.
 //!
 //! Each run ends with the component's own check of every invariant. It is short: what takes long is measured elsewhere.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use rumpvm_boot::emulator::{self, Settings};
 use rumpvm_boot::ramdisk;
 
-use crate::{debian, step, workspace};
+use super::guests;
+use crate::step;
 
 /// A program, where it runs, and what has to come of it.
 struct Run {
@@ -41,7 +40,7 @@ const fn shell(words: &'static [&'static str], output: &'static str) -> Run {
 
 const OLD: (&str, &str) = ("pc", "qemu64");
 
-const RUNS: [Run; 18] = [
+const RUNS: [Run; 22] = [
     shell(&["/bin/busybox", "echo", "hi"], "hi\n"),
     Run {
         machine: OLD,
@@ -73,6 +72,12 @@ const RUNS: [Run; 18] = [
             "b2d1236c286a3c0704224fe4105eca49  -\n",
         )
     },
+    // Half a million lines, each with memory of its own. Twenty times as many work as well, and take a minute.
+    shell(&["/bin/sh", "-c", "yes | head -c 1000000 | sort | uniq -c"], " 500000 y\n"),
+    Run { memory: "32M", ..shell(&["/bin/hog.musl", "16"], "hog: 16 MiB held\n") },
+    // Memory that there is not is refused where the promise is asked for, and kills where it is kept.
+    Run { memory: "32M", status: 2, ..shell(&["/bin/hog.musl", "64", "whole"], "hog: refused\n") },
+    Run { memory: "32M", status: 137, ..shell(&["/bin/hog.musl", "64"], "") },
     Run { input: "one\ntwo\n", ..shell(&["/bin/sh", "-c", "sort -r"], "two\none\n") },
     shell(
         &[
@@ -114,7 +119,7 @@ pub(super) fn run(image: &Path, only: &str) -> Result<()> {
     if wanted.peek().is_none() {
         return Ok(());
     }
-    let ramdisk = ramdisk::of_busybox(&guests()?)?;
+    let ramdisk = ramdisk::of_busybox(&guests::build()?)?;
     wanted.try_for_each(|run| one(image, &ramdisk, run))
 }
 
@@ -135,6 +140,7 @@ fn one(image: &Path, ramdisk: &Path, run: &Run) -> Result<()> {
         program: &program,
         memory: run.memory,
         cpus: run.cpus,
+        disks: &[],
         counts_instructions: false,
         quiet: true,
         limit: Some(LIMIT),
@@ -155,26 +161,4 @@ fn one(image: &Path, ramdisk: &Path, run: &Run) -> Result<()> {
     }
     step::say(format_args!("{title}: done in {:.1} s", started.elapsed().as_secs_f64()));
     Ok(())
-}
-
-/// The programs of `harness/guest`, built with glibc and with musl.
-fn guests() -> Result<Vec<PathBuf>> {
-    debian::need(&["gcc", "libc6-dev", "musl-tools"])?;
-    let folder: PathBuf = workspace::metadata()?.target_directory.join("guest").into();
-    std::fs::create_dir_all(&folder)?;
-    let mut built = Vec::new();
-    for name in ["signals", "threads", "calls"] {
-        let source = workspace::root().join("harness/guest").join(name).with_extension("c");
-        let ways = [("glibc", "gcc", "-pthread"), ("musl", "musl-gcc", "-no-pie")];
-        for (library, compiler, flag) in ways {
-            let program = folder.join(format!("{name}.{library}"));
-            let mut command = Command::new(compiler);
-            command.args(["-static", flag, "-O1", "-Wall", "-Werror", "-o"]).arg(&program);
-            if !command.arg(&source).status()?.success() {
-                bail!("{compiler} does not build {}", source.display());
-            }
-            built.push(program);
-        }
-    }
-    Ok(built)
 }
