@@ -40,7 +40,7 @@ const fn shell(words: &'static [&'static str], output: &'static str) -> Run {
 
 const OLD: (&str, &str) = ("pc", "qemu64");
 
-const RUNS: [Run; 22] = [
+const RUNS: [Run; 24] = [
     shell(&["/bin/busybox", "echo", "hi"], "hi\n"),
     Run {
         machine: OLD,
@@ -94,6 +94,23 @@ const RUNS: [Run; 22] = [
             "grep -c . /proc/self/maps > /dev/null && grep VmRSS /proc/self/status | cut -c1-6",
         ],
         "VmRSS:\n",
+    ),
+    shell(
+        &[
+            "/bin/sh",
+            "-c",
+            "find / -xdev -type f -not -path /tmp/sums | xargs md5sum > /tmp/sums && md5sum -c -s /tmp/sums; echo $?",
+        ],
+        "0\n",
+    ),
+    // Whatever is shown of processes can be read, but what is as long as the addresses.
+    shell(
+        &[
+            "/bin/sh",
+            "-c",
+            "find /proc -type f | grep -v -e mem$ -e pagemap -e sysrq | xargs cat | grep -c : >/dev/null; echo $?",
+        ],
+        "0\n",
     ),
     shell(
         &["/bin/sh", "-c", "i=0; while [ $i -lt 200 ]; do (true); i=$((i+1)); done; echo $i"],
