@@ -42,12 +42,10 @@ pub(crate) fn tell(thread: &Thread, error: FaultError) {
         Told::Bus => Info::fault(Signal::BUS, 2, at),
         Told::Kill => {
             let process = &thread.task.process;
-            let name = process.image.lock().name;
-            log::warn!(
-                "out of memory: process {} ({}) is killed",
-                process.pid(),
-                name.escape_ascii()
-            );
+            let image = process.image.lock();
+            let name = image.name().escape_ascii();
+            log::warn!("out of memory: process {} ({name}) is killed", process.pid());
+            drop(image);
             process.end(Signal::KILL.number().cast_signed());
             return;
         }
