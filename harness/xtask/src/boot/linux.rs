@@ -1,17 +1,18 @@
-//! Linux programs in the image: busybox as it is packaged, and programs of `harness/guest`, built here with both C
-//! libraries.
+//! Linux programs in the image: busybox as it is packaged, and programs of `harness/guest`, built here: in C with both
+//! libraries, in Rust with 64 threads, and the five workloads.
 //!
 //! Each run ends with the component's own check of every invariant. It is short: what takes long is measured elsewhere.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use rumpvm_boot::emulator::{self, Settings};
-use rumpvm_boot::ramdisk;
+use rumpvm_boot::hardware::Hardware;
+use rumpvm_boot::{guests, ramdisk};
 
-use crate::{debian, step, workspace};
+use crate::bench::guest;
+use crate::step;
 
 /// A program, where it runs, and what has to come of it.
 struct Run {
@@ -23,6 +24,16 @@ struct Run {
     status: u8,
     /// What it writes, exactly or, if it ends with dots, at least in the beginning.
     output: &'static str,
+    found: Found,
+}
+
+/// What a program finds besides itself.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Found {
+    /// Busybox, and the guests in C.
+    Busybox,
+    /// Nothing. It is in Rust, and large beside the smallest machine.
+    Nothing,
 }
 
 const SHELL: Run = Run {
@@ -33,15 +44,20 @@ const SHELL: Run = Run {
     memory: "64M",
     status: 0,
     output: "",
+    found: Found::Busybox,
 };
 
 const fn shell(words: &'static [&'static str], output: &'static str) -> Run {
     Run { words, output, ..SHELL }
 }
 
+const fn alone(words: &'static [&'static str], output: &'static str) -> Run {
+    Run { found: Found::Nothing, ..shell(words, output) }
+}
+
 const OLD: (&str, &str) = ("pc", "qemu64");
 
-const RUNS: [Run; 16] = [
+const RUNS: [Run; 16 + 6] = [
     shell(&["/bin/busybox", "echo", "hi"], "hi\n"),
     Run {
         machine: OLD,
@@ -101,19 +117,54 @@ const RUNS: [Run; 16] = [
     shell(&["/bin/signals.glibc"], "signals: done\n"),
     Run { cpus: 4, ..shell(&["/bin/threads.musl"], "threads: done\n") },
     shell(&["/bin/calls.glibc", "1", "3000"], "calls: ..."),
+    alone(&["/crowd"], "crowd: 64 threads, 3200 parcels\n"),
+    // What is counted follows from the seed, and is the same on Linux.
+    alone(
+        &["/load", "tuxload", "1", "16M", "3"],
+        "tuxload: 0 failures, 5280 operations, 0 times out of memory\n",
+    ),
+    alone(
+        &["/load", "bulkbuild", "1", "64M", "3"],
+        "bulkbuild: 0 failures, 8666 operations, 0 times out of memory\n",
+    ),
+    // Its fourth buffer is larger than what is left.
+    alone(&["/load", "bigbuffer", "1", "free", "4"], "bigbuffer: 0 failures, ..."),
+    alone(
+        &["/load", "server", "1", "32M", "20"],
+        "server: 0 failures, 69878 operations, 0 times out of memory\n",
+    ),
+    alone(
+        &["/load", "mapstorm", "1", "64M", "2"],
+        "mapstorm: 0 failures, 31894 operations, 0 times out of memory\n",
+    ),
 ];
+
+/// Budgets are for the image as it is used, without the compiler's checks.
+const MEASURED: &str = "linux, instructions counted: /measure";
 
 /// How long each may take on a busy machine.
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// Runs them on `image`; only those whose title contains `only`.
 pub(super) fn run(image: &Path, only: &str) -> Result<()> {
-    let mut wanted = RUNS.iter().filter(|run| run.title().contains(only)).peekable();
-    if wanted.peek().is_none() {
-        return Ok(());
+    let wanted = RUNS.iter().filter(|run| run.title().contains(only));
+    let (alone, others): (Vec<_>, Vec<_>) = wanted.partition(|run| run.found == Found::Nothing);
+    if !others.is_empty() {
+        let ramdisk = ramdisk::of_busybox(&guests::in_c()?)?;
+        others.iter().try_for_each(|run| one(image, &ramdisk, run))?;
     }
-    let ramdisk = ramdisk::of_busybox(&guests()?)?;
-    wanted.try_for_each(|run| one(image, &ramdisk, run))
+    if !alone.is_empty() {
+        let folder = guests::in_rust()?;
+        for run in alone {
+            let name = run.words[0].trim_start_matches('/');
+            one(image, &ramdisk::of_program(name, &folder.join(name))?, run)?;
+        }
+    }
+    if MEASURED.contains(only) {
+        step::say(MEASURED);
+        guest::short()?;
+    }
+    Ok(())
 }
 
 impl Run {
@@ -131,14 +182,16 @@ fn one(image: &Path, ramdisk: &Path, run: &Run) -> Result<()> {
         image,
         ramdisk,
         program: &program,
-        memory: run.memory,
-        cpus: run.cpus,
-        counts_instructions: false,
+        hardware: Hardware {
+            machine: run.machine,
+            memory: run.memory,
+            cpus: run.cpus,
+            counts_instructions: false,
+        },
         quiet: true,
         limit: Some(LIMIT),
         words: "check",
         captured: Some(run.input.as_bytes()),
-        machine: run.machine,
     })?;
     let output = String::from_utf8_lossy(&outcome.output);
     let as_expected = match run.output.strip_suffix("...") {
@@ -153,26 +206,4 @@ fn one(image: &Path, ramdisk: &Path, run: &Run) -> Result<()> {
     }
     step::say(format_args!("{title}: done in {:.1} s", started.elapsed().as_secs_f64()));
     Ok(())
-}
-
-/// The programs of `harness/guest`, built with glibc and with musl.
-fn guests() -> Result<Vec<PathBuf>> {
-    debian::need(&["gcc", "libc6-dev", "musl-tools"])?;
-    let folder: PathBuf = workspace::metadata()?.target_directory.join("guest").into();
-    std::fs::create_dir_all(&folder)?;
-    let mut built = Vec::new();
-    for name in ["signals", "threads", "calls"] {
-        let source = workspace::root().join("harness/guest").join(name).with_extension("c");
-        let ways = [("glibc", "gcc", "-pthread"), ("musl", "musl-gcc", "-no-pie")];
-        for (library, compiler, flag) in ways {
-            let program = folder.join(format!("{name}.{library}"));
-            let mut command = Command::new(compiler);
-            command.args(["-static", flag, "-O1", "-Wall", "-Werror", "-o"]).arg(&program);
-            if !command.arg(&source).status()?.success() {
-                bail!("{compiler} does not build {}", source.display());
-            }
-            built.push(program);
-        }
-    }
-    Ok(built)
 }
