@@ -32,6 +32,8 @@ pub struct Settings<'a> {
     pub program: &'a [String],
     /// The machine.
     pub hardware: Hardware<'a>,
+    /// Files that the guest sees as disks, in this order.
+    pub disks: &'a [PathBuf],
     /// The kernel's log is kept back, unless it panics.
     pub quiet: bool,
     /// How long it may take.
@@ -95,6 +97,12 @@ pub fn run(settings: &Settings<'_>) -> Result<Outcome> {
 
 fn command(settings: &Settings<'_>, is_stream: bool) -> Command {
     let mut command = settings.hardware.emulated();
+    for (number, disk) in settings.disks.iter().enumerate() {
+        // A comma ends a value for QEMU, and two are one.
+        let file = disk.display().to_string().replace(',', ",,");
+        command.args(["-drive", &format!("file={file},format=raw,if=none,id=disk{number}")]);
+        command.args(["-device", &format!("virtio-blk-pci,drive=disk{number}")]);
+    }
     command.arg("-kernel").arg(settings.image).arg("-initrd").arg(settings.ramdisk);
     command.args(["-append", &words(settings, is_stream)]);
     command

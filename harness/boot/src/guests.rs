@@ -36,9 +36,14 @@ impl Library {
     }
 }
 
+/// Where those in C are built: `NAME.glibc` and `NAME.musl`.
+pub fn folder() -> Result<PathBuf> {
+    Ok(workspace::metadata()?.target_directory.join("guest").into())
+}
+
 /// Every program in C that is only run, with both libraries.
 pub fn in_c() -> Result<Vec<PathBuf>> {
-    let names = ["signals", "threads", "calls"];
+    let names = ["signals", "threads", "calls", "disk", "hog"];
     let libraries = [Library::Glibc, Library::Musl];
     let pairs = names.iter().flat_map(|name| libraries.map(|library| (name, library)));
     pairs.map(|(name, library)| built(name, library)).collect()
@@ -59,7 +64,7 @@ pub fn in_rust() -> Result<PathBuf> {
 /// The program `name`, built with `library`.
 pub fn built(name: &str, library: Library) -> Result<PathBuf> {
     debian::need(&["gcc", "libc6-dev", "musl-tools"])?;
-    let folder: PathBuf = workspace::metadata()?.target_directory.join("guest").into();
+    let folder = folder()?;
     fs::create_dir_all(&folder)?;
     let source = workspace::root().join("harness/guest").join(name).with_extension("c");
     let program = folder.join(format!("{name}.{}", library.name()));

@@ -81,7 +81,8 @@ fn read<P: Platform>(file: &Hold<Entry<P>, P>, offset: u64, most: usize) -> Resu
 
 impl Program {
     /// What is in `file`, which begins with `head`, for a space whose addresses end before `user_end`. Sleeps for pages
-    /// of the file. [`Errno::ENOEXEC`] if it is nothing that runs there, [`Errno::ENOMEM`].
+    /// of the file. [`Errno::ENOEXEC`] if it is nothing that runs there, [`Errno::EIO`] if it ends within the path of its
+    /// interpreter, [`Errno::ENOMEM`].
     pub fn read<P: Platform>(
         file: &Hold<Entry<P>, P>,
         head: &[u8],
@@ -133,6 +134,9 @@ impl Program {
                     return Err(Errno::ENOEXEC);
                 }
                 let mut path = read(file, segment.p_offset, bytes)?;
+                if path.len() < bytes {
+                    return Err(Errno::EIO);
+                }
                 if path.pop() != Some(0) {
                     return Err(Errno::ENOEXEC);
                 }

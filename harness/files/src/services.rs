@@ -7,7 +7,7 @@ use rumpvm_arch::PAGE_SIZE;
 use rumpvm_platform::Platform;
 
 use crate::errno::Errno;
-use crate::node::Special;
+use crate::node::{FileType, Special};
 
 /// A moment, since 1970.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
@@ -28,8 +28,8 @@ pub struct Services<P: Platform> {
     pub random: fn(&mut [u8]),
     /// Adds memory that was held back; false if there is none, and then the machine is really full.
     pub more_memory: fn() -> bool,
-    /// The device of a number (see [`device_number`]) that is not one of ours; [`Errno::ENXIO`] if there is none.
-    pub device: fn(u64) -> Driver<P>,
+    /// The device of a kind and number (see [`device_number`]) that is not one of ours; [`Errno::ENXIO`] if there is none.
+    pub device: fn(FileType, u64) -> Driver<P>,
 }
 
 /// What stands behind a device.

@@ -54,6 +54,9 @@ impl<P: Platform> Waker<P> {
     }
 }
 
+/// Most pipes and sockets have one thread on each side.
+const FEW: usize = 2;
+
 /// Who waits for something.
 pub struct Queue<P: Platform> {
     wakers: Spin<Vec<Hold<Waker<P>, P>>, P>,
@@ -72,10 +75,22 @@ impl<P: Platform> Queue<P> {
     }
 
     /// Has everybody look again. To be called after the change that they wait for.
+    ///
+    /// A few are woken with the lock given up: to interrupt another CPU takes long, above all where that is an emulated
+    /// one, and who is woken there wants the lock at once to strike himself. Who has struck himself meanwhile is woken
+    /// for nothing, and looks again.
     pub fn wake(&self) {
-        for waker in &*self.wakers.lock() {
-            waker.wake();
+        let mut few = [const { None }; FEW];
+        let wakers = self.wakers.lock();
+        if wakers.len() > FEW {
+            wakers.iter().for_each(|waker| waker.wake());
+            return;
         }
+        for (place, waker) in few.iter_mut().zip(&*wakers) {
+            *place = Some(waker.clone());
+        }
+        drop(wakers);
+        few.iter().flatten().for_each(|waker| waker.wake());
     }
 
     fn list(&self, waker: &Hold<Waker<P>, P>) -> Result<(), NoMemory> {

@@ -30,6 +30,14 @@ pub(super) struct BootArgs {
     #[arg(long, conflicts_with = "initrd", value_name = "FILE")]
     add: Vec<PathBuf>,
 
+    /// A file that the machine sees as a disk: /dev/vda, the next one /dev/vdb. Can be said several times.
+    #[arg(long, value_name = "FILE")]
+    disk: Vec<PathBuf>,
+
+    /// A boot image that was built before, as `rumpvm image` does; without it, it is built now.
+    #[arg(long, value_name = "FILE")]
+    image: Option<PathBuf>,
+
     /// Time is counted in instructions, and nothing is left to chance: runs are alike.
     #[arg(long)]
     icount: bool,
@@ -53,7 +61,13 @@ pub(super) struct BootArgs {
 
 /// Runs it; the program's exit status.
 pub(super) fn boot(arguments: &BootArgs) -> Result<u8> {
-    let image = image::build(Profile::Quick)?;
+    for disk in &arguments.disk {
+        is_there(disk)?;
+    }
+    let image = match &arguments.image {
+        Some(image) => is_there(image)?.to_path_buf(),
+        None => image::build(Profile::Quick)?,
+    };
     let ramdisk = ramdisk(arguments)?;
     let memory = format!("{}K", arguments.memory.div_ceil(1024));
     let outcome = emulator::run(&Settings {
@@ -66,6 +80,7 @@ pub(super) fn boot(arguments: &BootArgs) -> Result<u8> {
             cpus: arguments.cpus,
             counts_instructions: arguments.icount,
         },
+        disks: &arguments.disk,
         quiet: arguments.quiet,
         limit: arguments.timeout,
         words: if arguments.check { "check" } else { "" },
@@ -78,10 +93,11 @@ fn ramdisk(arguments: &BootArgs) -> Result<PathBuf> {
     match &arguments.initrd {
         None => ramdisk::of_busybox(&arguments.add),
         Some(path) if path.is_dir() => ramdisk::of_folder(path),
-        Some(path) => {
-            let path: &Path = path;
-            path.metadata().with_context(|| format!("cannot find {}", path.display()))?;
-            Ok(path.to_path_buf())
-        }
+        Some(path) => Ok(is_there(path)?.to_path_buf()),
     }
+}
+
+fn is_there(path: &Path) -> Result<&Path> {
+    path.metadata().with_context(|| format!("cannot find {}", path.display()))?;
+    Ok(path)
 }

@@ -6,7 +6,7 @@ use core::marker::PhantomData;
 use rumpvm::sync::try_box;
 use rumpvm_platform::Platform;
 
-use super::{Call, Memory, Special};
+use super::{Call, FileType, Memory, Special};
 use crate::errno::Errno;
 use crate::services::{Services, device_number};
 use crate::transfer::{Sink, Source};
@@ -30,19 +30,21 @@ struct Device<P: Platform> {
     platform: PhantomData<fn() -> P>,
 }
 
-/// What stands behind the device of that number.
+/// What stands behind the device of that kind and number.
 pub(crate) fn driver<P: Platform>(
     services: &Services<P>,
+    file_type: FileType,
     number: u64,
 ) -> Result<Box<dyn Special<P>>, Errno> {
     const MEMORY: u32 = 1;
     let what = match number {
+        _ if file_type != FileType::Character => return (services.device)(file_type, number),
         _ if number == device_number(MEMORY, 3) => What::Null,
         _ if number == device_number(MEMORY, 5) => What::Zero,
         _ if number == device_number(MEMORY, 7) => What::Full,
         _ if number == device_number(MEMORY, 8) => What::Random,
         _ if number == device_number(MEMORY, 9) => What::Random,
-        _ => return (services.device)(number),
+        _ => return (services.device)(file_type, number),
     };
     let device = Device { what, random: services.random, platform: PhantomData };
     Ok(try_box::<_, P>(device)?)

@@ -18,12 +18,12 @@ use rumpvm_platform::Platform;
 
 pub use attributes::{Attributes, FileType};
 pub use directory::Directory;
-pub use regular::Regular;
+pub use regular::{Regular, partly};
 pub use special::{Call, Item, Jump, Listing, Memory, Ready, Special};
 
 pub(crate) use attributes::{SET_GROUP, STICKY};
 pub(crate) use device::driver;
-pub(crate) use regular::partly;
+pub(crate) use regular::MAX_SIZE;
 
 use crate::access::Credentials;
 use crate::class;

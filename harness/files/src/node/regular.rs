@@ -161,6 +161,6 @@ impl<P: Platform> Drop for Regular<P> {
 }
 
 /// What was done counts for more than what stopped it.
-pub(crate) fn partly(done: usize, error: Errno) -> Result<usize, Errno> {
+pub fn partly(done: usize, error: Errno) -> Result<usize, Errno> {
     if done > 0 { Ok(done) } else { Err(error) }
 }

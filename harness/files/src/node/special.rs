@@ -132,6 +132,11 @@ pub trait Special<P: Platform>: Send + Sync {
         [None, None]
     }
 
+    /// fsync(2): makes what has been written durable, if that means anything.
+    fn sync(&self) -> Result<(), Errno> {
+        Err(Errno::EINVAL)
+    }
+
     /// ioctl(2).
     fn control(&self, request: u32, argument: &mut dyn Exchange) -> Result<u64, Errno> {
         let _ = (request, argument);
@@ -184,6 +189,9 @@ macro_rules! forwards {
             }
             fn queues(&self) -> [Option<&Queue<P>>; 2] {
                 (**self).queues()
+            }
+            fn sync(&self) -> Result<(), Errno> {
+                (**self).sync()
             }
             fn control(&self, request: u32, argument: &mut dyn Exchange) -> Result<u64, Errno> {
                 (**self).control(request, argument)

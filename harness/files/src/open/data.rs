@@ -7,7 +7,7 @@ use rumpvm_platform::Platform;
 use super::{Open, OpenFlags};
 use crate::access::Rights;
 use crate::errno::Errno;
-use crate::node::{Call, Kind, Memory, Regular};
+use crate::node::{Call, FileType, Kind, MAX_SIZE, Memory, Regular};
 use crate::transfer::{Exchange, Sink, Source};
 use crate::volume::MountFlags;
 use crate::wait::Waker;
@@ -114,7 +114,10 @@ impl<P: Platform> Open<P> {
                 return Ok(*position);
             }
         };
-        let to = from.checked_add_signed(offset).filter(|to| i64::try_from(*to).is_ok());
+        // A disk does not grow, so there is nothing to look for behind its end.
+        let is_disk = self.node().file_type() == FileType::Block;
+        let most = if is_disk { size } else { MAX_SIZE };
+        let to = from.checked_add_signed(offset).filter(|to| *to <= most);
         *position = to.ok_or(Errno::EINVAL)?;
         Ok(*position)
     }
@@ -145,10 +148,10 @@ impl<P: Platform> Open<P> {
         Ok(())
     }
 
-    /// fsync(2): all there is is in memory already.
+    /// fsync(2): what has no driver is in memory, and durable as it is.
     pub fn sync(&self) -> Result<(), Errno> {
         match self.driver() {
-            Some(_) => Err(Errno::EINVAL),
+            Some(special) => special.sync(),
             None if self.is_path() => Err(Errno::EBADF),
             None => Ok(()),
         }

@@ -73,7 +73,7 @@ impl<P: Platform> Open<P> {
             Kind::Link(_) | Kind::Jump(_) => return Err(Errno::ELOOP),
             Kind::Device(_) if no_devices => return Err(Errno::EACCES),
             Kind::Device(number) => {
-                let device = driver(node.services(), *number)?;
+                let device = driver(node.services(), node.file_type(), *number)?;
                 Behind::Own(device.opened(&call, rights)?.unwrap_or(device))
             }
             Kind::Special(special) => match special.opened(&call, rights)? {

@@ -182,6 +182,12 @@ fn the_devices_of_memory_do_what_their_names_say() {
         assert_eq!(user.read(&full, 5).unwrap(), [0; 5]);
         assert_ne!(user.read(&open("/random").unwrap(), 64).unwrap(), [0; 64]);
         assert_eq!(open("/none").err(), Some(Errno::ENXIO));
+        user.walk().mknod(b"/blocks", 0o060_666, 0x103).unwrap();
+        assert_eq!(
+            open("/blocks").err(),
+            Some(Errno::ENXIO),
+            "the number of null, of another kind"
+        );
         assert_eq!(null.control(0x5401, &mut 0_u64), Err(Errno::ENOTTY));
         let other = user.ordinary(1000);
         assert_eq!(other.walk().mknod(b"/mine", 0o020_666, 0x103).err(), Some(Errno::EPERM));

@@ -82,7 +82,7 @@ impl World {
                 now: tick,
                 random: by_chance,
                 more_memory: || false,
-                device: |_| Err(Errno::ENXIO),
+                device: |_, _| Err(Errno::ENXIO),
             };
             let tree = Tree::try_new(services).expect("memory for a tree");
             let user = User::new(home, Box::leak(Box::new(tree)));

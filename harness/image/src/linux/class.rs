@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | 1 | `PROCESSES` | which processes there are |
 //! | 2 | `NAMES` | names of what is mapped |
+//! | 30 | `DISK` | what is on its way to or from one disk |
 //! | 50 | `TASKS` | threads of one process |
 //! | 51 | `ACTIONS` | what a process does about signals |
 //! | 52 | `PENDING` | signals on their way to one process, or to one thread |
@@ -27,6 +28,7 @@ macro_rules! classes {
 classes! {
     PROCESSES: 1 Sleep, "process list";
     NAMES: 2 Sleep, "names of objects";
+    DISK: 30 Sleep, "buffer of a disk";
     TASKS: 50 Spin, "threads";
     ACTIONS: 51 Spin, "signal actions";
     PENDING: 52 Spin, "pending signals";

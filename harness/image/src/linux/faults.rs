@@ -42,10 +42,9 @@ pub(crate) fn tell(thread: &Thread, error: FaultError) {
         Told::Bus => Info::fault(Signal::BUS, 2, at),
         Told::Kill => {
             let process = &thread.task.process;
-            let image = process.image.lock();
-            let name = image.name().escape_ascii();
+            let name = process.image.lock().name;
+            let name = name.split(|byte| *byte == 0).next().unwrap_or_default().escape_ascii();
             log::warn!("out of memory: process {} ({name}) is killed", process.pid());
-            drop(image);
             process.end(Signal::KILL.number().cast_signed());
             return;
         }

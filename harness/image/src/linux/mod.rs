@@ -14,12 +14,13 @@
 //! | `signal`, `faults`, `timers` | what interrupts a program |
 //! | `futex`, `barrier` | who waits for a word of memory; order between CPUs |
 //! | `end`, `finish` | the end of threads, of processes, of everything |
-//! | `console`, `proc`, `names`, `chance` | devices and files that are made up |
+//! | `console`, `block`, `proc`, `names`, `chance` | devices and files that are made up |
 //!
 //! A program can ask for anything: every address that it names goes through `user`, every number is looked at, and every
 //! large record is made by a call that can fail.
 
 mod barrier;
+mod block;
 mod calls;
 mod chance;
 mod class;

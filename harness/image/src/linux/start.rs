@@ -14,9 +14,12 @@ use alloc::vec::Vec;
 
 use rumpvm::Hold;
 use rumpvm_bare::{Bare, BootInfo, Program, calendar};
+use rumpvm_files::services::Driver;
 use rumpvm_files::table::OnExec;
 use rumpvm_files::volume::PROC;
-use rumpvm_files::{Credentials, Errno, OpenFlags, Services, Table, Time, Tree, Walk, cpio};
+use rumpvm_files::{
+    Credentials, Errno, FileType, OpenFlags, Services, Table, Time, Tree, Walk, cpio,
+};
 
 use super::calls::job;
 use super::exec::{self, Words};
@@ -25,7 +28,7 @@ use super::process::{Parts, Place, Process};
 use super::system::System;
 use super::task::Task;
 use super::thread::{self, Thread};
-use super::{chance, console, finish, proc};
+use super::{block, chance, console, finish, proc};
 use crate::kernel::{self, HeapSize};
 
 /// Exit status when there is no program to run.
@@ -105,7 +108,7 @@ fn first_process(
         now: time,
         random: chance::fill,
         more_memory: || kernel::get().feed(),
-        device: console::device,
+        device,
     };
     let tree = Tree::try_new(services)?;
     fill(&tree, boot)?;
@@ -162,6 +165,7 @@ fn mount(system: &'static System) -> Result<(), Errno> {
         }
     }
     console::make_devices(&walk)?;
+    block::start(&walk)?;
     match walk.symlink(b"/proc/self/fd", b"/dev/fd") {
         Ok(_) | Err(Errno::EEXIST) => {}
         Err(error) => return Err(error),
@@ -226,6 +230,14 @@ fn open_console(thread: &Thread) -> Result<(), Errno> {
         table.add(open, 0, 8, OnExec::Keep)?;
     }
     Ok(())
+}
+
+/// What stands behind a device.
+fn device(file_type: FileType, number: u64) -> Driver<Bare> {
+    match file_type {
+        FileType::Block => block::device(number),
+        _ => console::device(number),
+    }
 }
 
 fn time() -> Time {

@@ -123,6 +123,7 @@ impl Guest {
             ramdisk: &ramdisk,
             program: &program,
             hardware: *hardware,
+            disks: &[],
             quiet: true,
             limit: Some(LIMIT),
             words: "",

@@ -57,7 +57,7 @@ const fn alone(words: &'static [&'static str], output: &'static str) -> Run {
 
 const OLD: (&str, &str) = ("pc", "qemu64");
 
-const RUNS: [Run; 16 + 6] = [
+const RUNS: [Run; 22 + 6] = [
     shell(&["/bin/busybox", "echo", "hi"], "hi\n"),
     Run {
         machine: OLD,
@@ -89,6 +89,12 @@ const RUNS: [Run; 16 + 6] = [
             "b2d1236c286a3c0704224fe4105eca49  -\n",
         )
     },
+    // Half a million lines, each with memory of its own. Twenty times as many work as well, and take a minute.
+    shell(&["/bin/sh", "-c", "yes | head -c 1000000 | sort | uniq -c"], " 500000 y\n"),
+    Run { memory: "32M", ..shell(&["/bin/hog.musl", "16"], "hog: 16 MiB held\n") },
+    // Memory that there is not is refused where the promise is asked for, and kills where it is kept.
+    Run { memory: "32M", status: 2, ..shell(&["/bin/hog.musl", "64", "whole"], "hog: refused\n") },
+    Run { memory: "32M", status: 137, ..shell(&["/bin/hog.musl", "64"], "") },
     Run { input: "one\ntwo\n", ..shell(&["/bin/sh", "-c", "sort -r"], "two\none\n") },
     shell(
         &[
@@ -116,7 +122,9 @@ const RUNS: [Run; 16 + 6] = [
     Run { status: 127, ..shell(&["/bin/nothing"], "") },
     shell(&["/bin/signals.glibc"], "signals: done\n"),
     Run { cpus: 4, ..shell(&["/bin/threads.musl"], "threads: done\n") },
-    shell(&["/bin/calls.glibc", "1", "3000"], "calls: ..."),
+    shell(&["/bin/calls.glibc", "1", "1000000"], "calls: ..."),
+    shell(&["/bin/calls.musl", "2", "1000000"], "calls: ..."),
+    Run { memory: "32M", ..shell(&["/bin/calls.glibc", "3", "1000000"], "calls: ...") },
     alone(&["/crowd"], "crowd: 64 threads, 3200 parcels\n"),
     // What is counted follows from the seed, and is the same on Linux.
     alone(
@@ -188,6 +196,7 @@ fn one(image: &Path, ramdisk: &Path, run: &Run) -> Result<()> {
             cpus: run.cpus,
             counts_instructions: false,
         },
+        disks: &[],
         quiet: true,
         limit: Some(LIMIT),
         words: "check",

@@ -3,6 +3,7 @@
 //! Each run has its own limit of time. What the machine says is shown when it ends in any other way than it should;
 //! otherwise its last line is.
 
+mod command;
 mod linux;
 
 use std::fs::File;
@@ -102,7 +103,8 @@ pub(crate) fn run(only: &str) -> Result<()> {
             }
         }
     }
-    linux::run(&image, only)
+    linux::run(&image, only)?;
+    command::run(&image, only)
 }
 
 fn boot(image: &Path, run: &Run) -> Result<()> {

@@ -75,6 +75,11 @@ impl Disk {
         Self { number, bytes, is_read_only: driver.readonly(), driver: Lock::new(driver) }
     }
 
+    /// Whether it refuses to be written.
+    pub fn is_read_only(&self) -> bool {
+        self.is_read_only
+    }
+
     /// Where the bytes at `offset` begin, in sectors, if they can be read and written at all.
     fn sector(&self, offset: u64, bytes: usize) -> Result<usize, IoError> {
         let is_whole =

@@ -8,6 +8,7 @@ use rumpvm_files::table::OnExec;
 use rumpvm_files::{Errno, Open, OpenFlags, Sink, Source, Table};
 
 use super::{Answer, Args};
+use crate::linux::block;
 use crate::linux::signal::{Info, Signal, code, send};
 use crate::linux::system::system;
 use crate::linux::thread::Thread;
@@ -147,6 +148,7 @@ pub(super) fn fsync(thread: &mut Thread, args: Args) -> Answer {
 }
 
 pub(super) fn sync(_: &mut Thread, _: Args) -> Answer {
+    block::sync();
     Ok(0)
 }
 

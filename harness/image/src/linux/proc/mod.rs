@@ -86,7 +86,7 @@ struct Root {
 }
 
 /// What is there besides processes.
-static NAMES: [Named<Bare, Of>; 15] = [
+static NAMES: [Named<Bare, Of>; 17] = [
     named("self", FileType::Link, |of| {
         template(of, 0o777).link(|out| put(out, format_args!("{}", asking())))
     }),
@@ -108,6 +108,10 @@ static NAMES: [Named<Bare, Of>; 15] = [
     named("cmdline", FileType::Regular, |of| file(of, system::cmdline)),
     named("swaps", FileType::Regular, |of| file(of, system::swaps)),
     named("devices", FileType::Regular, |of| file(of, system::devices)),
+    named("partitions", FileType::Regular, |of| file(of, system::partitions)),
+    named("sysrq-trigger", FileType::Regular, |of| {
+        template(of, 0o200).writable(|_| Ok(()), system::trigger)
+    }),
     named("sys", FileType::Directory, sys::root),
 ];
 

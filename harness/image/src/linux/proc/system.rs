@@ -6,6 +6,7 @@ use rumpvm_files::Errno;
 use rumpvm_platform::Platform;
 
 use super::{Out, put};
+use crate::linux::block;
 use crate::linux::calls::{RELEASE, VERSION};
 use crate::linux::system::system;
 
@@ -152,5 +153,25 @@ pub(super) fn swaps(out: &mut Out) -> Result<(), Errno> {
 }
 
 pub(super) fn devices(out: &mut Out) -> Result<(), Errno> {
-    put(out, format_args!("Character devices:\n  1 mem\n  5 /dev/tty\n\nBlock devices:\n"))
+    put(out, format_args!("Character devices:\n  1 mem\n  5 /dev/tty\n\nBlock devices:\n"))?;
+    match block::disks() {
+        [] => Ok(()),
+        _ => put(out, format_args!("{} virtblk\n", block::major())),
+    }
+}
+
+pub(super) fn partitions(out: &mut Out) -> Result<(), Errno> {
+    if !block::disks().is_empty() {
+        put(out, format_args!("major minor  #blocks  name\n\n"))?;
+    }
+    block::names().try_for_each(|(letter, minor, disk)| {
+        let (major, kib) = (block::major(), disk.bytes() / 1024);
+        put(out, format_args!("{major:4}  {minor:7} {kib:10} vd{letter}\n"))
+    })
+}
+
+/// `/proc/sysrq-trigger`: `c` makes the kernel panic, so that one sees what comes of it. Other letters mean nothing here.
+pub(super) fn trigger(letters: &[u8]) -> Result<(), Errno> {
+    assert!(letters.first() != Some(&b'c'), "asked for by /proc/sysrq-trigger");
+    Ok(())
 }
