@@ -5,6 +5,7 @@
 
 mod command;
 mod linux;
+mod terminal;
 
 use std::fs::File;
 use std::path::Path;
