@@ -16,4 +16,4 @@ pub use format::{Format, Pte, entries, index, span};
 pub use i386::{I386, Pae};
 pub use prot::{Access, Prot};
 pub use trap::PageFault;
-pub use x86_64::{X86_64, X86_64La57};
+pub use x86_64::{X86_64, X86_64La57, X86_64Lower};

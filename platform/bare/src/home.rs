@@ -7,7 +7,7 @@
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use rumpvm_arch::{Format, Frame, PhysAddr, VirtAddr, VirtRange, X86_64};
+use rumpvm_arch::{Frame, PhysAddr, VirtRange};
 use rumpvm_platform::{CpuId, CpuSet, Platform, Seam, Site, ThreadLocal};
 
 use crate::layout::{direct, physical};
@@ -24,19 +24,7 @@ pub struct Bare;
 
 /// Four-level tables whose root's upper half is the kernel's: the component owns, walks and counts the lower
 /// half of a root, and [`Platform::tlb_activate`] fills in the rest.
-pub struct Kernel;
-
-impl Format for Kernel {
-    const NAME: &'static str = "x86-64 4-level below a kernel";
-    const LEVELS: usize = X86_64::LEVELS;
-    const INDEX_BITS: u32 = X86_64::INDEX_BITS;
-    const ROOT_BITS: u32 = X86_64::ROOT_BITS - 1;
-    const WIDE: bool = X86_64::WIDE;
-    const HAS_NX: bool = X86_64::HAS_NX;
-    const ROOT_HAS_RIGHTS: bool = X86_64::ROOT_HAS_RIGHTS;
-    const USER_END: VirtAddr = X86_64::USER_END;
-    const FRAME_END: u64 = X86_64::FRAME_END;
-}
+pub use rumpvm_arch::X86_64Lower as Kernel;
 
 impl Seam for Bare {
     #[inline]

@@ -1,0 +1,206 @@
+//! Handles: the numbers by which a host names spaces, checked at every use.
+//!
+//! Flow:  number -> slot, if its generation is still that -> one more use -> the space, until the use is dropped.
+//! Locks: the free list's; a use takes none.
+//! Sleep: the last use of a destroyed space takes it down, as `leave_space` does.
+//! Owns:  one user of each space that has a handle. Slots stay for good; there are as many as spaces at most at once.
+//!
+//! H1. A slot's word says everything: generation, open or not, uses. Only who gets a use from an open slot sees the space.
+//! H2. A slot that is closed and has no uses belongs to whoever made it so. The next handle of it has another generation.
+
+use alloc::boxed::Box;
+use core::cell::UnsafeCell;
+use core::ops::Deref;
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+
+use rumpvm::{Hold, Space};
+
+use crate::errno::{Errno, RUMPVM_EBADF, RUMPVM_ENOMEM, RUMPVM_ENOSPC};
+use crate::home::Foreign;
+use crate::lock::Lock;
+
+type Held = Hold<Space<Foreign>, Foreign>;
+
+/// Slots that are made at a time.
+const CHUNK: u32 = 64;
+/// As often: 65,536 spaces.
+const CHUNKS: u32 = 1024;
+
+/// Of a slot's word: the slot is open.
+const OPEN: u64 = 1 << 31;
+/// Of a slot's word: how many use it.
+const USES: u64 = OPEN - 1;
+/// No slot, in the free list.
+const NONE: u32 = u32::MAX;
+
+/// A place for one space.
+struct Slot<T> {
+    /// Generation in the upper half, [`OPEN`], [`USES`].
+    word: AtomicU64,
+    /// The next free slot. Under the table's lock.
+    next: AtomicU32,
+    value: UnsafeCell<Option<T>>,
+}
+
+// SAFETY: the value is written by the slot's one owner (H2), and read by who has a use (H1).
+unsafe impl<T: Send + Sync> Sync for Slot<T> {}
+
+struct Free {
+    first: u32,
+    made: u32,
+}
+
+/// Slots, and which are free.
+pub(crate) struct Table<T: 'static> {
+    chunks: [AtomicPtr<[Slot<T>; CHUNK as usize]>; CHUNKS as usize],
+    free: Lock<Free>,
+}
+
+/// Spaces by handle.
+pub(crate) static SPACES: Table<Held> = Table::new();
+
+/// A use of what a handle names.
+pub(crate) struct Use<T: 'static> {
+    table: &'static Table<T>,
+    slot: &'static Slot<T>,
+    index: u32,
+}
+
+/// A slot for something that is yet to be made.
+pub(crate) struct Reserved<T: 'static> {
+    table: &'static Table<T>,
+    index: u32,
+    /// It was filled.
+    filled: bool,
+}
+
+impl<T> Table<T> {
+    const fn new() -> Self {
+        Self {
+            chunks: [const { AtomicPtr::new(core::ptr::null_mut()) }; CHUNKS as usize],
+            free: Lock::new(Free { first: NONE, made: 0 }),
+        }
+    }
+
+    fn slot(&self, index: u32) -> Option<&'static Slot<T>> {
+        let chunk = self.chunks.get((index / CHUNK) as usize)?.load(Ordering::Acquire);
+        // SAFETY: a chunk is leaked before it is published.
+        let chunk: &'static [Slot<T>; CHUNK as usize] = unsafe { chunk.as_ref()? };
+        Some(&chunk[(index % CHUNK) as usize])
+    }
+
+    /// A free slot, so that giving out a handle cannot fail.
+    pub(crate) fn reserve(&'static self) -> Result<Reserved<T>, Errno> {
+        loop {
+            {
+                let mut free = self.free.lock();
+                if let Some(slot) = self.slot(free.first) {
+                    let index = free.first;
+                    free.first = slot.next.load(Ordering::Relaxed);
+                    return Ok(Reserved { table: self, index, filled: false });
+                }
+            }
+            self.make_chunk()?;
+        }
+    }
+
+    /// Makes more slots; not under the lock, as the heap may have to grow.
+    fn make_chunk(&self) -> Result<(), Errno> {
+        let slot =
+            || Slot { word: AtomicU64::new(0), next: AtomicU32::new(NONE), value: None.into() };
+        let mut slots = alloc::vec::Vec::new();
+        slots.try_reserve_exact(CHUNK as usize).map_err(|_| Errno(RUMPVM_ENOMEM))?;
+        slots.extend(core::iter::repeat_with(slot).take(CHUNK as usize));
+        let chunk: Box<[Slot<T>; CHUNK as usize]> =
+            slots.into_boxed_slice().try_into().map_err(|_| Errno(RUMPVM_ENOMEM))?;
+        let mut free = self.free.lock();
+        let made = free.made;
+        let Some(place) = self.chunks.get((made / CHUNK) as usize) else {
+            drop(free);
+            return Err(Errno(RUMPVM_ENOSPC));
+        };
+        for (at, slot) in chunk.iter().enumerate() {
+            let next = if at as u32 + 1 == CHUNK { free.first } else { made + at as u32 + 1 };
+            slot.next.store(next, Ordering::Relaxed);
+        }
+        place.store(Box::into_raw(chunk), Ordering::Release);
+        free.first = made;
+        free.made = made + CHUNK;
+        Ok(())
+    }
+
+    /// What `handle` names; -EBADF if there is nothing by that name any more.
+    pub(crate) fn enter(&'static self, handle: u64) -> Result<Use<T>, Errno> {
+        let bad = Errno(RUMPVM_EBADF);
+        let index = (handle as u32).checked_sub(1).ok_or(bad)?;
+        let slot = self.slot(index).ok_or(bad)?;
+        let enter = |word: u64| {
+            let is_it = word & OPEN != 0 && word >> 32 == handle >> 32;
+            is_it.then_some(word + 1)
+        };
+        match slot.word.fetch_update(Ordering::Acquire, Ordering::Relaxed, enter) {
+            Ok(_) => Ok(Use { table: self, slot, index }),
+            Err(_) => Err(bad),
+        }
+    }
+
+    fn give_back(&self, index: u32) {
+        let mut free = self.free.lock();
+        if let Some(slot) = self.slot(index) {
+            slot.next.store(free.first, Ordering::Relaxed);
+            free.first = index;
+        }
+    }
+}
+
+impl<T> Reserved<T> {
+    /// Puts `value` there and returns its handle.
+    pub(crate) fn fill(mut self, value: T) -> u64 {
+        let slot = self.table.slot(self.index).expect("a reserved slot exists");
+        // SAFETY: the slot is closed, has no uses, and is on no list: it is ours (H2).
+        unsafe { *slot.value.get() = Some(value) };
+        let generation = slot.word.load(Ordering::Relaxed) >> 32;
+        slot.word.store(generation << 32 | OPEN, Ordering::Release);
+        self.filled = true;
+        generation << 32 | u64::from(self.index + 1)
+    }
+}
+
+impl<T: 'static> Drop for Reserved<T> {
+    fn drop(&mut self) {
+        if !self.filled {
+            self.table.give_back(self.index);
+        }
+    }
+}
+
+impl<T> Use<T> {
+    /// Closes the slot: nobody enters any more. Fails if somebody else has.
+    pub(crate) fn close(&self) -> Result<(), Errno> {
+        let before = self.slot.word.fetch_and(!OPEN, Ordering::AcqRel);
+        if before & OPEN == 0 { Err(Errno(RUMPVM_EBADF)) } else { Ok(()) }
+    }
+
+    /// Ends the use; what the handle named, if it is closed and this was the last one.
+    pub(crate) fn leave(self) -> Option<T> {
+        let before = self.slot.word.fetch_sub(1, Ordering::AcqRel);
+        if before & OPEN != 0 || before & USES != 1 {
+            return None;
+        }
+        // SAFETY: closed and without uses: ours (H2).
+        let value = unsafe { (*self.slot.value.get()).take() };
+        let next = (before >> 32).wrapping_add(1) << 32;
+        self.slot.word.store(next, Ordering::Release);
+        self.table.give_back(self.index);
+        value
+    }
+}
+
+impl<T> Deref for Use<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        // SAFETY: there is a use, so the value stays (H1).
+        let value = unsafe { &*self.slot.value.get() };
+        value.as_ref().expect("an open slot has a value")
+    }
+}
