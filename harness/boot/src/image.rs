@@ -41,24 +41,32 @@ impl Profile {
 
 /// Builds for bare metal, after setting up what is missing; returns where the image is.
 pub fn build(profile: Profile) -> Result<PathBuf> {
+    let words = format!("build --quiet --profile {} {PACKAGES}", profile.name());
+    let products = compile("bare metal", &words, None)?;
+    Ok(products.join(profile.folder()).join("rumpvm-image"))
+}
+
+/// Runs cargo with `words`, and for this compiler with `flags` in place of the workspace's own, for bare metal; returns the
+/// folder of the products of all profiles.
+pub(crate) fn compile(title: &str, words: &str, flags: Option<&str>) -> Result<PathBuf> {
     let products = workspace::metadata()?.target_directory;
-    let file = format!("{TARGET}/{}/rumpvm-image", profile.folder());
-    let image = |folder: &str| products.join(folder).join(&file).into();
-    let name = profile.name();
-    if has_rustup_target() {
-        let words = format!("build --quiet --profile {name} --target {TARGET} {PACKAGES}");
-        step::run("bare metal", &mut step::cargo(&workspace::root(), &words))?;
-        return Ok(image("."));
+    let (mut command, folder) = if has_rustup_target() {
+        let words = format!("{words} --target {TARGET}");
+        (step::cargo(&workspace::root(), &words), products)
+    } else {
+        need_debian_compiler()?;
+        let folder = products.join("bare-debian");
+        let words = format!("{words} -Zbuild-std=core,alloc --target {TARGET}");
+        let mut command = debian::cargo(folder.as_std_path(), &words);
+        // The target's own choice comes with rustup's compilers only.
+        command.env("CARGO_TARGET_X86_64_UNKNOWN_NONE_LINKER", "ld.lld");
+        (command, folder)
+    };
+    if let Some(flags) = flags {
+        command.env("RUSTFLAGS", flags).env_remove("CARGO_ENCODED_RUSTFLAGS");
     }
-    need_debian_compiler()?;
-    let folder = "bare-debian";
-    let words =
-        format!("build -Zbuild-std=core,alloc --profile {name} --target {TARGET} {PACKAGES}");
-    let mut build = debian::cargo(products.join(folder).as_std_path(), &words);
-    // The target's own choice comes with rustup's compilers only.
-    build.env("CARGO_TARGET_X86_64_UNKNOWN_NONE_LINKER", "ld.lld");
-    step::run("bare metal, with Debian's compiler", &mut build)?;
-    Ok(image(folder))
+    step::run(title, &mut command)?;
+    Ok(folder.join(TARGET).into())
 }
 
 /// Whether rustup has the target, or could add it just now.

@@ -1,8 +1,9 @@
-//! Everything around the boot image: building it, putting disks together, running it in an emulator.
+//! Everything around the boot image, and the library for other kernels: building them, putting disks together, running it in an emulator.
 //!
 //! | module | what |
 //! |---|---|
 //! | [`image`] | the build for bare metal |
+//! | [`library`] | the library for other kernels: one relocatable object |
 //! | [`ramdisk`] | initial ramdisks: of a folder, or of the host's busybox |
 //! | [`disc`] | a disc from which GRUB starts it |
 //! | [`emulator`] | one run in QEMU: a program's input and output are ours, and so is its exit status |
@@ -19,6 +20,7 @@ pub mod emulator;
 pub mod guests;
 pub mod hardware;
 pub mod image;
+pub mod library;
 pub mod linux;
 pub mod ramdisk;
 pub mod step;

@@ -7,6 +7,7 @@ mod boot;
 mod differ;
 mod explore;
 mod image;
+mod lib;
 mod output;
 mod progress;
 mod replay;
@@ -61,6 +62,11 @@ enum Command {
     Boot(boot::BootArgs),
     /// Build the boot image, and a disc with it.
     Image(image::ImageArgs),
+    /// Build the library for other kernels: rumpvm.o, librumpvm.a and rumpvm.h.
+    ///
+    /// The object has the sections .text, .rodata, .data and .bss, shows no symbol but rumpvm_*, needs none, and has no
+    /// GOT. It is for code below 2 GiB or in the uppermost 2 GiB, as gcc's -mcmodel=kernel and -no-pie.
+    Lib(lib::LibArgs),
     /// Compare with the host's own Linux: random programs over all memory calls, on both sides.
     ///
     /// Results, error numbers, faults, every byte, areas, what is locked and what is in memory are compared. What
@@ -83,6 +89,7 @@ Examples:
   rumpvm boot                         a busybox shell on a machine of its own
   rumpvm boot -- /bin/busybox sh -c 'dd if=/dev/zero of=/dev/null bs=50M count=2'
   rumpvm boot --cpus 4 --add ./a.out -- /bin/a.out
+  rumpvm lib --out build              rumpvm.o and rumpvm.h, for a kernel in C
   rumpvm differ --ops 1000000         a million calls, on this Linux and on rumpvm
 
 Exit status: 0 if every check passed, 1 if one did not, 2 if it could not run as asked. `boot` exits with the
@@ -102,6 +109,7 @@ pub fn main() -> ExitCode {
     let verdict = match command {
         Command::Boot(arguments) => return exit(boot::boot(&arguments)),
         Command::Image(arguments) => return exit(image::image(&arguments)),
+        Command::Lib(arguments) => return exit(lib::lib(&arguments)),
         Command::Tour(arguments) => tour::tour(&arguments),
         Command::Replay(arguments) => replay::replay(&arguments),
         Command::Run(arguments) => run::run(&arguments),

@@ -1,10 +1,10 @@
-//! `cargo xtask check`: formatting, clippy, documentation, layers. Quickest first.
+//! `cargo xtask check`: formatting, layers, `rumpvm.h`, clippy, documentation. Quickest first.
 
 use std::process::Command;
 
 use anyhow::{Result, bail};
 
-use crate::{layers, step, workspace};
+use crate::{header, layers, step, workspace};
 
 /// Runs every quick check.
 pub(crate) fn run() -> Result<()> {
@@ -14,6 +14,7 @@ pub(crate) fn run() -> Result<()> {
     let fuzzers = "fmt --manifest-path harness/fuzz/Cargo.toml --check";
     step::run("format of the fuzzers", &mut step::cargo(&root, fuzzers))?;
     layers::run()?;
+    header::check()?;
     let clippy = "clippy --workspace --all-targets --quiet -- -D warnings";
     step::run("clippy", &mut step::cargo(&root, clippy))?;
     let mut doc = step::cargo(&root, "doc --workspace --no-deps --quiet");

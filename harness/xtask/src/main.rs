@@ -8,7 +8,9 @@ mod boot;
 mod check;
 mod explore;
 mod fuzz;
+mod header;
 mod layers;
+mod link;
 mod mutants;
 mod sanitize;
 mod test;
@@ -16,7 +18,7 @@ mod test;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use rumpvm_boot::{debian, disc, image, step, workspace};
+use rumpvm_boot::{debian, disc, image, library, step, workspace};
 
 /// Builds, checks and tests the workspace.
 #[derive(Parser)]
@@ -47,6 +49,11 @@ enum Chore {
     /// The fuzzers of `harness/fuzz`, guided by coverage: readers of foreign bytes, and sequences of calls against
     /// the model of memory.
     Fuzz(fuzz::Arguments),
+    /// Writes `rumpvm.h` anew, of what `platform/foreign` says.
+    Header,
+    /// The library for other kernels, and hosts in C that are linked with it, one stage of `test`; sets up compilers if they
+    /// are missing.
+    Link,
     /// Imports that point the wrong way, by crate and by module.
     Layers,
     /// The tests and workloads with several CPUs under AddressSanitizer and ThreadSanitizer; sets up
@@ -65,6 +72,8 @@ fn main() -> ExitCode {
         Chore::Bench(arguments) => bench::run(&arguments),
         Chore::Explore(arguments) => explore::run(&arguments),
         Chore::Fuzz(arguments) => fuzz::run(&arguments),
+        Chore::Header => header::write(),
+        Chore::Link => link::run(),
         Chore::Layers => layers::run(),
         Chore::Sanitize(arguments) => sanitize::run(&arguments),
         Chore::Mutants(arguments) => mutants::run(&arguments),

@@ -1,15 +1,15 @@
 //! `cargo xtask test`: everything that can fail on a machine without special hardware.
 //!
-//! Eight stages: the tests of every crate; a short run of each fuzzer; the small primitives under loom; the component
-//! and the boot image for bare metal; that image in an emulator; what it costs, against the baseline; every
-//! scenario of the explorer; and the command line as a user would type it, in release mode, each run ending with
-//! `check`.
+//! Nine stages: the tests of every crate; a short run of each fuzzer; the small primitives under loom; the component
+//! and the boot image for bare metal; that image in an emulator; hosts in C, linked with the library; what it costs,
+//! against the baseline; every scenario of the explorer; and the command line as a user would type it, in release mode,
+//! each run ending with `check`.
 
 use std::process::Command;
 
 use anyhow::Result;
 
-use crate::{bench, boot, explore, fuzz, step, workspace};
+use crate::{bench, boot, explore, fuzz, link, step, workspace};
 
 /// The runs of the command line. Each exits with 0 only if `check` passed at its end, or nothing differed from this
 /// host's Linux. Seeds are fixed, so that what fails here fails again at the next desk.
@@ -30,6 +30,7 @@ pub(crate) fn run() -> Result<()> {
     fuzz::short()?;
     primitives()?;
     boot::run("")?;
+    link::run()?;
     bench::check()?;
     step::run("release build", &mut step::cargo(&root, "build --release -p rumpvm-harness"))?;
     explore::short()?;

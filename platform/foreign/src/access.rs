@@ -12,11 +12,11 @@ pub const RUMPVM_ACCESS_WRITE: u32 = 2;
 /// An instruction fetch.
 pub const RUMPVM_ACCESS_EXECUTE: u32 = 4;
 
-/// Makes one access (RUMPVM_ACCESS_*) to `address` in `space` possible, or says why not: to be called by the host's page fault
-/// handler, with interrupts on if they were on in the program. Takes no lock of the space, sleeps while pages of the space
-/// move; from a thread that holds no spin lock. After 0 the access is tried again. -EFAULT: nothing is mapped there (SIGSEGV, SEGV_MAPERR); -EACCES: the
-/// right is missing (SIGSEGV, SEGV_ACCERR); -EIO: SIGBUS; -ENOMEM: no memory, nothing has changed; -EINVAL: no such access; -EBADF,
-/// -ENODEV.
+/// Makes one access (RUMPVM_ACCESS_*) to `address` in `space` possible, or says why not: to be called by the host's
+/// page fault handler, with interrupts on if they were on in the program. Takes no lock of the space, sleeps while
+/// pages of the space move; from a thread that holds no spin lock. After 0 the access is tried again. -EFAULT: nothing
+/// is mapped there (SIGSEGV, SEGV_MAPERR); -EACCES: the right is missing (SIGSEGV, SEGV_ACCERR); -EIO: SIGBUS;
+/// -ENOMEM: no memory, nothing has changed; -EINVAL: no such access; -EBADF, -ENODEV.
 #[unsafe(no_mangle)]
 pub extern "C" fn rumpvm_fault(space: Space, address: u64, access: u32) -> i32 {
     let access = match access {
@@ -28,8 +28,8 @@ pub extern "C" fn rumpvm_fault(space: Space, address: u64, access: u32) -> i32 {
     outcome(with(space, |vm, space| Ok(vm.fault(space, VirtAddr(address), access?)?)))
 }
 
-/// As rumpvm_fault, for the error code that the CPU pushed; `address` is CR2. -EINVAL for a reserved bit in a page table: that is
-/// a bug, not the program's.
+/// As rumpvm_fault, for the error code that the CPU pushed; `address` is CR2. -EINVAL for a reserved bit in a page
+/// table: that is a bug, not the program's.
 #[unsafe(no_mangle)]
 pub extern "C" fn rumpvm_fault_code(space: Space, address: u64, code: u32) -> i32 {
     let fault = PageFault::decode(VirtAddr(address), code).ok_or(Errno(RUMPVM_EINVAL));
@@ -39,9 +39,9 @@ pub extern "C" fn rumpvm_fault_code(space: Space, address: u64, code: u32) -> i3
     }))
 }
 
-/// Copies `length` bytes of `space` from address `from` on to `into`, through the direct map: it need not be the active space, and
-/// no page fault comes of it. Sleeps as a fault does; from a thread that holds no spin lock. Returns 0, or an error of
-/// rumpvm_fault, and then a first part may have been copied.
+/// Copies `length` bytes of `space` from address `from` on to `into`, through the direct map: it need not be the
+/// active space, and no page fault comes of it. Sleeps as a fault does; from a thread that holds no spin lock. Returns
+/// 0, or an error of rumpvm_fault, and then a first part may have been copied.
 ///
 /// # Safety
 /// There are `length` bytes to write at `into`.
@@ -81,8 +81,8 @@ pub unsafe extern "C" fn rumpvm_copyout(
     }))
 }
 
-/// Copies the bytes of `space` from address `from` on, up to a zero and with it, to `into`, at most `size`; stores how many at
-/// `length`, unless that is null. Otherwise as rumpvm_copyin. -ENAMETOOLONG if there is no zero among them.
+/// Copies the bytes of `space` from address `from` on, up to a zero and with it, to `into`, at most `size`; stores how
+/// many at `length`, unless that is null. Otherwise as rumpvm_copyin. -ENAMETOOLONG if there is no zero among them.
 ///
 /// # Safety
 /// There are `size` bytes to write at `into`, and a number at `length`, or that is null.

@@ -58,7 +58,8 @@ pub(crate) fn intr_restore(before: usize) {
     }
 }
 
-/// Loads `root`, after giving it the upper half of `kernel_root`; or `kernel_root` itself. Both are seen at `direct_map`.
+/// Loads `root`, after giving it the upper half of `kernel_root`; or `kernel_root` itself. Both are seen at
+/// `direct_map`.
 pub(crate) fn activate(root: Option<u64>, kernel_root: u64, direct_map: u64) {
     const UPPER: usize = entries::<X86_64Lower>(X86_64Lower::LEVELS);
     let table = |at: u64| direct_map.wrapping_add(at) as *const [AtomicU64; 2 * UPPER];

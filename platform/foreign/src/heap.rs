@@ -18,13 +18,13 @@ use rumpvm_arch::{PAGE_SIZE, PhysAddr};
 use rumpvm_platform::Platform;
 
 use crate::home::{self, Foreign};
+use crate::hypercalls::calls;
 use crate::lock::Lock;
 use crate::machine;
 
 /// Block sizes up to 2^31 bytes.
 const ORDER: usize = 32;
-/// It grows by 128 KiB at a time, or by twice as much as is asked for: some block of that size then lies where blocks of it
-/// do, whatever the direct map's alignment.
+/// It grows by 128 KiB at a time, or by as much as is asked for.
 const GROW_BY: usize = 128 << 10;
 /// It grows ahead of need when so little is left.
 const LOW_WATER: usize = 64 << 10;
@@ -81,9 +81,14 @@ impl SmallRecords {
 
     /// Grows by enough for `layout`; whether it did.
     fn grow(&self, layout: Layout) -> bool {
-        let bytes = layout.size().max(layout.align()).saturating_mul(2).max(GROW_BY);
-        let Some(bytes) = bytes.checked_next_power_of_two() else { return false };
-        let Some(start) = reserved(bytes).or_else(|| frames(bytes)) else { return false };
+        let bytes = layout.size().max(layout.align()).max(GROW_BY).checked_next_power_of_two();
+        // Blocks lie at multiples of their size. Where the range need not, one of that size is in twice as much.
+        let Some(twice) = bytes.and_then(|bytes| bytes.checked_mul(2)) else { return false };
+        let is_aligned = calls().direct_map.is_multiple_of(twice as u64 / 2);
+        let bytes = if is_aligned { twice / 2 } else { twice };
+        let taken = reserved(twice).map(|start| (start, twice));
+        let taken = taken.or_else(|| Some((frames(bytes)?, bytes)));
+        let Some((start, bytes)) = taken else { return false };
         let start = Foreign.phys_to_virt(PhysAddr(start)).as_ptr() as usize;
         let mut heap = self.heap.lock();
         // SAFETY: the range is donated memory, mapped, and the heap's alone for good.

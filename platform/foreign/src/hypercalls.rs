@@ -39,8 +39,8 @@ pub const RUMPVM_NEVER: u64 = u64::MAX;
 pub struct Hypercalls {
     /// Bytes in this table: sizeof(struct rumpvm_hypercalls).
     pub size: u64,
-    /// Where the host sees physical address 0: physical address p is mapped at p + direct_map, readable and writable, for
-    /// all p that are ever given by rumpvm_add_memory. A multiple of 4096; 0 for an identity mapping.
+    /// Where the host sees physical address 0: physical address p is mapped at p + direct_map, readable and writable,
+    /// for all p that are ever given by rumpvm_add_memory. A multiple of 4096; 0 for an identity mapping.
     pub direct_map: u64,
     /// Physical address of a root table whose upper half, 256 entries, maps the host in every space. Left out: the
     /// host must give tlb_activate.
@@ -49,42 +49,42 @@ pub struct Hypercalls {
     pub cpu_count: u32,
     /// Zero.
     pub reserved: u32,
-    /// An invariant of rumpvm broke: tells `story`, one line of ASCII that ends with a zero, and does not return. Under spin
-    /// locks. Must be given.
+    /// An invariant of rumpvm broke: tells `story`, one line of ASCII that ends with a zero, and does not return.
+    /// Under spin locks. Must be given.
     pub panic: Option<unsafe extern "C" fn(story: *const c_char)>,
     /// Prints `length` bytes: warnings, a line in each call. Left out: they are dropped.
     pub console: Option<unsafe extern "C" fn(bytes: *const c_char, length: usize)>,
     /// Nanoseconds since some moment; never goes back. Under spin locks. Left out: time stands still.
     pub clock: Option<unsafe extern "C" fn() -> u64>,
-    /// Masks interrupts on this CPU and returns the state to go back to. Works from the first call of rumpvm on, on every
-    /// CPU. Under spin locks. Left out, with intr_restore: pushf and cli.
+    /// Masks interrupts on this CPU and returns the state to go back to. Works from the first call of rumpvm on, on
+    /// every CPU. Under spin locks. Left out, with intr_restore: pushf and cli.
     pub intr_save: Option<unsafe extern "C" fn() -> usize>,
     /// Goes back to the state that intr_save returned. Under spin locks. Given with intr_save.
     pub intr_restore: Option<unsafe extern "C" fn(state: usize)>,
     /// Makes this CPU translate user addresses through the root table at physical address `root`, whose lower half is
-    /// rumpvm's; through none if `root` is 0. Drops the translations of the space that it leaves. Under spin locks. Left
-    /// out, with tlb_invalidate: copies the upper half of kernel_root to `root`, and loads CR3 with it.
+    /// rumpvm's; through none if `root` is 0. Drops the translations of the space that it leaves. Under spin locks.
+    /// Left out, with tlb_invalidate: copies the upper half of kernel_root to `root`, and loads CR3 with it.
     pub tlb_activate: Option<unsafe extern "C" fn(root: u64)>,
-    /// Drops this CPU's translations of user addresses from `start` to `end`, multiples of 4096, those of the tables above the
-    /// pages included. Under spin locks. Given with tlb_activate. Left out: invlpg, or a load of CR3.
+    /// Drops this CPU's translations of user addresses from `start` to `end`, multiples of 4096, those of the tables
+    /// above the pages included. Under spin locks. Given with tlb_activate. Left out: invlpg, or a load of CR3.
     pub tlb_invalidate: Option<unsafe extern "C" fn(start: u64, end: u64)>,
     /// Number of this CPU, below cpu_count; the same as long as the caller stays there. Works from the first call of
     /// rumpvm on, on every CPU. Under spin locks. Left out: 0; needed for more than one CPU.
     pub cpu_id: Option<unsafe extern "C" fn() -> u32>,
-    /// Has every CPU of the set `cpus` (RUMPVM_CPU_WORDS words) call rumpvm_tlb_interrupt soon; never names the caller's. Under
-    /// spin locks. Left out: nobody is asked; needed for more than one CPU.
+    /// Has every CPU of the set `cpus` (RUMPVM_CPU_WORDS words) call rumpvm_tlb_interrupt soon; never names the
+    /// caller's. Under spin locks. Left out: nobody is asked; needed for more than one CPU.
     pub tlb_ipi: Option<unsafe extern "C" fn(cpus: *const u64)>,
-    /// What the host keeps of the calling thread for rumpvm: see rumpvm_thread_init. Under spin locks. Left out: each CPU is
-    /// one thread, which is true of a host that never switches threads inside a call of rumpvm.
+    /// What the host keeps of the calling thread for rumpvm: see rumpvm_thread_init. Under spin locks. Left out: each
+    /// CPU is one thread, which is true of a host that never switches threads inside a call of rumpvm.
     pub thread: Option<unsafe extern "C" fn() -> *mut Thread>,
-    /// Blocks the calling thread while *word == expected, as a futex does: the comparison and the decision to sleep are one
-    /// step for wakeup. May return early, and does at the time `until` of the clock, unless that is RUMPVM_NEVER. Left out,
-    /// with wakeup: the caller spins.
+    /// Blocks the calling thread while *word == expected, as a futex does: the comparison and the decision to sleep
+    /// are one step for wakeup. May return early, and does at the time `until` of the clock, unless that is
+    /// RUMPVM_NEVER. Left out, with wakeup: the caller spins.
     pub sleep: Option<unsafe extern "C" fn(word: *const u32, expected: u32, until: u64)>,
     /// Wakes every thread that sleeps on `word`. Given with sleep.
     pub wakeup: Option<unsafe extern "C" fn(word: *const u32)>,
-    /// Until release_cpu, this thread stays on this CPU and no other may run there; they nest. Left out, with release_cpu:
-    /// nothing is done, which is right for a host that switches threads only where they ask for it.
+    /// Until release_cpu, this thread stays on this CPU and no other may run there; they nest. Left out, with
+    /// release_cpu: nothing is done, which is right for a host that switches threads only where they ask for it.
     pub hold_cpu: Option<unsafe extern "C" fn()>,
     /// Undoes one hold_cpu. Under spin locks. Given with hold_cpu.
     pub release_cpu: Option<unsafe extern "C" fn()>,

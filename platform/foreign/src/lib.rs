@@ -1,15 +1,15 @@
 //! The foreign home: somebody else's kernel, in any language, that gives memory and a few hypercalls and gets a
 //! virtual-memory subsystem. `rumpvm.h` is made of what is here; `rumpvm lib` packs it into one object.
 //!
-//! Reading order: `hypercalls` (what a host gives), `home` (what the component sees of it), `machine` (init, memory, CPUs),
-//! `space` -> `map` -> `access` (what a host calls).
+//! Reading order: `hypercalls` (what a host gives), `home` (what the component sees of it), `machine` (init, memory,
+//! CPUs), `space` -> `map` -> `access` (what a host calls).
 //!
 //! Flow:  host -> `rumpvm_*` -> [`handles`] -> `Vm` -> `home` -> host's hypercalls.
 //! Locks: its own spin locks (`lock`), each for a few instructions; none is held when component or host is called.
 //! Owns:  the one machine, and of the memory that it was given what its heap took.
 //!
-//! Numbers that come from the host are checked once, here; behind this crate they are types. Pointers that it passes are
-//! believed: a host and its VM have one address space.
+//! Numbers that come from the host are checked once, here; behind this crate they are types. Pointers that it passes
+//! are believed: a host and its VM have one address space.
 #![no_std]
 
 extern crate alloc;

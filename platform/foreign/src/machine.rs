@@ -46,9 +46,9 @@ fn refuse(number: i32, reason: &'static CStr) -> Errno {
     Errno(number)
 }
 
-/// Takes over the host's table, of which a copy is kept; the first call of all. `version` is RUMPVM_VERSION. Once, on one CPU.
-/// Touches nothing but the table; takes no lock, does not sleep. Returns 0; or -EINVAL, and rumpvm_reason says what is
-/// wrong with it.
+/// Takes over the host's table, of which a copy is kept; the first call of all. `version` is RUMPVM_VERSION. Once, on
+/// one CPU. Touches nothing but the table; takes no lock, does not sleep. Returns 0; or -EINVAL, and rumpvm_reason
+/// says what is wrong with it.
 ///
 /// # Safety
 /// `table` is null or points to a table of the size that it begins with; what it names may be called for good.
@@ -70,14 +70,14 @@ pub extern "C" fn rumpvm_reason() -> *const c_char {
     REASON.load(Ordering::Acquire)
 }
 
-/// Gives rumpvm the physical memory from byte `start` to byte `end`, rounded inwards to whole pages, for good: mapped at
-/// direct_map, and used by nobody else. Any number of times (64 separate ranges), at any time; one page in 64 holds
-/// the records of the others. The first range becomes the machine: some 256 KiB of it hold its first records, on one CPU;
-/// it is given before any other call, on one CPU.
+/// Gives rumpvm the physical memory from byte `start` to byte `end`, rounded inwards to whole pages, for good: mapped
+/// at direct_map, and used by nobody else. Any number of times (64 separate ranges), at any time; one page in 64 holds
+/// the records of the others. The first range becomes the machine: some 256 KiB of it hold its first records, on one
+/// CPU; it is given before any other call, on one CPU.
 ///
-/// Takes spin locks, does not sleep. Returns 0, or with a rumpvm_reason: -EINVAL (no whole page, seen at address 0, out of
-/// reach), -EEXIST (overlaps what was given), -ENOSPC (too many ranges), -ENOMEM (too small for the first records, to
-/// which it then goes as a whole), -ENODEV (before rumpvm_init).
+/// Takes spin locks, does not sleep. Returns 0, or with a rumpvm_reason: -EINVAL (no whole page, seen at address 0,
+/// out of reach), -EEXIST (overlaps what was given), -ENOSPC (too many ranges), -ENOMEM (too small for the first
+/// records, to which it then goes as a whole), -ENODEV (before rumpvm_init).
 #[unsafe(no_mangle)]
 pub extern "C" fn rumpvm_add_memory(start: u64, end: u64) -> i32 {
     outcome(add_memory(start, end))
@@ -126,9 +126,10 @@ fn add(vm: &Vm<Foreign>, start: u64, end: u64) -> Result<(), Errno> {
     })
 }
 
-/// The calling CPU will call rumpvm from now on. Once on each CPU, behind the first memory, before any other call there.
-/// Takes no lock, does not sleep. Returns 0, or with a rumpvm_reason: -EINVAL (its number is not below cpu_count, or it is
-/// set up otherwise than rumpvm's page tables need), -EEXIST (that number has attached), -ENODEV (too early).
+/// The calling CPU will call rumpvm from now on. Once on each CPU, behind the first memory, before any other call
+/// there. Takes no lock, does not sleep. Returns 0, or with a rumpvm_reason: -EINVAL (its number is not below
+/// cpu_count, or it is set up otherwise than rumpvm's page tables need), -EEXIST (that number has attached), -ENODEV
+/// (too early).
 #[unsafe(no_mangle)]
 pub extern "C" fn rumpvm_cpu_attach() -> i32 {
     outcome(cpu_attach())
@@ -151,15 +152,15 @@ fn cpu_attach() -> Result<(), Errno> {
     Ok(())
 }
 
-/// Does a little work on a CPU that has nothing to do (pages are zeroed, records freed). Returns 1 if there may be more, 0 if
-/// not. Takes spin locks, does not sleep; from a thread, not from an interrupt.
+/// Does a little work on a CPU that has nothing to do (pages are zeroed, records freed). Returns 1 if there may be
+/// more, 0 if not. Takes spin locks, does not sleep; from a thread, not from an interrupt.
 #[unsafe(no_mangle)]
 pub extern "C" fn rumpvm_idle() -> i32 {
     i32::from(vm().is_ok_and(Vm::idle))
 }
 
-/// Carries out what other CPUs asked of this one: to be called on each CPU that the hypercall tlb_ipi names, from its interrupt.
-/// Takes spin locks, waits for nobody, does not sleep; interrupts may be masked.
+/// Carries out what other CPUs asked of this one: to be called on each CPU that the hypercall tlb_ipi names, from its
+/// interrupt. Takes spin locks, waits for nobody, does not sleep; interrupts may be masked.
 #[unsafe(no_mangle)]
 pub extern "C" fn rumpvm_tlb_interrupt() {
     if VM.get().is_some() {
@@ -167,10 +168,10 @@ pub extern "C" fn rumpvm_tlb_interrupt() {
     }
 }
 
-/// Walks every invariant of the machine: page tables, reverse mappings, private pages, objects, every frame. At a quiet
-/// moment: nobody is inside any other call. Takes all locks in turns; time and memory grow with the memory given, some 80
-/// bytes of the heap for each page. Returns 0; or -EUCLEAN, and `story` is told what is broken, in `size` bytes at most and
-/// with a zero at its end; -ENOMEM, -ENODEV.
+/// Walks every invariant of the machine: page tables, reverse mappings, private pages, objects, every frame. At a
+/// quiet moment: nobody is inside any other call. Takes all locks in turns; time and memory grow with the memory
+/// given, some 80 bytes of the heap for each page. Returns 0; or -EUCLEAN, and `story` is told what is broken, in
+/// `size` bytes at most and with a zero at its end; -ENOMEM, -ENODEV.
 ///
 /// # Safety
 /// `story` is null, and `size` 0, or there are `size` bytes to write.

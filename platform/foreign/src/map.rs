@@ -48,9 +48,9 @@ pub const RUMPVM_INHERIT_NONE: i32 = 2;
 /// A child gets zeros.
 pub const RUMPVM_INHERIT_ZERO: i32 = 3;
 
-/// Maps `length` bytes, rounded up to whole pages, of zero-filled memory with the rights `prot` (RUMPVM_PROT_*) as `flags` say
-/// (RUMPVM_MAP_*), at `hint`, near it, or anywhere; returns where, or a negative error: see mmap(2). Pages come when they are
-/// touched. Takes the map's sleep lock; from a thread, with interrupts on.
+/// Maps `length` bytes, rounded up to whole pages, of zero-filled memory with the rights `prot` (RUMPVM_PROT_*) as
+/// `flags` say (RUMPVM_MAP_*), at `hint`, near it, or anywhere; returns where, or a negative error: see mmap(2). Pages
+/// come when they are touched. Takes the map's sleep lock; from a thread, with interrupts on.
 #[unsafe(no_mangle)]
 pub extern "C" fn rumpvm_mmap(space: Space, hint: u64, length: u64, prot: u32, flags: u32) -> i64 {
     number(with(space, |vm, space| {
@@ -65,32 +65,33 @@ pub extern "C" fn rumpvm_mmap(space: Space, hint: u64, length: u64, prot: u32, f
     }))
 }
 
-/// Unmaps every page that `length` bytes from `address`, a multiple of 4096, touch; see munmap(2). Takes the map's sleep lock and
-/// waits for other CPUs' flushes; from a thread, with interrupts on. Returns 0, -EINVAL, -ENOMEM.
+/// Unmaps every page that `length` bytes from `address`, a multiple of 4096, touch; see munmap(2). Takes the map's
+/// sleep lock and waits for other CPUs' flushes; from a thread, with interrupts on. Returns 0, -EINVAL, -ENOMEM.
 #[unsafe(no_mangle)]
 pub extern "C" fn rumpvm_munmap(space: Space, address: u64, length: u64) -> i32 {
     outcome(with(space, |vm, space| Ok(space.munmap(vm, VirtAddr(address), length)?)))
 }
 
-/// Gives `length` bytes from `address` on the rights `prot`; see mprotect(2). Up to the first hole it is done even if there is
-/// one, which is -ENOMEM then. Takes the map's sleep lock, waits for other CPUs' flushes; from a thread, with interrupts on.
-/// Returns 0, -EINVAL, -EACCES, -ENOMEM.
+/// Gives `length` bytes from `address` on the rights `prot`; see mprotect(2). Up to the first hole it is done even if
+/// there is one, which is -ENOMEM then. Takes the map's sleep lock, waits for other CPUs' flushes; from a thread, with
+/// interrupts on. Returns 0, -EINVAL, -EACCES, -ENOMEM.
 #[unsafe(no_mangle)]
 pub extern "C" fn rumpvm_mprotect(space: Space, address: u64, length: u64, prot: u32) -> i32 {
     let prot = ProtFlags::from_bits_retain(prot.into());
     outcome(with(space, |vm, space| Ok(space.mprotect(vm, VirtAddr(address), length, prot)?)))
 }
 
-/// Takes advice on `length` bytes from `address` on, by the numbers of Linux's madvise(2) (4: the contents are not needed, 22 and
-/// 23: bring the pages in, 102: a guard, ...). Takes the map's sleep lock, waits for other CPUs' flushes; from a thread, with
-/// interrupts on. Returns 0, -EINVAL, -ENOMEM (also: a hole), -EAGAIN, -EFAULT.
+/// Takes advice on `length` bytes from `address` on, by the numbers of Linux's madvise(2) (4: the contents are not
+/// needed, 22 and 23: bring the pages in, 102: a guard, ...). Takes the map's sleep lock, waits for other CPUs'
+/// flushes; from a thread, with interrupts on. Returns 0, -EINVAL, -ENOMEM (also: a hole), -EAGAIN, -EFAULT.
 #[unsafe(no_mangle)]
 pub extern "C" fn rumpvm_madvise(space: Space, address: u64, length: u64, advice: i32) -> i32 {
     outcome(with(space, |vm, space| Ok(space.madvise(vm, VirtAddr(address), length, advice)?)))
 }
 
-/// Sets resident[i] to 1 if page i from `address` on is in memory, else to 0, for each page that `length` bytes touch; see
-/// mincore(2). Takes no lock, does not sleep: what changes meanwhile may be seen or not. Returns 0, -EINVAL, -ENOMEM (a hole).
+/// Sets resident[i] to 1 if page i from `address` on is in memory, else to 0, for each page that `length` bytes touch;
+/// see mincore(2). Takes no lock, does not sleep: what changes meanwhile may be seen or not. Returns 0, -EINVAL,
+/// -ENOMEM (a hole).
 ///
 /// # Safety
 /// `resident` has a byte for each of those pages.
@@ -107,8 +108,8 @@ pub unsafe extern "C" fn rumpvm_mincore(
     outcome(with(space, |vm, space| Ok(space.mincore(vm, VirtAddr(address), length, resident?)?)))
 }
 
-/// Says what a child gets of every page that `length` bytes from `address` touch (RUMPVM_INHERIT_*); see minherit(2) of the BSDs.
-/// Takes the map's sleep lock; from a thread. Returns 0, -EINVAL, -ENOMEM, -EOPNOTSUPP.
+/// Says what a child gets of every page that `length` bytes from `address` touch (RUMPVM_INHERIT_*); see minherit(2)
+/// of the BSDs. Takes the map's sleep lock; from a thread. Returns 0, -EINVAL, -ENOMEM, -EOPNOTSUPP.
 #[unsafe(no_mangle)]
 pub extern "C" fn rumpvm_minherit(
     space: Space,
@@ -122,9 +123,9 @@ pub extern "C" fn rumpvm_minherit(
     }))
 }
 
-/// Makes the `old_length` bytes mapped at `old` be `new_length` bytes, here or as `flags` (RUMPVM_MREMAP_*) allow elsewhere; returns
-/// where, or a negative error: see mremap(2). Takes the map's sleep lock, waits for other CPUs' flushes; from a thread, with
-/// interrupts on.
+/// Makes the `old_length` bytes mapped at `old` be `new_length` bytes, here or as `flags` (RUMPVM_MREMAP_*) allow
+/// elsewhere; returns where, or a negative error: see mremap(2). Takes the map's sleep lock, waits for other CPUs'
+/// flushes; from a thread, with interrupts on.
 #[unsafe(no_mangle)]
 pub extern "C" fn rumpvm_mremap(
     space: Space,
@@ -141,16 +142,17 @@ pub extern "C" fn rumpvm_mremap(
     }))
 }
 
-/// Brings in every page that `length` bytes from `address` touch, and keeps them in memory; see mlock(2). Takes the map's sleep
-/// lock, and sleeps as a fault does; from a thread, with interrupts on. Returns 0, -EINVAL, -ENOMEM, -EPERM, -EAGAIN.
+/// Brings in every page that `length` bytes from `address` touch, and keeps them in memory; see mlock(2). Takes the
+/// map's sleep lock, and sleeps as a fault does; from a thread, with interrupts on. Returns 0, -EINVAL, -ENOMEM,
+/// -EPERM, -EAGAIN.
 #[unsafe(no_mangle)]
 pub extern "C" fn rumpvm_mlock(space: Space, address: u64, length: u64) -> i32 {
     let flags = LockFlags::empty();
     outcome(with(space, |vm, space| Ok(space.mlock2(vm, VirtAddr(address), length, flags)?)))
 }
 
-/// Undoes rumpvm_mlock for every page that `length` bytes from `address` touch; see munlock(2). Takes the map's sleep lock; from a
-/// thread. Returns 0, -EINVAL, -ENOMEM.
+/// Undoes rumpvm_mlock for every page that `length` bytes from `address` touch; see munlock(2). Takes the map's sleep
+/// lock; from a thread. Returns 0, -EINVAL, -ENOMEM.
 #[unsafe(no_mangle)]
 pub extern "C" fn rumpvm_munlock(space: Space, address: u64, length: u64) -> i32 {
     outcome(with(space, |vm, space| Ok(space.munlock(vm, VirtAddr(address), length)?)))

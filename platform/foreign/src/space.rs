@@ -7,8 +7,8 @@ use crate::handles::{SPACES, Use};
 use crate::home::Foreign;
 use crate::machine;
 
-/// An address space, by a number that is never 0 and, once it was destroyed, names no other (until 4 billion more were made
-/// in its place). A wrong number is refused with -EBADF.
+/// An address space, by a number that is never 0 and, once it was destroyed, names no other (until 4 billion more were
+/// made in its place). A wrong number is refused with -EBADF.
 pub type Space = u64;
 
 type Held = Hold<Spaces<Foreign>, Foreign>;
@@ -31,8 +31,8 @@ fn leave(vm: &rumpvm::Vm<Foreign>, used: Use<Held>) {
     }
 }
 
-/// Makes an empty space and stores its number at `made`. Takes a sleep lock for an instant; from a thread. Returns 0, or
-/// -ENOMEM, -ENOSPC (65,536 spaces), -EINVAL (`made` is null), -ENODEV, and nothing has changed.
+/// Makes an empty space and stores its number at `made`. Takes a sleep lock for an instant; from a thread. Returns 0,
+/// or -ENOMEM, -ENOSPC (65,536 spaces), -EINVAL (`made` is null), -ENODEV, and nothing has changed.
 ///
 /// # Safety
 /// `made` is null, or there is a number to write.
@@ -47,10 +47,10 @@ pub unsafe extern "C" fn rumpvm_space_create(made: *mut Space) -> i32 {
     outcome(unsafe { put(made, create) })
 }
 
-/// Makes a copy of `space`, as fork(2) does, and stores its number at `made`: private memory is copied when one of the two
-/// first stores to it, shared memory is shared, page tables are shared where they can be. Time grows with the number of
-/// mappings, not of pages. Takes the map's sleep lock of `space`, whose faults wait meanwhile; from a thread. Returns 0, or as
-/// rumpvm_space_create; -EBADF.
+/// Makes a copy of `space`, as fork(2) does, and stores its number at `made`: private memory is copied when one of the
+/// two first stores to it, shared memory is shared, page tables are shared where they can be. Time grows with the
+/// number of mappings, not of pages. Takes the map's sleep lock of `space`, whose faults wait meanwhile; from a
+/// thread. Returns 0, or as rumpvm_space_create; -EBADF.
 ///
 /// # Safety
 /// `made` is null, or there is a number to write.
@@ -79,9 +79,9 @@ unsafe fn put(made: *mut Space, make: impl FnOnce() -> Result<Space, Errno>) -> 
     Ok(())
 }
 
-/// Makes this CPU translate user addresses through `space`, or through none if it is 0. Does nothing if it does already. Takes
-/// a spin lock, does not sleep; interrupts may be masked. A CPU with nothing to run is not asked to flush when it
-/// translates through none. Returns 0, -EBADF, -ENODEV.
+/// Makes this CPU translate user addresses through `space`, or through none if it is 0. Does nothing if it does
+/// already. Takes a spin lock, does not sleep; interrupts may be masked. A CPU with nothing to run is not asked to
+/// flush when it translates through none. Returns 0, -EBADF, -ENODEV.
 #[unsafe(no_mangle)]
 pub extern "C" fn rumpvm_space_switch(space: Space) -> i32 {
     if space == 0 {
@@ -93,9 +93,9 @@ pub extern "C" fn rumpvm_space_switch(space: Space) -> i32 {
     }))
 }
 
-/// Ends `space`: its number names nothing from now on, and when the last call that still uses it has returned, what is mapped
-/// goes, and CPUs that translate through it are made to give it up. Takes the map's lock and waits for other CPUs' flushes;
-/// from a thread, with interrupts on. Returns 0, -EBADF, -ENODEV.
+/// Ends `space`: its number names nothing from now on, and when the last call that still uses it has returned, what is
+/// mapped goes, and CPUs that translate through it are made to give it up. Takes the map's lock and waits for other
+/// CPUs' flushes; from a thread, with interrupts on. Returns 0, -EBADF, -ENODEV.
 #[unsafe(no_mangle)]
 pub extern "C" fn rumpvm_space_destroy(space: Space) -> i32 {
     outcome(machine::vm().and_then(|vm| {
@@ -106,15 +106,15 @@ pub extern "C" fn rumpvm_space_destroy(space: Space) -> i32 {
     }))
 }
 
-/// Physical address of the root of the page tables of `space`, for looking only: who changes entries, breaks it. Takes no lock;
-/// from anywhere. Or -EBADF, -ENODEV.
+/// Physical address of the root of the page tables of `space`, for looking only: who changes entries, breaks it. Takes
+/// no lock; from anywhere. Or -EBADF, -ENODEV.
 #[unsafe(no_mangle)]
 pub extern "C" fn rumpvm_space_root(space: Space) -> i64 {
     number(with(space, |_, space| Ok(space.pmap().root().start().0)))
 }
 
-/// Pages that the page tables of `space` map, those that it shares with others included. Takes no lock; from anywhere. Or
-/// -EBADF, -ENODEV.
+/// Pages that the page tables of `space` map, those that it shares with others included. Takes no lock; from anywhere.
+/// Or -EBADF, -ENODEV.
 #[unsafe(no_mangle)]
 pub extern "C" fn rumpvm_space_resident(space: Space) -> i64 {
     number(with(space, |vm, space| Ok(space.resident_pages(vm))))

@@ -5,7 +5,8 @@ use rumpvm::Statistics as Counted;
 use crate::errno::{Errno, RUMPVM_EINVAL, outcome};
 use crate::{heap, machine};
 
-/// Counts since the start, and what is in use now. In pieces, pages or calls; the last two in bytes. Later versions append.
+/// Counts since the start, and what is in use now. In pieces, pages or calls; the last two in bytes. Later versions
+/// append.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Statistics {
@@ -73,9 +74,9 @@ pub struct Statistics {
     pub heap_used: u64,
 }
 
-/// Stores the first `size` bytes of the statistics at `into`; sizeof(struct rumpvm_statistics) for all that a host's header
-/// knows. The CPUs' counters are read one after the other while they count. Takes spin locks, does not sleep; from anywhere. Returns 0,
-/// -EINVAL (more than there are), -ENODEV.
+/// Stores the first `size` bytes of the statistics at `into`; sizeof(struct rumpvm_statistics) for all that a host's
+/// header knows. The CPUs' counters are read one after the other while they count. Takes spin locks, does not sleep;
+/// from anywhere. Returns 0, -EINVAL (more than there are), -ENODEV.
 ///
 /// # Safety
 /// There are `size` bytes to write at `into`.

@@ -24,9 +24,9 @@ const _: () = assert!(align_of::<ThreadLocal>() <= align_of::<Thread>(), "it is 
 /// One for each CPU, for hosts without threads; null before the first memory.
 static OF_CPUS: AtomicPtr<ThreadLocal> = AtomicPtr::new(core::ptr::null_mut());
 
-/// Makes `thread` ready for a new thread with number `id`, which is not 0 and differs from those of all threads alive. It
-/// then stays where it is until the thread has ended. Takes no lock, does not sleep; from anywhere, before the thread
-/// calls rumpvm. Returns 0, or -EINVAL for the number 0 or a null pointer.
+/// Makes `thread` ready for a new thread with number `id`, which is not 0 and differs from those of all threads alive.
+/// It then stays where it is until the thread has ended. Takes no lock, does not sleep; from anywhere, before the
+/// thread calls rumpvm. Returns 0, or -EINVAL for the number 0 or a null pointer.
 ///
 /// # Safety
 /// `thread` is null, or points to a record that no thread uses.

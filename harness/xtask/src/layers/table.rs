@@ -75,6 +75,14 @@ pub(crate) const CRATES: &[CrateRule] = &[
         unsafe_in: Unsafe::Anywhere,
     },
     CrateRule {
+        name: "rumpvm-foreign",
+        below: &["rumpvm-arch", "rumpvm-platform", "rumpvm"],
+        outside: None,
+        home: Home::Bare,
+        // Its callers are C.
+        unsafe_in: Unsafe::Anywhere,
+    },
+    CrateRule {
         name: "rumpvm-cases",
         below: &["rumpvm-arch", "rumpvm-platform", "rumpvm"],
         outside: Some(&[]),

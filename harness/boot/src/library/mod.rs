@@ -1,0 +1,121 @@
+//! The library for other kernels: `rumpvm.o`, `librumpvm.a` and `rumpvm.h`.
+//!
+//! Flow:  `platform/foreign` -> static library with all of Rust's runtime -> what `rumpvm_*` needs of it ([`layout`]) -> no GOT
+//!        ([`got`]) -> no names but `rumpvm_*` -> looked at once more ([`promises`]).
+//!
+//! A kernel's linker script knows `.text`, `.rodata`, `.data` and `.bss`, and puts what it does not know anywhere: beyond its
+//! `end`, for one, where the page allocator begins. So the object has these four sections, and needs nothing that a kernel
+//! may lack: no GOT, no PLT, no constructors, no red zone, no floating point.
+
+mod got;
+mod promises;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use object::read::archive::ArchiveFile;
+use object::{Object, ObjectSymbol};
+
+use crate::{debian, image, workspace};
+
+/// Code at a fixed place below 2 GiB, or in the uppermost 2 GiB, where kernels are; callers that a debugger can follow.
+const FLAGS: &str = "-Crelocation-model=static -Crelro-level=off -Cforce-frame-pointers=yes";
+const WORDS: &str = "rustc --quiet --profile link -p rumpvm-foreign --lib --crate-type staticlib --features standalone";
+
+/// All sections of the object, by the names that every kernel's linker script knows. Unwind tables are left out: nothing
+/// here unwinds.
+const LAYOUT: &str = "\
+SECTIONS {
+  .text : { *(.text .text.*) }
+  .rodata : { *(.rodata .rodata.* .data.rel.ro .data.rel.ro.*) }
+  .data : { *(.data .data.*) }
+  .bss : { *(.bss .bss.* COMMON) }
+  /DISCARD/ : { *(.eh_frame .gcc_except_table* .comment .note* .debug* .llvm*) }
+}
+";
+
+/// What was made.
+pub struct Library {
+    /// The packed object.
+    pub object: PathBuf,
+    /// An archive of that object alone, for who links with `-lrumpvm`.
+    pub archive: PathBuf,
+    /// The header.
+    pub header: PathBuf,
+}
+
+/// Where the header is kept. It is made of `platform/foreign` by `cargo xtask header`.
+pub fn header() -> PathBuf {
+    workspace::root().join("platform/foreign/rumpvm.h")
+}
+
+/// Makes all three in `folder`, after setting up what is missing.
+pub fn build(folder: &Path) -> Result<Library> {
+    debian::need(&["binutils"])?;
+    let products = image::compile("library for other kernels", WORDS, Some(FLAGS))?;
+    let whole = products.join("link/librumpvm_foreign.a");
+    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let made = Library {
+        object: folder.join("rumpvm.o"),
+        archive: folder.join("librumpvm.a"),
+        header: folder.join("rumpvm.h"),
+    };
+    pack(&whole, &made.object)?;
+    // An archive is added to, if there is one.
+    fs::remove_file(&made.archive).ok();
+    tool(Command::new("ar").arg("rcsD").args([&made.archive, &made.object]))?;
+    fs::copy(header(), &made.header).context("cannot copy rumpvm.h")?;
+    Ok(made)
+}
+
+/// Makes `object` of what the interface needs of `whole`.
+fn pack(whole: &Path, object: &Path) -> Result<()> {
+    let scratch = tempfile::tempdir()?;
+    let (layout, loose) = (scratch.path().join("layout.ld"), scratch.path().join("loose.o"));
+    fs::write(&layout, LAYOUT)?;
+    let mut link = Command::new("ld");
+    link.args(["-r", "--gc-sections", "-T"]).arg(&layout).arg("-o").arg(&loose);
+    for name in interface(whole)? {
+        link.args(["-u", &name]);
+    }
+    tool(link.arg(whole))?;
+    let mut bytes = fs::read(&loose)?;
+    got::remove(&mut bytes)?;
+    fs::write(&loose, bytes)?;
+    let mut strip = Command::new("objcopy");
+    strip.args(["--strip-unneeded", "--wildcard", "--keep-global-symbol=rumpvm_*"]);
+    // Says to linkers of programs that no stack has to be executable. It has no bytes and no place in memory.
+    strip.args(["--add-section", ".note.GNU-stack=/dev/null"]);
+    tool(strip.args([&loose, &object.to_path_buf()]))?;
+    promises::check(&fs::read(object)?)
+}
+
+/// The names that `library` defines for hosts.
+fn interface(library: &Path) -> Result<Vec<String>> {
+    let bytes = fs::read(library).with_context(|| format!("cannot read {}", library.display()))?;
+    let mut names = Vec::new();
+    let archive = ArchiveFile::parse(&*bytes)?;
+    for member in archive.members() {
+        let data = member?.data(&*bytes)?;
+        // An archive of Rust's holds more than objects.
+        let Ok(file) = object::File::parse(data) else { continue };
+        let ours = file.symbols().filter(|symbol| symbol.is_global() && symbol.is_definition());
+        names.extend(ours.filter_map(|symbol| symbol.name().ok().map(str::to_owned)));
+    }
+    names.retain(|name| name.starts_with("rumpvm_"));
+    if names.is_empty() {
+        bail!("{} defines no rumpvm_*", library.display());
+    }
+    Ok(names)
+}
+
+fn tool(command: &mut Command) -> Result<()> {
+    let output = command.output().with_context(|| format!("cannot start {command:?}"))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        bail!("{command:?} ended with {}: {said}", output.status);
+    }
+    Ok(())
+}

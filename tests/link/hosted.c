@@ -1,0 +1,370 @@
+/*
+ * A host in a process: 64 MiB of pretend RAM, one pretend CPU that walks the page tables that rumpvm makes.
+ *
+ * It creates two spaces, forks one, stores in both, and looks through the tables, frame by frame, at which memory is shared
+ * and which was copied. Exit status 0: everything was as it must be, and rumpvm's own counters say that it did the work.
+ * It is C, and C++ too.
+ *
+ * Flow: store() or load() -> walk() -> no entry that permits it: rumpvm_fault(), once more -> a byte of `ram`.
+ */
+#define _DEFAULT_SOURCE
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "rumpvm.h"
+
+#define PAGE 4096u
+#define MIB (1u << 20)
+
+/* Physical memory begins somewhere else than at 0, so that nobody takes one kind of address for another. */
+#define RAM_START (16ull * MIB)
+#define RAM_BYTES (64ull * MIB)
+
+/* Intel SDM vol. 3A, 4.5. */
+#define PRESENT 0x001ull
+#define WRITABLE 0x002ull
+#define USER 0x004ull
+#define ACCESSED 0x020ull
+#define DIRTY 0x040ull
+#define FRAME 0x000ffffffffff000ull
+
+static unsigned char *ram;
+static uint64_t root; /* the CPU's CR3; 0 for none */
+static unsigned activations, invalidations, faults;
+
+#define EXPECT(what)                                                         \
+    do {                                                                     \
+        if (!(what)) {                                                       \
+            fprintf(stderr, "hosted: line %d: not so: %s\n", __LINE__, #what); \
+            exit(1);                                                         \
+        }                                                                    \
+    } while (0)
+
+/* The hypercalls. A process is not interrupted, so there is nothing to mask. */
+
+static void on_panic(const char *story)
+{
+    fprintf(stderr, "hosted: rumpvm panics: %s\n", story);
+    exit(2);
+}
+
+static size_t intr_save(void)
+{
+    return 0;
+}
+
+static void intr_restore(size_t state)
+{
+    (void)state;
+}
+
+static void tlb_activate(uint64_t to)
+{
+    root = to;
+    activations++;
+}
+
+/* This CPU has no TLB: every access walks. */
+static void tlb_invalidate(uint64_t start, uint64_t end)
+{
+    EXPECT(start < end && start % PAGE == 0 && end % PAGE == 0);
+    invalidations++;
+}
+
+/* The pretend CPU. */
+
+static uint64_t *table(uint64_t at)
+{
+    EXPECT(at >= RAM_START && at < RAM_START + RAM_BYTES && at % PAGE == 0);
+    return (uint64_t *)(void *)(ram + (at - RAM_START));
+}
+
+/*
+ * The entry for `address` in the leaf table below `top`, as a CPU finds it: null unless every level is present, for users,
+ * and writable if `writes`.
+ */
+static uint64_t *walk(uint64_t top, uint64_t address, int writes)
+{
+    uint64_t need = PRESENT | USER | (writes ? WRITABLE : 0);
+    uint64_t at = top;
+    int level;
+
+    for (level = 4;; level--) {
+        uint64_t *entry = &table(at)[(address >> (12 + 9 * (level - 1))) & 511];
+        if ((*entry & need) != need)
+            return NULL;
+        *entry |= ACCESSED;
+        if (level == 1)
+            return entry;
+        at = *entry & FRAME;
+    }
+}
+
+/* The byte behind `address` in the active space, after a fault if need be; null if that is refused, with why in `*error`. */
+static unsigned char *touch(rumpvm_space space, uint64_t address, int writes, int *error)
+{
+    uint64_t *entry = walk(root, address, writes);
+
+    *error = 0;
+    while (entry == NULL) {
+        faults++;
+        *error = rumpvm_fault(space, address, writes ? RUMPVM_ACCESS_WRITE : RUMPVM_ACCESS_READ);
+        if (*error != 0)
+            return NULL;
+        entry = walk(root, address, writes);
+    }
+    if (writes)
+        *entry |= DIRTY;
+    return (unsigned char *)table(*entry & FRAME) + address % PAGE;
+}
+
+static int store(rumpvm_space space, uint64_t address, unsigned char value)
+{
+    unsigned char *byte;
+    int error;
+
+    EXPECT(rumpvm_space_switch(space) == 0);
+    byte = touch(space, address, 1, &error);
+    if (byte != NULL)
+        *byte = value;
+    return error;
+}
+
+static int load(rumpvm_space space, uint64_t address)
+{
+    unsigned char *byte;
+    int error;
+
+    EXPECT(rumpvm_space_switch(space) == 0);
+    byte = touch(space, address, 0, &error);
+    return byte == NULL ? error : *byte;
+}
+
+/* The frame that `space` has at `address`, or 0; and whether a store would pass. */
+static uint64_t frame(rumpvm_space space, uint64_t address, int *writable)
+{
+    int64_t top = rumpvm_space_root(space);
+    uint64_t *entry;
+
+    EXPECT(top > 0);
+    entry = walk((uint64_t)top, address, 0);
+    *writable = walk((uint64_t)top, address, 1) != NULL;
+    return entry == NULL ? 0 : *entry & FRAME;
+}
+
+static struct rumpvm_statistics statistics(void)
+{
+    struct rumpvm_statistics now;
+
+    EXPECT(rumpvm_statistics(&now, sizeof now) == 0);
+    return now;
+}
+
+static void check(void)
+{
+    char story[256] = "";
+    int broken = rumpvm_check(story, sizeof story);
+
+    if (broken != 0) {
+        fprintf(stderr, "hosted: rumpvm_check says %d: %s\n", broken, story);
+        exit(3);
+    }
+}
+
+/* The steps. */
+
+static void refusals(struct rumpvm_hypercalls good)
+{
+    struct rumpvm_hypercalls bad = good;
+    rumpvm_space space;
+
+    EXPECT(rumpvm_space_create(&space) == -RUMPVM_ENODEV);
+    EXPECT(rumpvm_add_memory(RAM_START, RAM_START + RAM_BYTES) == -RUMPVM_ENODEV);
+    EXPECT(rumpvm_init(RUMPVM_VERSION + 1, &good) == -RUMPVM_EINVAL);
+    EXPECT(strstr(rumpvm_reason(), "version") != NULL);
+    EXPECT(rumpvm_init(RUMPVM_VERSION, NULL) == -RUMPVM_EINVAL);
+    bad.panic = NULL;
+    EXPECT(rumpvm_init(RUMPVM_VERSION, &bad) == -RUMPVM_EINVAL);
+    EXPECT(strstr(rumpvm_reason(), "panic") != NULL);
+    bad = good;
+    bad.tlb_invalidate = NULL;
+    EXPECT(rumpvm_init(RUMPVM_VERSION, &bad) == -RUMPVM_EINVAL);
+    EXPECT(strstr(rumpvm_reason(), "tlb_invalidate") != NULL);
+    bad = good;
+    bad.intr_save = NULL;
+    bad.intr_restore = NULL;
+    EXPECT(rumpvm_init(RUMPVM_VERSION, &bad) == -RUMPVM_EINVAL);
+    EXPECT(strstr(rumpvm_reason(), "ring 0") != NULL);
+}
+
+static void start(void)
+{
+    struct rumpvm_hypercalls calls;
+
+    ram = (unsigned char *)mmap(NULL, RAM_BYTES, PROT_READ | PROT_WRITE,
+                                MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    EXPECT(ram != MAP_FAILED);
+    /* Memory that was used before. */
+    memset(ram, 0xa5, RAM_BYTES);
+
+    memset(&calls, 0, sizeof calls);
+    calls.size = sizeof calls;
+    calls.direct_map = (uint64_t)(uintptr_t)ram - RAM_START;
+    calls.panic = on_panic;
+    calls.intr_save = intr_save;
+    calls.intr_restore = intr_restore;
+    calls.tlb_activate = tlb_activate;
+    calls.tlb_invalidate = tlb_invalidate;
+    refusals(calls);
+    EXPECT(rumpvm_init(RUMPVM_VERSION, &calls) == 0);
+    EXPECT(rumpvm_init(RUMPVM_VERSION, &calls) == -RUMPVM_EINVAL);
+    EXPECT(rumpvm_cpu_attach() == -RUMPVM_ENODEV);
+
+    /* All but the last page at once; then that page, with one that has been given, and alone. */
+    EXPECT(rumpvm_add_memory(RAM_START, RAM_START) == -RUMPVM_EINVAL);
+    EXPECT(rumpvm_add_memory(RAM_START, RAM_START + RAM_BYTES / 2) == 0);
+    EXPECT(rumpvm_add_memory(RAM_START + RAM_BYTES / 2 - PAGE, RAM_START + RAM_BYTES) == -RUMPVM_EEXIST);
+    EXPECT(rumpvm_add_memory(RAM_START + RAM_BYTES / 2, RAM_START + RAM_BYTES) == 0);
+    EXPECT(rumpvm_cpu_attach() == 0);
+    EXPECT(rumpvm_cpu_attach() == -RUMPVM_EEXIST);
+}
+
+/* Two spaces have different memory at the same address, and it begins with zeros. */
+static void two_spaces(rumpvm_space one, rumpvm_space other, uint64_t at, uint64_t length)
+{
+    int writable;
+    uint32_t prot = RUMPVM_PROT_READ | RUMPVM_PROT_WRITE;
+    uint32_t flags = RUMPVM_MAP_PRIVATE | RUMPVM_MAP_ANONYMOUS | RUMPVM_MAP_FIXED_NOREPLACE;
+
+    EXPECT(load(one, at) == -RUMPVM_EFAULT);
+    EXPECT(rumpvm_mmap(one, at, length, prot, flags) == (int64_t)at);
+    EXPECT(rumpvm_mmap(one, at, length, prot, flags) == -RUMPVM_EEXIST);
+    EXPECT(rumpvm_mmap(other, at, length, prot, flags) == (int64_t)at);
+    EXPECT(rumpvm_mmap(other, 0, length, prot, RUMPVM_MAP_PRIVATE) == -RUMPVM_EOPNOTSUPP);
+    EXPECT(load(one, at) == 0);
+    EXPECT(store(one, at, 'p') == 0 && store(other, at, 'o') == 0);
+    EXPECT(load(one, at) == 'p' && load(other, at) == 'o');
+    EXPECT(frame(one, at, &writable) != frame(other, at, &writable));
+}
+
+/* A fork shares every frame, read-only; a store copies its own page alone; the last owner of a page stores without a copy. */
+static void copy_on_write(rumpvm_space parent, uint64_t at, unsigned pages)
+{
+    struct rumpvm_statistics before, after;
+    rumpvm_space child;
+    uint64_t shared;
+    unsigned page;
+    int writable;
+
+    for (page = 0; page < pages; page++)
+        EXPECT(store(parent, at + page * PAGE, (unsigned char)(page + 1)) == 0);
+    before = statistics();
+    EXPECT(rumpvm_space_fork(parent, &child) == 0);
+    after = statistics();
+    EXPECT(after.forks == before.forks + 1);
+    /* A root and a few tables, whatever was mapped. */
+    EXPECT(before.frames_free - after.frames_free < pages);
+
+    for (page = 0; page < pages; page++) {
+        EXPECT(load(child, at + page * PAGE) == (int)(unsigned char)(page + 1));
+        shared = frame(child, at + page * PAGE, &writable);
+        EXPECT(!writable && shared != 0 && shared == frame(parent, at + page * PAGE, &writable));
+        EXPECT(!writable);
+    }
+
+    before = statistics();
+    EXPECT(store(child, at, 'c') == 0);
+    after = statistics();
+    EXPECT(after.faults_copy == before.faults_copy + 1);
+    EXPECT(load(child, at) == 'c' && load(parent, at) == 1);
+    EXPECT(frame(child, at, &writable) != frame(parent, at, &writable));
+    EXPECT(load(child, at + PAGE) == 2 && load(parent, at + PAGE) == 2);
+    EXPECT(frame(child, at + PAGE, &writable) == frame(parent, at + PAGE, &writable));
+    check();
+
+    /* The parent is the only owner of its page 0 now. */
+    shared = frame(parent, at, &writable);
+    before = statistics();
+    EXPECT(store(parent, at, 'p') == 0);
+    after = statistics();
+    EXPECT(after.faults_copy == before.faults_copy && after.faults_reuse == before.faults_reuse + 1);
+    EXPECT(frame(parent, at, &writable) == shared && writable);
+    EXPECT(load(child, at) == 'c');
+
+    EXPECT(rumpvm_space_destroy(child) == 0);
+    EXPECT(rumpvm_space_destroy(child) == -RUMPVM_EBADF);
+    EXPECT(rumpvm_fault(child, at, RUMPVM_ACCESS_READ) == -RUMPVM_EBADF);
+}
+
+/* What a system-call layer does. */
+static void calls(rumpvm_space space, uint64_t at, uint64_t length)
+{
+    const char name[] = "/bin/init";
+    char back[sizeof name];
+    unsigned char resident[2];
+    size_t size = 0;
+    uint64_t edge = at + length - 4;
+
+    EXPECT(rumpvm_copyout(space, (const uint8_t *)name, at + PAGE - 5, sizeof name) == 0);
+    EXPECT(rumpvm_copyin(space, at + PAGE - 5, (uint8_t *)back, sizeof back) == 0);
+    EXPECT(strcmp(back, name) == 0);
+    memset(back, 'x', sizeof back);
+    EXPECT(rumpvm_copyinstr(space, at + PAGE - 5, (uint8_t *)back, sizeof back, &size) == 0);
+    EXPECT(size == sizeof name && strcmp(back, name) == 0);
+    EXPECT(rumpvm_copyinstr(space, at + PAGE - 5, (uint8_t *)back, 4, NULL) == -RUMPVM_ENAMETOOLONG);
+    EXPECT(rumpvm_copyout(space, (const uint8_t *)name, edge, sizeof name) == -RUMPVM_EFAULT);
+
+    EXPECT(rumpvm_mprotect(space, at, PAGE, RUMPVM_PROT_READ) == 0);
+    EXPECT(store(space, at, 1) == -RUMPVM_EACCES);
+    EXPECT(rumpvm_copyout(space, (const uint8_t *)name, at, 1) == -RUMPVM_EACCES);
+    EXPECT(rumpvm_fault_code(space, at, 7) == -RUMPVM_EACCES);
+    EXPECT(rumpvm_fault_code(space, at, 4) == 0);
+    EXPECT(rumpvm_mprotect(space, at, PAGE, RUMPVM_PROT_READ | RUMPVM_PROT_WRITE) == 0);
+    EXPECT(store(space, at, 1) == 0);
+
+    EXPECT(rumpvm_madvise(space, at, PAGE, 4) == 0);
+    EXPECT(rumpvm_mincore(space, at, 2 * PAGE, resident) == 0);
+    EXPECT(resident[0] == 0 && resident[1] == 1);
+    EXPECT(load(space, at) == 0);
+    EXPECT(rumpvm_munmap(space, at, length) == 0);
+    EXPECT(load(space, at) == -RUMPVM_EFAULT);
+}
+
+int main(void)
+{
+    const uint64_t at = 0x40000000, length = 1 * MIB;
+    struct rumpvm_statistics end;
+    uint64_t free_before;
+    rumpvm_space one, other;
+
+    start();
+    EXPECT(rumpvm_space_create(&one) == 0 && rumpvm_space_create(&other) == 0 && one != other);
+    two_spaces(one, other, at, length);
+    /* The heap has grown as far as it will by now. */
+    check();
+    free_before = statistics().frames_free;
+    copy_on_write(one, at, length / PAGE);
+    calls(one, at, length);
+    check();
+    EXPECT(rumpvm_space_destroy(one) == 0 && rumpvm_space_destroy(other) == 0);
+    EXPECT(root == 0);
+    while (rumpvm_idle())
+        ;
+    check();
+
+    end = statistics();
+    EXPECT(end.frames_free >= free_before);
+    EXPECT(end.forks == 1 && end.faults_copy >= 1 && end.faults_reuse >= 1 && end.tables_shared >= 1);
+    EXPECT(end.faults_zero_fill >= length / PAGE && faults > end.faults_zero_fill);
+    printf("hosted: %u faults, %u activations, %u invalidations; rumpvm counted %llu zero-filled, "
+           "%llu copied, %llu reused, %llu tables shared by a fork\n",
+           faults, activations, invalidations, (unsigned long long)end.faults_zero_fill,
+           (unsigned long long)end.faults_copy, (unsigned long long)end.faults_reuse,
+           (unsigned long long)end.tables_shared);
+    printf("hosted: %llu of %llu pages free, %llu of %llu bytes of the heap in use\n",
+           (unsigned long long)end.frames_free, (unsigned long long)end.frames_total,
+           (unsigned long long)end.heap_used, (unsigned long long)end.heap_total);
+    return 0;
+}
