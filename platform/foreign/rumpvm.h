@@ -196,6 +196,9 @@ struct rumpvm_hypercalls {
     // Has every CPU of the set `cpus` (RUMPVM_CPU_WORDS words) call rumpvm_tlb_interrupt soon; never names the
     // caller's. Under spin locks. Left out: nobody is asked; needed for more than one CPU.
     void (*tlb_ipi)(const uint64_t *cpus);
+    // The caller waits for another CPU to change a word, and will look again when this returns, soon. Under spin locks.
+    // Left out: the instruction `pause`, which is right where every CPU is real; a process yields here.
+    void (*relax)(void);
     // What the host keeps of the calling thread for rumpvm: see rumpvm_thread_init. Under spin locks. Left out: each
     // CPU is one thread, which is true of a host that never switches threads inside a call of rumpvm.
     struct rumpvm_thread *(*thread)(void);
@@ -395,7 +398,7 @@ int32_t rumpvm_madvise(rumpvm_space space,
                        uint64_t length,
                        int32_t advice);
 
-// Sets resident[i] to 1 if page i from `address` on is in memory, else to 0, for each page that `length` bytes touch;
+// Sets `resident[i]` to 1 if page i from `address` on is in memory, else to 0, for each page that `length` bytes touch;
 // see mincore(2). Takes no lock, does not sleep: what changes meanwhile may be seen or not. Returns 0, -EINVAL,
 // -ENOMEM (a hole).
 // Contract: `resident` has a byte for each of those pages.

@@ -1,5 +1,5 @@
 /*
- * A host in a process: 64 MiB of pretend RAM, one pretend CPU that walks the page tables that rumpvm makes.
+ * A host in a process: 64 MiB of pretend RAM, one pretend CPU that walks the page tables that rumpvm makes, no threads.
  *
  * It creates two spaces, forks one, stores in both, and looks through the tables, frame by frame, at which memory is shared
  * and which was copied. Exit status 0: everything was as it must be, and rumpvm's own counters say that it did the work.
@@ -7,48 +7,12 @@
  *
  * Flow: store() or load() -> walk() -> no entry that permits it: rumpvm_fault(), once more -> a byte of `ram`.
  */
-#define _DEFAULT_SOURCE
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
+#include "pretend.h"
 
-#include "rumpvm.h"
-
-#define PAGE 4096u
-#define MIB (1u << 20)
-
-/* Physical memory begins somewhere else than at 0, so that nobody takes one kind of address for another. */
-#define RAM_START (16ull * MIB)
-#define RAM_BYTES (64ull * MIB)
-
-/* Intel SDM vol. 3A, 4.5. */
-#define PRESENT 0x001ull
-#define WRITABLE 0x002ull
-#define USER 0x004ull
-#define ACCESSED 0x020ull
-#define DIRTY 0x040ull
-#define FRAME 0x000ffffffffff000ull
-
-static unsigned char *ram;
 static uint64_t root; /* the CPU's CR3; 0 for none */
 static unsigned activations, invalidations, faults;
 
-#define EXPECT(what)                                                         \
-    do {                                                                     \
-        if (!(what)) {                                                       \
-            fprintf(stderr, "hosted: line %d: not so: %s\n", __LINE__, #what); \
-            exit(1);                                                         \
-        }                                                                    \
-    } while (0)
-
 /* The hypercalls. A process is not interrupted, so there is nothing to mask. */
-
-static void on_panic(const char *story)
-{
-    fprintf(stderr, "hosted: rumpvm panics: %s\n", story);
-    exit(2);
-}
 
 static size_t intr_save(void)
 {
@@ -75,33 +39,6 @@ static void tlb_invalidate(uint64_t start, uint64_t end)
 
 /* The pretend CPU. */
 
-static uint64_t *table(uint64_t at)
-{
-    EXPECT(at >= RAM_START && at < RAM_START + RAM_BYTES && at % PAGE == 0);
-    return (uint64_t *)(void *)(ram + (at - RAM_START));
-}
-
-/*
- * The entry for `address` in the leaf table below `top`, as a CPU finds it: null unless every level is present, for users,
- * and writable if `writes`.
- */
-static uint64_t *walk(uint64_t top, uint64_t address, int writes)
-{
-    uint64_t need = PRESENT | USER | (writes ? WRITABLE : 0);
-    uint64_t at = top;
-    int level;
-
-    for (level = 4;; level--) {
-        uint64_t *entry = &table(at)[(address >> (12 + 9 * (level - 1))) & 511];
-        if ((*entry & need) != need)
-            return NULL;
-        *entry |= ACCESSED;
-        if (level == 1)
-            return entry;
-        at = *entry & FRAME;
-    }
-}
-
 /* The byte behind `address` in the active space, after a fault if need be; null if that is refused, with why in `*error`. */
 static unsigned char *touch(rumpvm_space space, uint64_t address, int writes, int *error)
 {
@@ -115,8 +52,6 @@ static unsigned char *touch(rumpvm_space space, uint64_t address, int writes, in
             return NULL;
         entry = walk(root, address, writes);
     }
-    if (writes)
-        *entry |= DIRTY;
     return (unsigned char *)table(*entry & FRAME) + address % PAGE;
 }
 
@@ -154,25 +89,6 @@ static uint64_t frame(rumpvm_space space, uint64_t address, int *writable)
     return entry == NULL ? 0 : *entry & FRAME;
 }
 
-static struct rumpvm_statistics statistics(void)
-{
-    struct rumpvm_statistics now;
-
-    EXPECT(rumpvm_statistics(&now, sizeof now) == 0);
-    return now;
-}
-
-static void check(void)
-{
-    char story[256] = "";
-    int broken = rumpvm_check(story, sizeof story);
-
-    if (broken != 0) {
-        fprintf(stderr, "hosted: rumpvm_check says %d: %s\n", broken, story);
-        exit(3);
-    }
-}
-
 /* The steps. */
 
 static void refusals(struct rumpvm_hypercalls good)
@@ -203,16 +119,7 @@ static void start(void)
 {
     struct rumpvm_hypercalls calls;
 
-    ram = (unsigned char *)mmap(NULL, RAM_BYTES, PROT_READ | PROT_WRITE,
-                                MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    EXPECT(ram != MAP_FAILED);
-    /* Memory that was used before. */
-    memset(ram, 0xa5, RAM_BYTES);
-
-    memset(&calls, 0, sizeof calls);
-    calls.size = sizeof calls;
-    calls.direct_map = (uint64_t)(uintptr_t)ram - RAM_START;
-    calls.panic = on_panic;
+    calls = pretend();
     calls.intr_save = intr_save;
     calls.intr_restore = intr_restore;
     calls.tlb_activate = tlb_activate;

@@ -1,4 +1,5 @@
-//! The library for other kernels, linked with hosts in C (`tests/link`): each is built as C and as C++, and run.
+//! The library for other kernels, linked with hosts in C (`tests/link`): each is built as C and as C++,
+//! and run.
 //!
 //! A host checks by itself, says what it saw, and exits with 0 only if a counter of the component says that its code ran.
 
@@ -24,7 +25,11 @@ const LANGUAGES: [Language; 2] = [
 ];
 
 /// The object stands at a fixed place, so the program does too.
-const WORDS: [&str; 7] = ["-O1", "-g", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fno-pie"];
+const WORDS: [&str; 8] =
+    ["-O1", "-g", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fno-pie", "-pthread"];
+
+/// The hosts that are programs.
+const HOSTS: [&str; 2] = ["hosted", "cpus"];
 
 /// Far more than a host takes.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -34,16 +39,18 @@ pub(crate) fn run() -> Result<()> {
     debian::need(&["gcc", "g++", "libc6-dev"])?;
     let folder = PathBuf::from(workspace::metadata()?.target_directory).join("lib");
     let library = library::build(&folder)?;
-    for language in &LANGUAGES {
-        hosted(language, &library, &folder)?;
+    for host in HOSTS {
+        for language in &LANGUAGES {
+            run_host(host, language, &library, &folder)?;
+        }
     }
     Ok(())
 }
 
-/// `hosted.c`: a program that pretends to be a kernel.
-fn hosted(language: &Language, library: &Library, folder: &Path) -> Result<()> {
-    let program = folder.join(format!("hosted-{}", language.compiler));
-    let source = workspace::root().join("tests/link/hosted.c");
+/// A program that pretends to be a kernel.
+fn run_host(host: &str, language: &Language, library: &Library, folder: &Path) -> Result<()> {
+    let program = folder.join(format!("{host}-{}", language.compiler));
+    let source = workspace::root().join(format!("tests/link/{host}.c"));
     let mut compile = Command::new(language.compiler);
     compile.args(WORDS).args(language.words).arg(format!("-I{}", folder.display())).arg(source);
     // As an archive for the one and an object for the other, so that both are tried.
@@ -51,7 +58,7 @@ fn hosted(language: &Language, library: &Library, folder: &Path) -> Result<()> {
         "C" => compile.args(["-xnone", "-no-pie"]).arg(&library.object),
         _ => compile.args(["-xnone", "-no-pie", "-lrumpvm"]).arg(format!("-L{}", folder.display())),
     };
-    step::run(&format!("a host in {}", language.name), compile.arg("-o").arg(&program))?;
+    step::run(&format!("{host}.c as {}", language.name), compile.arg("-o").arg(&program))?;
     let (status, said) = step::within(LIMIT, &mut Command::new(&program))?;
     print!("{said}");
     match status {

@@ -63,6 +63,14 @@ pub(crate) fn serve_flushes() {
     Foreign::intr_restore(before);
 }
 
+fn wait_a_little() {
+    match calls().relax {
+        // SAFETY: the host's own function.
+        Some(relax) => unsafe { relax() },
+        None => core::hint::spin_loop(),
+    }
+}
+
 /// Tells the host that all is lost.
 pub(crate) fn panic(story: &str) -> ! {
     let mut line = text::Line::<1024>::new();
@@ -87,7 +95,11 @@ impl Seam for Foreign {
         if this().flush.load(Ordering::Relaxed) {
             serve_flushes();
         }
-        core::hint::spin_loop();
+        wait_a_little();
+    }
+
+    fn pause(_word: usize) {
+        wait_a_little();
     }
 
     #[inline]

@@ -9,6 +9,7 @@
 //! | talk | `console`, `clock` | nothing is said; no wait ever times out |
 //! | CPU | `intr_save`, `intr_restore`, `tlb_activate`, `tlb_invalidate` | the instructions of ring 0 |
 //! | several CPUs | `cpu_count`, `cpu_id`, `tlb_ipi` | one CPU |
+//! | waits | `relax` | `pause` |
 //! | threads | `thread`, `sleep`, `wakeup`, `hold_cpu`, `release_cpu` | each CPU is one thread, and waits by spinning |
 
 use core::ffi::{CStr, c_char};
@@ -74,6 +75,9 @@ pub struct Hypercalls {
     /// Has every CPU of the set `cpus` (RUMPVM_CPU_WORDS words) call rumpvm_tlb_interrupt soon; never names the
     /// caller's. Under spin locks. Left out: nobody is asked; needed for more than one CPU.
     pub tlb_ipi: Option<unsafe extern "C" fn(cpus: *const u64)>,
+    /// The caller waits for another CPU to change a word, and will look again when this returns, soon. Under spin locks.
+    /// Left out: the instruction `pause`, which is right where every CPU is real; a process yields here.
+    pub relax: Option<unsafe extern "C" fn()>,
     /// What the host keeps of the calling thread for rumpvm: see rumpvm_thread_init. Under spin locks. Left out: each
     /// CPU is one thread, which is true of a host that never switches threads inside a call of rumpvm.
     pub thread: Option<unsafe extern "C" fn() -> *mut Thread>,

@@ -4,7 +4,7 @@
 //! Reading order: `hypercalls` (what a host gives), `home` (what the component sees of it), `machine` (init, memory,
 //! CPUs), `space` -> `map` -> `access` (what a host calls).
 //!
-//! Flow:  host -> `rumpvm_*` -> [`handles`] -> `Vm` -> `home` -> host's hypercalls.
+//! Flow:  host -> `rumpvm_*` -> `handles` -> `Vm` -> `home` -> host's hypercalls.
 //! Locks: its own spin locks (`lock`), each for a few instructions; none is held when component or host is called.
 //! Owns:  the one machine, and of the memory that it was given what its heap took.
 //!

@@ -89,7 +89,7 @@ pub extern "C" fn rumpvm_madvise(space: Space, address: u64, length: u64, advice
     outcome(with(space, |vm, space| Ok(space.madvise(vm, VirtAddr(address), length, advice)?)))
 }
 
-/// Sets resident[i] to 1 if page i from `address` on is in memory, else to 0, for each page that `length` bytes touch;
+/// Sets `resident[i]` to 1 if page i from `address` on is in memory, else to 0, for each page that `length` bytes touch;
 /// see mincore(2). Takes no lock, does not sleep: what changes meanwhile may be seen or not. Returns 0, -EINVAL,
 /// -ENOMEM (a hole).
 ///
