@@ -1,6 +1,6 @@
-//! Takes the global offset table out of an object: what a linker does for `GOTPCRELX` when it can, done here because the
-//! compiler's prebuilt `core` asks for the table in a way that may not be relaxed, and because kernels' linker scripts have no
-//! place for it.
+//! Takes the global offset table out of an object, as a linker does for `GOTPCRELX` where it can. It is done here
+//! because the compiler's prebuilt `core` asks for the table in a way that may not be relaxed, and because kernels'
+//! linker scripts have no place for it.
 //!
 //! x86-64 psABI, B.2. Each of the three instructions is as long afterwards, so nothing moves:
 //!

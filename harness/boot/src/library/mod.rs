@@ -1,11 +1,11 @@
 //! The library for other kernels: `rumpvm.o`, `librumpvm.a` and `rumpvm.h`.
 //!
-//! Flow:  `platform/foreign` -> static library with all of Rust's runtime -> what `rumpvm_*` needs of it ([`layout`]) -> no GOT
-//!        ([`got`]) -> no names but `rumpvm_*` -> looked at once more ([`promises`]).
+//! Flow:  `platform/foreign` -> static library with all of Rust's runtime -> what `rumpvm_*` needs of it, in four
+//!        sections -> no GOT (`got`) -> no names but `rumpvm_*` -> looked at once more (`promises`).
 //!
-//! A kernel's linker script knows `.text`, `.rodata`, `.data` and `.bss`, and puts what it does not know anywhere: beyond its
-//! `end`, for one, where the page allocator begins. So the object has these four sections, and needs nothing that a kernel
-//! may lack: no GOT, no PLT, no constructors, no red zone, no floating point.
+//! A kernel's linker script knows `.text`, `.rodata`, `.data` and `.bss`, and puts what it does not know anywhere:
+//! beyond its `end`, for one, where the page allocator begins. So the object has these four sections, and needs nothing
+//! that a kernel may lack: no GOT, no PLT, no constructors, no red zone, no floating point.
 
 mod got;
 mod promises;

@@ -15,8 +15,8 @@ const DIRECT: [elf::RelocationType; 5] = [
     elf::R_X86_64_32S,
 ];
 
-/// Fails with the first promise that `bytes` breaks: four sections that have a place in memory, no symbol undefined, none visible but `rumpvm_*`, no
-/// relocation that needs a table.
+/// Fails with the first promise that `bytes` breaks: four sections that have a place in memory, no symbol undefined, none
+/// visible but `rumpvm_*`, no relocation that needs a table.
 pub(super) fn check(bytes: &[u8]) -> Result<()> {
     let object = object::File::parse(bytes)?;
     for section in object.sections() {

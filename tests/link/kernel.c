@@ -1,0 +1,344 @@
+/*
+ * A kernel in C without virtual memory of its own: x86-64, one CPU, a serial port, and rumpvm.
+ *
+ * It starts in QEMU (PVH), gives rumpvm all memory behind itself, and leaves everything to it that has a default: interrupts,
+ * CR3, TLB. Then it makes a space, puts a program into it (kernel.S), hands the program's page faults to rumpvm, and forks it
+ * when it asks for that. What the program says of its variable proves copy-on-write in ring 3; rumpvm's counters prove
+ * who did it.
+ *
+ * Flow: entry (kernel.S) -> kernel_main -> enter -> the program -> trap -> rumpvm_fault -> the program ... -> finish.
+ */
+#include "rumpvm.h"
+
+#define DIRECT_MAP 0xffff800000000000ull
+#define IMAGE 0xffffffff80000000ull
+#define PAGE 4096u
+
+#define CODE 0x400000ull
+#define DATA 0x500000ull
+#define STACK 0x600000ull
+
+#define PROCESSES 2
+
+/* What traps leave on the stack. */
+struct frame {
+    uint64_t r15, r14, r13, r12, r11, r10, r9, r8, rbp, rdi, rsi, rdx, rcx, rbx, rax;
+    uint64_t vector, code;
+    uint64_t rip, cs, rflags, rsp, ss;
+};
+
+struct process {
+    rumpvm_space space; /* 0 if there is none */
+    struct frame frame;
+};
+
+/* Xen's public/arch-x86/hvm/start_info.h, as far as it is looked at. */
+struct start_info {
+    uint32_t magic, version, flags, modules;
+    uint64_t module_list, command_line, rsdp, memory_map;
+    uint32_t memory_map_entries, reserved;
+};
+
+struct memory {
+    uint64_t start, bytes;
+    uint32_t type, reserved;
+};
+
+extern char image_end[], boot_root[], trap_stack_end[], program[], program_end[];
+extern uint64_t gdt[];
+void trap_double(void), trap_protection(void), trap_page(void), trap_call(void), trap_other(void);
+void enter(const struct frame *frame) __attribute__((noreturn));
+void kernel_main(uint64_t info) __attribute__((noreturn));
+void trap(struct frame *frame);
+
+static struct process processes[PROCESSES];
+static unsigned current;
+static unsigned faults;
+static uint64_t said[PROCESSES][4];
+static unsigned count[PROCESSES];
+
+/* What a compiler asks for by itself. */
+
+void *memcpy(void *to, const void *from, size_t bytes);
+void *memset(void *at, int value, size_t bytes);
+
+void *memcpy(void *to, const void *from, size_t bytes)
+{
+    void *start = to;
+
+    __asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(bytes) : : "memory");
+    return start;
+}
+
+void *memset(void *at, int value, size_t bytes)
+{
+    void *start = at;
+
+    __asm__ volatile("rep stosb" : "+D"(at), "+c"(bytes) : "a"(value) : "memory");
+    return start;
+}
+
+/* The machine. */
+
+static void out(uint16_t port, uint8_t value)
+{
+    __asm__ volatile("outb %0, %1" : : "a"(value), "Nd"(port));
+}
+
+static uint8_t in(uint16_t port)
+{
+    uint8_t value;
+
+    __asm__ volatile("inb %1, %0" : "=a"(value) : "Nd"(port));
+    return value;
+}
+
+static void say(const char *text)
+{
+    for (; *text != 0; text++) {
+        while ((in(0x3fd) & 0x20) == 0)
+            ;
+        out(0x3f8, (uint8_t)*text);
+    }
+}
+
+static void say_number(uint64_t number)
+{
+    char digits[21];
+    char *at = digits + 20;
+
+    *at = 0;
+    do
+        *--at = (char)('0' + number % 10);
+    while ((number /= 10) != 0);
+    say(at);
+}
+
+/* QEMU ends with twice the value, plus one. */
+static void __attribute__((noreturn)) power_off(uint8_t value)
+{
+    out(0xf4, value);
+    for (;;)
+        __asm__ volatile("cli; hlt");
+}
+
+#define EXPECT(what)                       \
+    do {                                   \
+        if (!(what)) {                     \
+            say("kernel: not so: " #what "\n"); \
+            power_off(1);                  \
+        }                                  \
+    } while (0)
+
+static void panic(const char *story)
+{
+    say("kernel: rumpvm panics: ");
+    say(story);
+    say("\n");
+    power_off(2);
+}
+
+static void set_gate(uint64_t *idt, unsigned vector, void (*to)(void), unsigned ring)
+{
+    uint64_t at = (uint64_t)(uintptr_t)to;
+
+    /* An interrupt gate in code segment 8. */
+    idt[2 * vector] = (at & 0xffff) | 8u << 16 | (0x8e00ull | ring << 13) << 32 | (at >> 16 & 0xffff) << 48;
+    idt[2 * vector + 1] = at >> 32;
+}
+
+static void set_traps(void)
+{
+    static uint64_t idt[2 * 256];
+    static uint32_t task[26];
+    static struct {
+        uint16_t limit;
+        uint64_t base;
+    } __attribute__((packed)) pointer;
+    uint64_t at = (uint64_t)(uintptr_t)task, stack = (uint64_t)(uintptr_t)trap_stack_end;
+    unsigned vector;
+
+    for (vector = 0; vector < 256; vector++)
+        set_gate(idt, vector, trap_other, 0);
+    set_gate(idt, 8, trap_double, 0);
+    set_gate(idt, 13, trap_protection, 0);
+    set_gate(idt, 14, trap_page, 0);
+    set_gate(idt, 128, trap_call, 3);
+    pointer.limit = sizeof idt - 1;
+    pointer.base = (uint64_t)(uintptr_t)idt;
+    __asm__ volatile("lidt %0" : : "m"(pointer));
+
+    task[1] = (uint32_t)stack;
+    task[2] = (uint32_t)(stack >> 32);
+    task[25] = sizeof task << 16; /* no map of ports */
+    gdt[5] = (sizeof task - 1) | (at & 0xffffff) << 16 | 0x89ull << 40 | (at >> 24 & 0xff) << 56;
+    gdt[6] = at >> 32;
+    __asm__ volatile("ltr %0" : : "r"((uint16_t)0x28));
+
+    /* Nothing is connected that would interrupt; then interrupts may be on, and rumpvm masks them. */
+    out(0x21, 0xff);
+    out(0xa1, 0xff);
+    __asm__ volatile("sti");
+}
+
+/* The steps of the guide: init, memory, CPU. */
+static void start_rumpvm(const struct start_info *info)
+{
+    static struct rumpvm_hypercalls calls;
+    const struct memory *map = (const struct memory *)(DIRECT_MAP + info->memory_map);
+    const uint64_t own_end = (uint64_t)(uintptr_t)image_end - IMAGE;
+    uint32_t at;
+
+    calls.size = sizeof calls;
+    calls.direct_map = DIRECT_MAP;
+    calls.kernel_root = (uint64_t)(uintptr_t)boot_root - IMAGE;
+    calls.panic = panic;
+    EXPECT(rumpvm_init(RUMPVM_VERSION, &calls) == 0);
+    for (at = 0; at < info->memory_map_entries; at++) {
+        uint64_t end = map[at].start + map[at].bytes;
+
+        /* RAM behind the kernel; what lies below 1 MiB is left alone. */
+        if (map[at].type == 1 && end > own_end)
+            EXPECT(rumpvm_add_memory(map[at].start > own_end ? map[at].start : own_end, end) == 0);
+    }
+    EXPECT(rumpvm_cpu_attach() == 0);
+}
+
+/* Programs. */
+
+static void load_program(rumpvm_space space)
+{
+    const uint32_t flags = RUMPVM_MAP_PRIVATE | RUMPVM_MAP_ANONYMOUS | RUMPVM_MAP_FIXED;
+    const uint32_t prot = RUMPVM_PROT_READ | RUMPVM_PROT_WRITE;
+    const size_t bytes = (size_t)(program_end - program);
+
+    EXPECT(rumpvm_mmap(space, CODE, PAGE, prot, flags) == (int64_t)CODE);
+    EXPECT(rumpvm_mmap(space, DATA, PAGE, prot, flags) == (int64_t)DATA);
+    EXPECT(rumpvm_mmap(space, STACK - PAGE, PAGE, prot, flags) == (int64_t)(STACK - PAGE));
+    EXPECT(rumpvm_copyout(space, (const uint8_t *)program, CODE, bytes) == 0);
+    EXPECT(rumpvm_mprotect(space, CODE, PAGE, RUMPVM_PROT_READ | RUMPVM_PROT_EXEC) == 0);
+}
+
+static void __attribute__((noreturn)) finish(void)
+{
+    static const uint64_t expected[PROCESSES][3] = {{42, 42, 43}, {42, 7, 7}};
+    static struct rumpvm_statistics end;
+    static char story[256];
+    unsigned number, at;
+
+    for (number = 0; number < PROCESSES; number++) {
+        EXPECT(count[number] == 3);
+        for (at = 0; at < 3; at++)
+            EXPECT(said[number][at] == expected[number][at]);
+    }
+    if (rumpvm_check(story, sizeof story) != 0)
+        panic(story);
+    EXPECT(rumpvm_statistics(&end, sizeof end) == 0);
+    EXPECT(end.forks == 1 && end.faults_copy > 0 && end.faults_zero_fill > 0 && faults > 0);
+    say("kernel: parent said 42 42 43, child 42 7 7; ");
+    say_number(faults);
+    say(" faults in ring 3; rumpvm counted ");
+    say_number(end.faults_copy);
+    say(" copied, ");
+    say_number(end.faults_reuse);
+    say(" reused, ");
+    say_number(end.frames_free);
+    say(" of ");
+    say_number(end.frames_total);
+    say(" pages free\n");
+    power_off(16);
+}
+
+/* The other process runs; or, if this one has ended, and there is none, all is done. */
+static void switch_from(struct frame *frame)
+{
+    unsigned next = (current + 1) % PROCESSES;
+
+    if (processes[next].space == 0) {
+        if (processes[current].space == 0)
+            finish();
+        return;
+    }
+    processes[current].frame = *frame;
+    current = next;
+    *frame = processes[current].frame;
+    EXPECT(rumpvm_space_switch(processes[current].space) == 0);
+}
+
+static void end_process(struct frame *frame)
+{
+    rumpvm_space space = processes[current].space;
+
+    processes[current].space = 0;
+    EXPECT(rumpvm_space_destroy(space) == 0);
+    switch_from(frame);
+}
+
+static void fork_process(struct frame *frame)
+{
+    EXPECT(current == 0 && processes[1].space == 0);
+    EXPECT(rumpvm_space_fork(processes[0].space, &processes[1].space) == 0);
+    frame->rax = 0;
+    processes[1].frame = *frame;
+    frame->rax = 1;
+}
+
+static void page_fault(struct frame *frame)
+{
+    uint64_t at;
+    int error;
+
+    __asm__ volatile("mov %%cr2, %0" : "=r"(at));
+    if (frame->cs == 8) {
+        say("kernel: a page fault of the kernel's own\n");
+        power_off(3);
+    }
+    faults++;
+    error = rumpvm_fault_code(processes[current].space, at, (uint32_t)frame->code);
+    if (error == 0)
+        return;
+    /* SIGSEGV. Only the child does that, at last, to its code. */
+    EXPECT(current == 1 && error == -RUMPVM_EACCES && at >= CODE && at < CODE + PAGE);
+    end_process(frame);
+}
+
+void trap(struct frame *frame)
+{
+    /* Who was interruptible, is. */
+    if (frame->rflags & 0x200)
+        __asm__ volatile("sti");
+    if (frame->vector == 14) {
+        page_fault(frame);
+    } else if (frame->vector == 128 && frame->rax == 1) {
+        fork_process(frame);
+    } else if (frame->vector == 128 && frame->rax == 2 && count[current] < 4) {
+        said[current][count[current]++] = frame->rsi;
+    } else if (frame->vector == 128 && frame->rax == 3) {
+        switch_from(frame);
+    } else if (frame->vector == 128 && frame->rax == 4) {
+        end_process(frame);
+    } else {
+        say("kernel: a trap that nobody expects: ");
+        say_number(frame->vector);
+        say("\n");
+        power_off(3);
+    }
+    __asm__ volatile("cli");
+}
+
+void kernel_main(uint64_t info)
+{
+    static struct frame first;
+
+    set_traps();
+    start_rumpvm((const struct start_info *)(DIRECT_MAP + info));
+    EXPECT(rumpvm_space_create(&processes[0].space) == 0);
+    load_program(processes[0].space);
+    EXPECT(rumpvm_space_switch(processes[0].space) == 0);
+    first.rip = CODE;
+    first.cs = 0x23;
+    first.rflags = 0x202;
+    first.rsp = STACK;
+    first.ss = 0x1b;
+    enter(&first);
+}
