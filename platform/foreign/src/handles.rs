@@ -204,3 +204,93 @@ impl<T> Deref for Use<T> {
         value.as_ref().expect("an open slot has a value")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, AtomicUsize};
+    use std::thread;
+    use std::vec::Vec;
+
+    use super::*;
+    use crate::hypercalls::pretend;
+
+    /// A table for one test, with a host behind its lock.
+    fn table<T: Send + Sync>() -> &'static Table<T> {
+        pretend();
+        Box::leak(Box::new(Table::new()))
+    }
+
+    #[test]
+    fn a_handle_names_one_thing_and_nothing_after_its_end() {
+        let table = table::<&str>();
+        let first = table.reserve().unwrap().fill("first");
+        let other = table.reserve().unwrap().fill("other");
+        let used = table.enter(first).unwrap();
+        assert_eq!(*used, "first");
+        used.close().unwrap();
+        assert_eq!(used.close(), Err(Errno(RUMPVM_EBADF)));
+        assert!(table.enter(first).is_err());
+        assert_eq!(*used, "first");
+        assert_eq!(used.leave(), Some("first"));
+        // The slot comes back, the number does not.
+        let again = table.reserve().unwrap().fill("again");
+        assert_eq!(again as u32, first as u32);
+        assert!(again != first && table.enter(first).is_err());
+        let other = table.enter(other).unwrap();
+        assert_eq!(*other, "other");
+        assert_eq!(other.leave(), None);
+        for wrong in [0, again + 1, again | 1 << 63, u64::MAX, u64::from(CHUNK * CHUNKS + 1)] {
+            assert!(table.enter(wrong).is_err(), "{wrong:#x}");
+        }
+    }
+
+    #[test]
+    fn a_slot_that_was_not_filled_is_free_again_and_there_is_an_end() {
+        let table = table::<u32>();
+        drop(table.reserve().unwrap());
+        let all = CHUNK * CHUNKS;
+        let mut handles: Vec<u64> = (0..all).map(|at| table.reserve().unwrap().fill(at)).collect();
+        assert_eq!(table.reserve().err(), Some(Errno(RUMPVM_ENOSPC)));
+        for (at, handle) in handles.iter().enumerate() {
+            let used = table.enter(*handle).unwrap();
+            assert_eq!(*used, at as u32);
+            used.leave();
+        }
+        handles.sort_unstable();
+        handles.dedup();
+        assert_eq!(handles.len(), all as usize);
+    }
+
+    #[test]
+    fn whoever_leaves_last_gets_what_was_closed_and_nobody_else_does() {
+        let table = table::<Arc<AtomicBool>>();
+        for _ in 0..200 {
+            let is_alive = Arc::new(AtomicBool::new(true));
+            let handle = table.reserve().unwrap().fill(is_alive.clone());
+            let ends = AtomicUsize::new(0);
+            let look = |closes: bool| {
+                for step in 0..50 {
+                    let Ok(used) = table.enter(handle) else { return };
+                    assert!(used.load(Ordering::SeqCst), "used after its end");
+                    if closes && step == 25 {
+                        used.close().unwrap();
+                    }
+                    if let Some(ended) = used.leave() {
+                        ended.store(false, Ordering::SeqCst);
+                        ends.fetch_add(1, Ordering::SeqCst);
+                    }
+                }
+            };
+            thread::scope(|scope| {
+                scope.spawn(|| look(false));
+                scope.spawn(|| look(false));
+                look(true);
+            });
+            assert_eq!(ends.load(Ordering::SeqCst), 1);
+            assert_eq!(Arc::strong_count(&is_alive), 1);
+        }
+    }
+}
