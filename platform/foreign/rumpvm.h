@@ -106,7 +106,7 @@
 // Exactly at the hint, replacing what is there.
 #define RUMPVM_MAP_FIXED 16
 
-// Zero-filled memory. Needed: there is nothing else to map yet.
+// Zero-filled memory: of rumpvm_mmap, and not of rumpvm_mmap_object.
 #define RUMPVM_MAP_ANONYMOUS 32
 
 // A stack: faults below extend it.
@@ -141,6 +141,15 @@
 
 // A child gets zeros.
 #define RUMPVM_INHERIT_ZERO 3
+
+// Of rumpvm_msync: begin to write.
+#define RUMPVM_MS_ASYNC 1
+
+// Of rumpvm_msync: other mappings must see it; they always do.
+#define RUMPVM_MS_INVALIDATE 2
+
+// Of rumpvm_msync: write, and return when it is done.
+#define RUMPVM_MS_SYNC 4
 
 // Words of 64 bits in struct rumpvm_thread.
 #define RUMPVM_THREAD_WORDS 256
@@ -214,6 +223,34 @@ struct rumpvm_hypercalls {
     // Undoes one hold_cpu. Under spin locks. Given with hold_cpu.
     void (*release_cpu)(void);
 };
+
+// How rumpvm reaches the contents of a file of the host's. Callbacks get the cookie of rumpvm_object_open, may sleep,
+// are called with no lock of rumpvm held, from several CPUs at once, but never twice at once for the same page. They
+// return 0, or an error number, negative, which the caller of rumpvm gets as -EIO. They must not use memory that only
+// this file maps.
+struct rumpvm_pager {
+    // Bytes in this table: sizeof(struct rumpvm_pager).
+    uint64_t size;
+    // How many bytes the file has now. Must be given.
+    uint64_t (*length)(void *cookie);
+    // Fills `into` from byte `offset` on; returns how many bytes there were, fewer than `length` only at the end of
+    // the file. Must be given.
+    int64_t (*read)(void *cookie, uint64_t offset, uint8_t *into, size_t length);
+    // Writes all of `from` at byte `offset`, never beyond the file's length. Left out: -EOPNOTSUPP, and what was
+    // stored in shared mappings stays in memory until the machine ends.
+    int32_t (*write)(void *cookie, uint64_t offset, const uint8_t *from, size_t length);
+    // Cuts the file off at `bytes`, or extends it with zeros. Left out: -EOPNOTSUPP.
+    int32_t (*set_length)(void *cookie, uint64_t bytes);
+    // Makes what has been written durable. Left out: it is when it is written.
+    int32_t (*sync)(void *cookie);
+    // rumpvm uses the cookie no more. May come with locks of rumpvm held: takes note, and does not call rumpvm nor
+    // sleep. Left out: nobody wants to know.
+    void (*close)(void *cookie);
+};
+
+// Something that can be mapped, by a number as that of a space. Each number is one user of the object; its mappings
+// are others, so a number may be closed while the object is mapped.
+typedef uint64_t rumpvm_object;
 
 // Counts since the start, and what is in use now. In pieces, pages or calls; the last two in bytes. Later versions
 // append.
@@ -436,6 +473,72 @@ int32_t rumpvm_mlock(rumpvm_space space,
 int32_t rumpvm_munlock(rumpvm_space space,
                        uint64_t address,
                        uint64_t length);
+
+// Opens the file `inode` of volume `device`, by numbers of the host's: opens of one file share pages. Stores the
+// object's number at `made`. The table is copied. If the file is open already, its first cookie goes on being used,
+// and this one is closed at once. Takes the registry's sleep lock, and sleeps while the file's last user writes it;
+// from a thread. Returns 0; -EINVAL (a pointer is null, or the table incomplete), -ENODEV, and the cookie was not
+// taken; -ENOMEM, -ENOSPC, and it was closed.
+// Contract: `pager` is null or points to a table; what it names may be called until the cookie is closed. `made` is null, or
+// there is a number to write.
+int32_t rumpvm_object_open(const struct rumpvm_pager *pager,
+                           void *cookie,
+                           uint64_t device,
+                           uint64_t inode,
+                           rumpvm_object *made);
+
+// Makes an object of `bytes` bytes of zeros, for spaces to share, and stores its number at `made`. Pages come when
+// they are touched. Takes the registry's sleep lock; from a thread. Returns 0, -EINVAL, -ENOMEM, -ENOSPC, -ENODEV.
+// Contract: `made` is null, or there is a number to write.
+int32_t rumpvm_object_memory(uint64_t bytes,
+                             rumpvm_object *made);
+
+// Makes an object of the device memory at physical address `start`, of `bytes` bytes, both multiples of 4096, which
+// was not given by rumpvm_add_memory; stores its number at `made`. It can be shared, not copied. Takes the registry's
+// sleep lock; from a thread. Returns 0, -EINVAL, -ENOMEM, -ENOSPC, -ENODEV.
+// Contract: `made` is null, or there is a number to write.
+int32_t rumpvm_object_device(uint64_t start,
+                             uint64_t bytes,
+                             rumpvm_object *made);
+
+// Closes a number. If nothing else uses the object, it ends: a file is written, and its cookie closed. Sleeps; from a
+// thread. Returns 0, -EBADF, -ENODEV; -EIO if the file could not be written, and then its pages stay for the next
+// open. (If another call still uses the number, the object is given up when that returns, and that call tells of it.)
+int32_t rumpvm_object_close(rumpvm_object object);
+
+// As rumpvm_mmap, of `object` from byte `offset` on, a multiple of 4096. `rights` (RUMPVM_PROT_*) is all that the
+// mapping may ever have, as the open file has it: stores to a private mapping need only the right to load. -EACCES if
+// it is more.
+int64_t rumpvm_mmap_object(rumpvm_space space,
+                           uint64_t hint,
+                           uint64_t length,
+                           uint32_t prot,
+                           uint32_t flags,
+                           rumpvm_object object,
+                           uint64_t offset,
+                           uint32_t rights);
+
+// Writes what was stored through the shared file mappings in `length` bytes from `address` on, if `flags`
+// (RUMPVM_MS_*) say so; see msync(2). Holes do not stop it, but are -ENOMEM. Sleeps; from a thread, with interrupts
+// on. Returns 0, -EINVAL, -ENOMEM, -EBUSY, -EIO.
+int32_t rumpvm_msync(rumpvm_space space,
+                     uint64_t address,
+                     uint64_t length,
+                     uint32_t flags);
+
+// Copies up to `length` bytes of `object` from byte `offset` on to `into`; returns how many there were, or a negative
+// error. It sees what mappings see. Sleeps as a fault does; from a thread.
+// Contract: There are `length` bytes to write at `into`.
+int64_t rumpvm_object_read(rumpvm_object object,
+                           uint64_t offset,
+                           uint8_t *into,
+                           size_t length);
+
+// Makes `object` `bytes` bytes long: pages beyond are taken from all mappings, and the file is told. Takes the
+// object's sleep lock, waits for other CPUs' flushes; from a thread, with interrupts on. Returns 0, -EINVAL, -EPERM,
+// -EIO, -ENOMEM.
+int32_t rumpvm_object_resize(rumpvm_object object,
+                             uint64_t bytes);
 
 // Makes an empty space and stores its number at `made`. Takes a sleep lock for an instant; from a thread. Returns 0,
 // or -ENOMEM, -ENOSPC (65,536 spaces), -EINVAL (`made` is null), -ENODEV, and nothing has changed.

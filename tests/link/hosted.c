@@ -239,6 +239,105 @@ static void calls(rumpvm_space space, uint64_t at, uint64_t length)
     EXPECT(load(space, at) == -RUMPVM_EFAULT);
 }
 
+/* A file of the host's: two pages and a half. */
+
+#define FILE_BYTES (2 * PAGE + PAGE / 2)
+
+static unsigned char contents[3 * PAGE];
+static unsigned reads, writes, closes;
+static int broken; /* every operation fails */
+
+static uint64_t file_length(void *cookie)
+{
+    EXPECT(cookie == contents);
+    return FILE_BYTES;
+}
+
+static int64_t file_read(void *cookie, uint64_t offset, uint8_t *into, size_t length)
+{
+    EXPECT(cookie == contents && offset < FILE_BYTES);
+    reads++;
+    if (broken)
+        return -RUMPVM_EIO;
+    if (length > FILE_BYTES - offset)
+        length = (size_t)(FILE_BYTES - offset);
+    memcpy(into, contents + offset, length);
+    return (int64_t)length;
+}
+
+static int32_t file_write(void *cookie, uint64_t offset, const uint8_t *from, size_t length)
+{
+    EXPECT(cookie == contents && offset + length <= FILE_BYTES);
+    writes++;
+    if (broken)
+        return -RUMPVM_EIO;
+    memcpy(contents + offset, from, length);
+    return 0;
+}
+
+static void file_close(void *cookie)
+{
+    EXPECT(cookie == contents);
+    closes++;
+}
+
+/* A page is read once, for all; a private store stays private; a shared one reaches the file when it is asked to. */
+static void files(rumpvm_space space, rumpvm_space other, uint64_t at)
+{
+    const uint32_t rw = RUMPVM_PROT_READ | RUMPVM_PROT_WRITE, r = RUMPVM_PROT_READ;
+    const uint32_t fixed = RUMPVM_MAP_FIXED;
+    struct rumpvm_pager pager;
+    rumpvm_object file, again, memory;
+    uint8_t back[4];
+
+    memset(&pager, 0, sizeof pager);
+    memset(contents, 'f', sizeof contents);
+    pager.size = sizeof pager;
+    pager.length = file_length;
+    EXPECT(rumpvm_object_open(&pager, contents, 1, 2, &file) == -RUMPVM_EINVAL && closes == 0);
+    pager.read = file_read;
+    pager.write = file_write;
+    pager.close = file_close;
+    EXPECT(rumpvm_object_open(&pager, contents, 1, 2, &file) == 0 && closes == 0);
+    EXPECT(rumpvm_object_open(&pager, contents, 1, 2, &again) == 0 && closes == 1);
+
+    EXPECT(rumpvm_mmap_object(space, at, 4 * PAGE, rw, RUMPVM_MAP_SHARED | fixed, file, 0, r) == -RUMPVM_EACCES);
+    EXPECT(rumpvm_mmap_object(space, at, 4 * PAGE, rw, RUMPVM_MAP_SHARED | fixed, file, 0, rw) == (int64_t)at);
+    EXPECT(rumpvm_mmap_object(other, at, 4 * PAGE, rw, RUMPVM_MAP_PRIVATE | fixed, again, 0, r) == (int64_t)at);
+    EXPECT(rumpvm_object_close(again) == 0 && rumpvm_object_close(again) == -RUMPVM_EBADF);
+
+    EXPECT(load(space, at + PAGE) == 'f' && load(other, at + PAGE) == 'f');
+    /* Beyond the end there are zeros in the last page, and no further page. */
+    EXPECT(load(space, at + FILE_BYTES) == 0 && load(space, at + 3 * PAGE) == -RUMPVM_EIO);
+    EXPECT(store(other, at + PAGE, 'o') == 0);
+    EXPECT(load(space, at + PAGE) == 'f' && load(other, at + PAGE) == 'o');
+    EXPECT(store(space, at, 's') == 0);
+    EXPECT(load(other, at) == 's' && contents[0] == 'f');
+    EXPECT(rumpvm_object_read(file, 0, back, sizeof back) == sizeof back && back[0] == 's' && back[1] == 'f');
+
+    broken = 1;
+    EXPECT(rumpvm_msync(space, at, 3 * PAGE, RUMPVM_MS_SYNC) == -RUMPVM_EIO && contents[0] == 'f');
+    broken = 0;
+    EXPECT(rumpvm_msync(space, at, 3 * PAGE, RUMPVM_MS_SYNC) == 0 && contents[0] == 's' && contents[1] == 'f');
+    EXPECT(reads == 3 && writes == 2);
+
+    /* The mappings keep the file when its number is closed; the last of them ends it. */
+    EXPECT(store(space, at + 1, 't') == 0);
+    EXPECT(rumpvm_object_close(file) == 0 && closes == 1);
+    EXPECT(rumpvm_munmap(other, at, 4 * PAGE) == 0);
+    EXPECT(rumpvm_munmap(space, at, 4 * PAGE) == 0);
+    EXPECT(writes == 3 && contents[1] == 't');
+
+    EXPECT(rumpvm_object_memory(2 * PAGE, &memory) == 0);
+    EXPECT(rumpvm_mmap_object(space, at, 2 * PAGE, rw, RUMPVM_MAP_SHARED | fixed, memory, 0, rw) == (int64_t)at);
+    EXPECT(rumpvm_mmap_object(other, at, 2 * PAGE, r, RUMPVM_MAP_SHARED | fixed, memory, 0, r) == (int64_t)at);
+    EXPECT(store(space, at + PAGE, 'm') == 0 && load(other, at + PAGE) == 'm');
+    EXPECT(store(other, at, 1) == -RUMPVM_EACCES);
+    EXPECT(rumpvm_object_resize(memory, PAGE) == 0 && load(other, at + PAGE) == -RUMPVM_EIO);
+    EXPECT(rumpvm_object_close(memory) == 0);
+    EXPECT(rumpvm_munmap(space, at, 2 * PAGE) == 0 && rumpvm_munmap(other, at, 2 * PAGE) == 0);
+}
+
 int main(void)
 {
     const uint64_t at = 0x40000000, length = 1 * MIB;
@@ -254,12 +353,15 @@ int main(void)
     free_before = statistics().frames_free;
     copy_on_write(one, at, length / PAGE);
     calls(one, at, length);
+    files(one, other, at + length);
     check();
     EXPECT(rumpvm_space_destroy(one) == 0 && rumpvm_space_destroy(other) == 0);
     EXPECT(root == 0);
     while (rumpvm_idle())
         ;
     check();
+    /* The record of the file has gone with its last reader, and the cookie with it. */
+    EXPECT(closes == 2);
 
     end = statistics();
     EXPECT(end.frames_free >= free_before);

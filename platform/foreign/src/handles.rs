@@ -1,9 +1,8 @@
-//! Handles: the numbers by which a host names spaces, checked at every use.
+//! Handles: the numbers by which a host names spaces and objects, checked at every use.
 //!
 //! Flow:  number -> slot, if its generation is still that -> one more use -> the space, until the use is dropped.
 //! Locks: the free list's; a use takes none.
-//! Sleep: the last use of a destroyed space takes it down, as `leave_space` does.
-//! Owns:  one user of each space that has a handle. Slots stay for good; there are as many as spaces at most at once.
+//! Owns:  one user of what has a handle, until the last use of a closed slot hands it back. Slots stay for good.
 //!
 //! H1. A slot's word says everything: generation, open or not, uses. Only who gets a use from an open slot sees the space.
 //! H2. A slot that is closed and has no uses belongs to whoever made it so. The next handle of it has another generation.
@@ -23,7 +22,7 @@ type Held = Hold<Space<Foreign>, Foreign>;
 
 /// Slots that are made at a time.
 const CHUNK: u32 = 64;
-/// As often: 65,536 spaces.
+/// As often: 65,536 of a kind.
 const CHUNKS: u32 = 1024;
 
 /// Of a slot's word: the slot is open.
@@ -75,7 +74,7 @@ pub(crate) struct Reserved<T: 'static> {
 }
 
 impl<T> Table<T> {
-    const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self {
             chunks: [const { AtomicPtr::new(core::ptr::null_mut()) }; CHUNKS as usize],
             free: Lock::new(Free { first: NONE, made: 0 }),

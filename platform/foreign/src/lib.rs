@@ -2,7 +2,7 @@
 //! virtual-memory subsystem. `rumpvm.h` is made of what is here; `rumpvm lib` packs it into one object.
 //!
 //! Reading order: `hypercalls` (what a host gives), `home` (what the component sees of it), `machine` (init, memory,
-//! CPUs), `space` -> `map` -> `access` (what a host calls).
+//! CPUs), `space` -> `map` -> `object` -> `access` (what a host calls).
 //!
 //! Flow:  host -> `rumpvm_*` -> `handles` -> `Vm` -> `home` -> host's hypercalls.
 //! Locks: its own spin locks (`lock`), each for a few instructions; none is held when component or host is called.
@@ -24,6 +24,8 @@ mod hypercalls;
 mod lock;
 mod machine;
 mod map;
+mod object;
+mod pager;
 mod space;
 #[cfg(all(feature = "standalone", target_os = "none"))]
 mod standalone;
@@ -37,6 +39,8 @@ pub use home::Foreign;
 pub use hypercalls::*;
 pub use machine::*;
 pub use map::*;
+pub use object::*;
+pub use pager::Pager;
 pub use space::*;
 pub use statistics::*;
 pub use thread::*;

@@ -21,7 +21,7 @@ pub const RUMPVM_MAP_SHARED: u32 = 0x01;
 pub const RUMPVM_MAP_PRIVATE: u32 = 0x02;
 /// Exactly at the hint, replacing what is there.
 pub const RUMPVM_MAP_FIXED: u32 = 0x10;
-/// Zero-filled memory. Needed: there is nothing else to map yet.
+/// Zero-filled memory: of rumpvm_mmap, and not of rumpvm_mmap_object.
 pub const RUMPVM_MAP_ANONYMOUS: u32 = 0x20;
 /// A stack: faults below extend it.
 pub const RUMPVM_MAP_GROWSDOWN: u32 = 0x100;
@@ -54,8 +54,7 @@ pub const RUMPVM_INHERIT_ZERO: i32 = 3;
 #[unsafe(no_mangle)]
 pub extern "C" fn rumpvm_mmap(space: Space, hint: u64, length: u64, prot: u32, flags: u32) -> i64 {
     number(with(space, |vm, space| {
-        let rights = u8::try_from(prot).ok().and_then(Prot::from_bits);
-        let rights = rights.ok_or(Errno(RUMPVM_EINVAL))?;
+        let rights = rights_of(prot)?;
         let flags = MapFlags::from_bits_retain(flags);
         if !flags.contains(MapFlags::ANONYMOUS) {
             return Err(Errno(RUMPVM_EOPNOTSUPP));
@@ -156,4 +155,9 @@ pub extern "C" fn rumpvm_mlock(space: Space, address: u64, length: u64) -> i32 {
 #[unsafe(no_mangle)]
 pub extern "C" fn rumpvm_munlock(space: Space, address: u64, length: u64) -> i32 {
     outcome(with(space, |vm, space| Ok(space.munlock(vm, VirtAddr(address), length)?)))
+}
+
+/// Rights by their numbers.
+pub(crate) fn rights_of(prot: u32) -> Result<Prot, Errno> {
+    u8::try_from(prot).ok().and_then(Prot::from_bits).ok_or(Errno(RUMPVM_EINVAL))
 }

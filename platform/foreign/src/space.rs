@@ -70,12 +70,16 @@ pub unsafe extern "C" fn rumpvm_space_fork(space: Space, made: *mut Space) -> i3
 ///
 /// # Safety
 /// `made` is null, or there is a number to write.
-unsafe fn put(made: *mut Space, make: impl FnOnce() -> Result<Space, Errno>) -> Result<(), Errno> {
+pub(crate) unsafe fn put(
+    made: *mut u64,
+    make: impl FnOnce() -> Result<u64, Errno>,
+) -> Result<(), Errno> {
     if made.is_null() {
         return Err(Errno(RUMPVM_EINVAL));
     }
+    let number = make()?;
     // SAFETY: by the caller's promise.
-    unsafe { made.write(make()?) };
+    unsafe { made.write(number) };
     Ok(())
 }
 
