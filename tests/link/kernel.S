@@ -51,7 +51,56 @@ entry:
     lgdt gdt_pointer_low - IMAGE
     ljmp $8, $(long_mode - IMAGE)
 
+# The second CPU. It begins in real mode with this code, copied to START, and goes the same way.
+.set START, 0x8000
+.global start_code, start_code_end
+.balign 16
+start_code:
+.code16
+    cli
+    xorl %eax, %eax
+    movw %ax, %ds
+    lgdtl START + start_gdt - start_code
+    movl $0x11, %eax                        # protected mode
+    movl %eax, %cr0
+    ljmpl $8, $(START + start_32 - start_code)
+.balign 8
+start_table:
+    .quad 0, 0x00cf9b000000ffff, 0x00cf93000000ffff
+start_gdt:
+    .word 23
+    .long START + start_table - start_code
+.code32
+start_32:
+    movl $16, %eax
+    movl %eax, %ds
+    movl $(boot_root - IMAGE), %eax
+    movl %eax, %cr3
+    movl $0x20, %eax
+    movl %eax, %cr4
+    movl $0xc0000080, %ecx
+    rdmsr
+    orl $0x900, %eax
+    wrmsr
+    movl $0x80010033, %eax
+    movl %eax, %cr0
+    lgdt gdt_pointer_low - IMAGE
+    ljmp $8, $(second - IMAGE)
+start_code_end:
+
 .code64
+second:
+    movabsq $1f, %rax
+    jmp *%rax
+1:  lgdt gdt_pointer(%rip)
+    movl $16, %eax
+    movl %eax, %ds
+    movl %eax, %es
+    movl %eax, %ss
+    leaq second_stack_end(%rip), %rsp
+    xorl %ebp, %ebp
+    call second_main
+
 long_mode:
     movabsq $1f, %rax
     jmp *%rax
@@ -78,6 +127,7 @@ long_mode:
 vector trap_double, 8, 1
 vector trap_protection, 13, 1
 vector trap_page, 14, 1
+vector trap_flush, 64, 0
 vector trap_call, 128, 0
 vector trap_other, 255, 0
 
@@ -156,6 +206,16 @@ program:
     ret
 program_end:
 
+# For two threads of one space, on two CPUs: loads, until the page goes.
+.global reader, reader_end
+reader:
+    movl $0x500000, %edi
+    movl $5, %eax                           # ready
+    int $0x80
+1:  movq (%rdi), %rsi
+    jmp 1b
+reader_end:
+
 .section .data
 .balign 8
 .global gdt
@@ -165,7 +225,7 @@ gdt:
     .quad 0x00cf93000000ffff                # 0x10: data
     .quad 0x00cff3000000ffff                # 0x18: data, ring 3
     .quad 0x00affb000000ffff                # 0x20: code, ring 3
-    .quad 0, 0                              # 0x28: task state; kernel.c fills it in
+    .quad 0, 0, 0, 0                        # 0x28, 0x38: task states; kernel.c fills them in
 gdt_end:
 gdt_pointer_low:
     .word gdt_end - gdt - 1
@@ -176,7 +236,7 @@ gdt_pointer:
 
 .section .bss
 .balign 4096
-.global boot_root, trap_stack_end
+.global boot_root, boot_upper, trap_stacks
 boot_root:
     .skip 4096
 boot_upper:
@@ -186,8 +246,10 @@ boot_large:
 boot_stack:
     .skip 65536
 boot_stack_end:
-trap_stack:
+second_stack:
     .skip 65536
-trap_stack_end:
+second_stack_end:
+trap_stacks:
+    .skip 2 * 65536
 
 .section .note.GNU-stack, "", @progbits

@@ -1,12 +1,13 @@
 /*
- * A kernel in C without virtual memory of its own: x86-64, one CPU, a serial port, and rumpvm.
+ * A kernel in C without virtual memory of its own: x86-64, two CPUs, a serial port, and rumpvm.
  *
  * It starts in QEMU (PVH), gives rumpvm all memory behind itself, and leaves everything to it that has a default: interrupts,
  * CR3, TLB. Then it makes a space, puts a program into it (kernel.S), hands the program's page faults to rumpvm, and forks it
- * when it asks for that. What the program says of its variable proves copy-on-write in ring 3; rumpvm's counters prove
- * who did it.
+ * when it asks for that. What the program says of its variable proves copy-on-write in ring 3. At last the second CPU runs a
+ * program that only loads, over and over, until the first CPU has unmapped the page: it ends only if its TLB was flushed.
+ * rumpvm's counters prove who did it all.
  *
- * Flow: entry (kernel.S) -> kernel_main -> enter -> the program -> trap -> rumpvm_fault -> the program ... -> finish.
+ * Flow: entry (kernel.S) -> kernel_main -> enter -> the program -> trap -> rumpvm_fault -> the program ... -> two_cpus -> finish.
  */
 #include "rumpvm.h"
 
@@ -19,6 +20,10 @@
 #define STACK 0x600000ull
 
 #define PROCESSES 2
+#define CPUS 2
+
+#define FLUSH_VECTOR 64
+#define START 0x8000ull /* where the second CPU begins; below 1 MiB, a multiple of 4096 */
 
 /* What traps leave on the stack. */
 struct frame {
@@ -44,11 +49,14 @@ struct memory {
     uint32_t type, reserved;
 };
 
-extern char image_end[], boot_root[], trap_stack_end[], program[], program_end[];
-extern uint64_t gdt[];
-void trap_double(void), trap_protection(void), trap_page(void), trap_call(void), trap_other(void);
+extern char image_end[], boot_root[], program[], program_end[], reader[], reader_end[];
+extern char trap_stacks[], start_code[], start_code_end[];
+extern uint64_t gdt[], boot_upper[];
+void trap_double(void), trap_protection(void), trap_page(void), trap_flush(void), trap_call(void);
+void trap_other(void);
 void enter(const struct frame *frame) __attribute__((noreturn));
 void kernel_main(uint64_t info) __attribute__((noreturn));
+void second_main(void) __attribute__((noreturn));
 void trap(struct frame *frame);
 
 static struct process processes[PROCESSES];
@@ -56,6 +64,10 @@ static unsigned current;
 static unsigned faults;
 static uint64_t said[PROCESSES][4];
 static unsigned count[PROCESSES];
+
+/* Of the two CPUs' space; and how far the second CPU is. */
+static rumpvm_space common;
+static volatile int is_up, may_go, is_ready, is_gone;
 
 /* What a compiler asks for by itself. */
 
@@ -138,46 +150,108 @@ static void panic(const char *story)
     power_off(2);
 }
 
-static void set_gate(uint64_t *idt, unsigned vector, void (*to)(void), unsigned ring)
+/* The local APIC. Intel SDM vol. 3A, 11. */
+
+static volatile uint32_t *const apic = (volatile uint32_t *)(DIRECT_MAP + 0xfee00000);
+
+enum { ID = 0x20 / 4, END = 0xb0 / 4, SPURIOUS = 0xf0 / 4, COMMAND = 0x300 / 4, TARGET = 0x310 / 4 };
+
+/* The direct map covers the first GiB of RAM; registers have a large page of their own, uncached. */
+static void map_apic(void)
+{
+    static uint64_t table[512] __attribute__((aligned(4096)));
+
+    table[0x3ee00000 >> 21] = 0xfee00000 | 0x93;
+    boot_upper[3] = ((uint64_t)(uintptr_t)table - IMAGE) | 3;
+}
+
+static uint32_t cpu_id(void)
+{
+    return apic[ID] >> 24;
+}
+
+static void send(uint32_t cpu, uint32_t command)
+{
+    apic[TARGET] = cpu << 24;
+    apic[COMMAND] = command;
+    while (apic[COMMAND] & 0x1000)
+        ;
+}
+
+static void tlb_ipi(const uint64_t *cpus)
+{
+    uint32_t cpu;
+
+    for (cpu = 0; cpu < CPUS; cpu++)
+        if (cpus[0] & 1ull << cpu)
+            send(cpu, 0x4000 | FLUSH_VECTOR);
+}
+
+/* An access to this port takes a microsecond, roughly. */
+static void wait(unsigned microseconds)
+{
+    while (microseconds-- > 0)
+        in(0x80);
+}
+
+static void await(volatile int *word, const char *what)
+{
+    unsigned patience = 10000;
+
+    while (*word == 0) {
+        if (patience-- == 0) {
+            say("kernel: the second CPU: ");
+            say(what);
+            say("\n");
+            power_off(4);
+        }
+        wait(1000);
+    }
+}
+
+static void set_gate(uint64_t *idt, unsigned vector, void (*to)(void), uint64_t ring)
 {
     uint64_t at = (uint64_t)(uintptr_t)to;
 
     /* An interrupt gate in code segment 8. */
-    idt[2 * vector] = (at & 0xffff) | 8u << 16 | (0x8e00ull | ring << 13) << 32 | (at >> 16 & 0xffff) << 48;
+    idt[2 * vector] = (at & 0xffff) | 8u << 16 | (0x8e00 | ring << 13) << 32 | (at >> 16 & 0xffff) << 48;
     idt[2 * vector + 1] = at >> 32;
 }
 
+/* On each CPU: traps, a stack for them, its APIC; then interrupts are on, and rumpvm masks them. */
 static void set_traps(void)
 {
     static uint64_t idt[2 * 256];
-    static uint32_t task[26];
-    static struct {
+    static uint32_t tasks[CPUS][26];
+    static const struct {
         uint16_t limit;
         uint64_t base;
-    } __attribute__((packed)) pointer;
-    uint64_t at = (uint64_t)(uintptr_t)task, stack = (uint64_t)(uintptr_t)trap_stack_end;
+    } __attribute__((packed)) pointer = {sizeof idt - 1, (uint64_t)idt};
+    const uint32_t cpu = cpu_id();
+    uint32_t *task = tasks[cpu];
+    uint64_t at = (uint64_t)(uintptr_t)task, stack = (uint64_t)(uintptr_t)trap_stacks + (cpu + 1) * 65536;
     unsigned vector;
 
-    for (vector = 0; vector < 256; vector++)
-        set_gate(idt, vector, trap_other, 0);
-    set_gate(idt, 8, trap_double, 0);
-    set_gate(idt, 13, trap_protection, 0);
-    set_gate(idt, 14, trap_page, 0);
-    set_gate(idt, 128, trap_call, 3);
-    pointer.limit = sizeof idt - 1;
-    pointer.base = (uint64_t)(uintptr_t)idt;
+    if (cpu == 0) {
+        for (vector = 0; vector < 256; vector++)
+            set_gate(idt, vector, trap_other, 0);
+        set_gate(idt, 8, trap_double, 0);
+        set_gate(idt, 13, trap_protection, 0);
+        set_gate(idt, 14, trap_page, 0);
+        set_gate(idt, FLUSH_VECTOR, trap_flush, 0);
+        set_gate(idt, 128, trap_call, 3);
+        /* Nothing else is to interrupt. */
+        out(0x21, 0xff);
+        out(0xa1, 0xff);
+    }
     __asm__ volatile("lidt %0" : : "m"(pointer));
-
     task[1] = (uint32_t)stack;
     task[2] = (uint32_t)(stack >> 32);
-    task[25] = sizeof task << 16; /* no map of ports */
-    gdt[5] = (sizeof task - 1) | (at & 0xffffff) << 16 | 0x89ull << 40 | (at >> 24 & 0xff) << 56;
-    gdt[6] = at >> 32;
-    __asm__ volatile("ltr %0" : : "r"((uint16_t)0x28));
-
-    /* Nothing is connected that would interrupt; then interrupts may be on, and rumpvm masks them. */
-    out(0x21, 0xff);
-    out(0xa1, 0xff);
+    task[25] = 104u << 16; /* no map of ports */
+    gdt[5 + 2 * cpu] = 103 | (at & 0xffffff) << 16 | 0x89ull << 40 | (at >> 24 & 0xff) << 56;
+    gdt[6 + 2 * cpu] = at >> 32;
+    __asm__ volatile("ltr %0" : : "r"((uint16_t)(0x28 + 16 * cpu)));
+    apic[SPURIOUS] = 0x1ff;
     __asm__ volatile("sti");
 }
 
@@ -193,6 +267,9 @@ static void start_rumpvm(const struct start_info *info)
     calls.direct_map = DIRECT_MAP;
     calls.kernel_root = (uint64_t)(uintptr_t)boot_root - IMAGE;
     calls.panic = panic;
+    calls.cpu_count = CPUS;
+    calls.cpu_id = cpu_id;
+    calls.tlb_ipi = tlb_ipi;
     EXPECT(rumpvm_init(RUMPVM_VERSION, &calls) == 0);
     for (at = 0; at < info->memory_map_entries; at++) {
         uint64_t end = map[at].start + map[at].bytes;
@@ -206,17 +283,65 @@ static void start_rumpvm(const struct start_info *info)
 
 /* Programs. */
 
-static void load_program(rumpvm_space space)
+static void load_program(rumpvm_space space, const char *code, const char *end)
 {
     const uint32_t flags = RUMPVM_MAP_PRIVATE | RUMPVM_MAP_ANONYMOUS | RUMPVM_MAP_FIXED;
     const uint32_t prot = RUMPVM_PROT_READ | RUMPVM_PROT_WRITE;
-    const size_t bytes = (size_t)(program_end - program);
+    const size_t bytes = (size_t)(end - code);
 
     EXPECT(rumpvm_mmap(space, CODE, PAGE, prot, flags) == (int64_t)CODE);
     EXPECT(rumpvm_mmap(space, DATA, PAGE, prot, flags) == (int64_t)DATA);
     EXPECT(rumpvm_mmap(space, STACK - PAGE, PAGE, prot, flags) == (int64_t)(STACK - PAGE));
-    EXPECT(rumpvm_copyout(space, (const uint8_t *)program, CODE, bytes) == 0);
+    EXPECT(rumpvm_copyout(space, (const uint8_t *)code, CODE, bytes) == 0);
     EXPECT(rumpvm_mprotect(space, CODE, PAGE, RUMPVM_PROT_READ | RUMPVM_PROT_EXEC) == 0);
+}
+
+static void __attribute__((noreturn)) enter_program(void)
+{
+    struct frame first;
+
+    memset(&first, 0, sizeof first);
+    first.rip = CODE;
+    first.cs = 0x23;
+    first.rflags = 0x202;
+    first.rsp = STACK;
+    first.ss = 0x1b;
+    enter(&first);
+}
+
+/* The second CPU, from kernel.S. */
+void second_main(void)
+{
+    set_traps();
+    EXPECT(rumpvm_cpu_attach() == 0);
+    is_up = 1;
+    while (!may_go)
+        ;
+    EXPECT(rumpvm_space_switch(common) == 0);
+    enter_program();
+}
+
+static void two_cpus(void)
+{
+    memcpy((void *)(DIRECT_MAP + START), start_code, (size_t)(start_code_end - start_code));
+    send(1, 0x4500); /* INIT, and twice where to start: Intel SDM vol. 3A, 9.4.4 */
+    wait(10000);
+    send(1, 0x4600 | START >> 12);
+    wait(200);
+    if (!is_up)
+        send(1, 0x4600 | START >> 12);
+    await(&is_up, "does not start");
+
+    EXPECT(rumpvm_space_create(&common) == 0);
+    load_program(common, reader, reader_end);
+    may_go = 1;
+    await(&is_ready, "does not run its program");
+    /* It loads from the page, through its TLB. */
+    wait(2000);
+    EXPECT(!is_gone);
+    EXPECT(rumpvm_munmap(common, DATA, PAGE) == 0);
+    await(&is_gone, "still sees a page that was unmapped");
+    EXPECT(rumpvm_space_destroy(common) == 0);
 }
 
 static void __attribute__((noreturn)) finish(void)
@@ -231,10 +356,12 @@ static void __attribute__((noreturn)) finish(void)
         for (at = 0; at < 3; at++)
             EXPECT(said[number][at] == expected[number][at]);
     }
+    two_cpus();
     if (rumpvm_check(story, sizeof story) != 0)
         panic(story);
     EXPECT(rumpvm_statistics(&end, sizeof end) == 0);
     EXPECT(end.forks == 1 && end.faults_copy > 0 && end.faults_zero_fill > 0 && faults > 0);
+    EXPECT(end.flushes_remote > 0);
     say("kernel: parent said 42 42 43, child 42 7 7; ");
     say_number(faults);
     say(" faults in ring 3; rumpvm counted ");
@@ -242,6 +369,8 @@ static void __attribute__((noreturn)) finish(void)
     say(" copied, ");
     say_number(end.faults_reuse);
     say(" reused, ");
+    say_number(end.flushes_remote);
+    say(" flushes on the other CPU, ");
     say_number(end.frames_free);
     say(" of ");
     say_number(end.frames_total);
@@ -293,6 +422,15 @@ static void page_fault(struct frame *frame)
         say("kernel: a page fault of the kernel's own\n");
         power_off(3);
     }
+    if (cpu_id() != 0) {
+        error = rumpvm_fault_code(common, at, (uint32_t)frame->code);
+        if (error == 0)
+            return;
+        EXPECT(error == -RUMPVM_EFAULT && at == DATA && is_ready);
+        is_gone = 1;
+        for (;;) /* and takes interrupts */
+            __asm__ volatile("hlt");
+    }
     faults++;
     error = rumpvm_fault_code(processes[current].space, at, (uint32_t)frame->code);
     if (error == 0)
@@ -307,8 +445,13 @@ void trap(struct frame *frame)
     /* Who was interruptible, is. */
     if (frame->rflags & 0x200)
         __asm__ volatile("sti");
-    if (frame->vector == 14) {
+    if (frame->vector == FLUSH_VECTOR) {
+        rumpvm_tlb_interrupt();
+        apic[END] = 0;
+    } else if (frame->vector == 14) {
         page_fault(frame);
+    } else if (frame->vector == 128 && frame->rax == 5 && cpu_id() == 1) {
+        is_ready = 1;
     } else if (frame->vector == 128 && frame->rax == 1) {
         fork_process(frame);
     } else if (frame->vector == 128 && frame->rax == 2 && count[current] < 4) {
@@ -328,17 +471,11 @@ void trap(struct frame *frame)
 
 void kernel_main(uint64_t info)
 {
-    static struct frame first;
-
+    map_apic();
     set_traps();
     start_rumpvm((const struct start_info *)(DIRECT_MAP + info));
     EXPECT(rumpvm_space_create(&processes[0].space) == 0);
-    load_program(processes[0].space);
+    load_program(processes[0].space, program, program_end);
     EXPECT(rumpvm_space_switch(processes[0].space) == 0);
-    first.rip = CODE;
-    first.cs = 0x23;
-    first.rflags = 0x202;
-    first.rsp = STACK;
-    first.ss = 0x1b;
-    enter(&first);
+    enter_program();
 }

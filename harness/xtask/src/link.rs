@@ -39,8 +39,8 @@ const LIMIT: Duration = Duration::from_secs(60);
 const KERNEL_WORDS: &str = "-O1 -Wall -Wextra -Wpedantic -Werror -std=c11 -ffreestanding -fno-pie -mcmodel=kernel \
      -mno-red-zone -mgeneral-regs-only -fno-stack-protector -fno-asynchronous-unwind-tables -fcf-protection=none -c";
 
-/// A PC with one CPU; the last device ends QEMU with an exit status.
-const MACHINE: &str = "-M pc -cpu max -m 64M -display none -no-reboot -serial stdio \
+/// A PC with two CPUs; the last device ends QEMU with an exit status.
+const MACHINE: &str = "-M pc -cpu max -smp 2 -m 64M -display none -no-reboot -serial stdio \
      -device isa-debug-exit,iobase=0xf4,iosize=4";
 
 /// QEMU's exit status when the kernel has written 16 to that device.

@@ -18,7 +18,7 @@ use anyhow::{Context, Result, bail};
 use object::read::archive::ArchiveFile;
 use object::{Object, ObjectSymbol};
 
-use crate::{debian, image, workspace};
+use crate::{debian, image, step, workspace};
 
 /// Code at a fixed place below 2 GiB, or in the uppermost 2 GiB, where kernels are; callers that a debugger can follow.
 const FLAGS: &str = "-Crelocation-model=static -Crelro-level=off -Cforce-frame-pointers=yes";
@@ -89,7 +89,10 @@ fn pack(whole: &Path, object: &Path) -> Result<()> {
     // Says to linkers of programs that no stack has to be executable. It has no bytes and no place in memory.
     strip.args(["--add-section", ".note.GNU-stack=/dev/null"]);
     tool(strip.args([&loose, &object.to_path_buf()]))?;
-    promises::check(&fs::read(object)?)
+    let sizes = promises::check(&fs::read(object)?)?;
+    let sizes = sizes.map(|(name, bytes)| format!("{bytes} bytes of {name}")).join(", ");
+    step::say(format_args!("rumpvm.o: {sizes}"));
+    Ok(())
 }
 
 /// The names that `library` defines for hosts.

@@ -6,6 +6,9 @@ use object::{Object, ObjectSection, ObjectSymbol, RelocationFlags, SectionFlags,
 /// The sections that every kernel's linker script knows.
 const SECTIONS: [&str; 4] = [".text", ".rodata", ".data", ".bss"];
 
+/// Budget of the whole component.
+const MOST_TEXT: u64 = 400 << 10;
+
 /// Relocations that any linker resolves without making a table.
 const DIRECT: [elf::RelocationType; 5] = [
     elf::R_X86_64_64,
@@ -16,9 +19,11 @@ const DIRECT: [elf::RelocationType; 5] = [
 ];
 
 /// Fails with the first promise that `bytes` breaks: four sections that have a place in memory, no symbol undefined, none
-/// visible but `rumpvm_*`, no relocation that needs a table.
-pub(super) fn check(bytes: &[u8]) -> Result<()> {
+/// visible but `rumpvm_*`, no relocation that needs a table, no more code than it may have.
+/// Returns how large each section is.
+pub(super) fn check(bytes: &[u8]) -> Result<[(&'static str, u64); 4]> {
     let object = object::File::parse(bytes)?;
+    let mut sizes = SECTIONS.map(|name| (name, 0));
     for section in object.sections() {
         let name = section.name()?;
         let SectionFlags::Elf { sh_flags, .. } = section.flags() else {
@@ -27,6 +32,9 @@ pub(super) fn check(bytes: &[u8]) -> Result<()> {
         let is_placed = sh_flags.0 & elf::SHF_ALLOC.0 != 0;
         if is_placed && !SECTIONS.contains(&name) {
             bail!("rumpvm.o has a section {name}");
+        }
+        if let Some(size) = sizes.iter_mut().find(|size| size.0 == name) {
+            size.1 += section.size();
         }
         for (at, relocation) in section.relocations() {
             match relocation.flags() {
@@ -44,5 +52,9 @@ pub(super) fn check(bytes: &[u8]) -> Result<()> {
             bail!("rumpvm.o shows {name}");
         }
     }
-    Ok(())
+    let text = sizes[0].1;
+    if text > MOST_TEXT {
+        bail!("rumpvm.o has {text} bytes of text, more than {MOST_TEXT}");
+    }
+    Ok(sizes)
 }
