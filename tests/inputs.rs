@@ -4,10 +4,13 @@
 //!
 //! Flow:  bytes -> reader -> a value that keeps its promises, or an error; a panic is a finding.
 
+mod files;
+
 use rumpvm_arch::{I386, Pae, X86_64};
 use rumpvm_harness::trace::{Trace, TraceError, What};
 use rumpvm_harness::values;
 
+pub use self::files::{archive, program};
 use crate::random::{Choices, Plan, run};
 
 /// Most calls of a program.
@@ -17,8 +20,14 @@ const OPERATIONS: u64 = 300;
 pub type Taker = fn(&[u8]);
 
 /// Every kind of input, by the name of its fuzzer.
-pub const ALL: [(&str, Taker); 4] =
-    [("calls", calls), ("line", line), ("trace", trace), ("values", values)];
+pub const ALL: [(&str, Taker); 6] = [
+    ("archive", archive),
+    ("calls", calls),
+    ("line", line),
+    ("program", program),
+    ("trace", trace),
+    ("values", values),
+];
 
 /// A file that should be a recording of strace.
 pub fn trace(bytes: &[u8]) {

@@ -13,7 +13,7 @@
 //! | [`pipe`], [`socket`], [`event`], [`tty`], [`synthetic`] | files that are not bytes in memory |
 //! | [`executing`] | files that programs run from |
 //! | [`poll`], [`stat`] | what several files could do at once; what one says of itself |
-//! | [`cpio`] | the first files of all |
+//! | [`cpio`], [`elf`] | the first files of all; what of a file would run |
 //!
 //! Nothing here knows of programs, registers or user addresses. A file's data is a memory file of the component, so
 //! mapping a file maps the very pages that read and write see. Every record is made by a call that can fail.
@@ -26,6 +26,7 @@ extern crate alloc;
 pub mod access;
 mod class;
 pub mod cpio;
+pub mod elf;
 pub mod entry;
 pub mod errno;
 pub mod event;

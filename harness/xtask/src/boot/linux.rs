@@ -40,7 +40,7 @@ const fn shell(words: &'static [&'static str], output: &'static str) -> Run {
 
 const OLD: (&str, &str) = ("pc", "qemu64");
 
-const RUNS: [Run; 20] = [
+const RUNS: [Run; 22] = [
     shell(&["/bin/busybox", "echo", "hi"], "hi\n"),
     Run {
         machine: OLD,
@@ -105,7 +105,9 @@ const RUNS: [Run; 20] = [
     Run { status: 127, ..shell(&["/bin/nothing"], "") },
     shell(&["/bin/signals.glibc"], "signals: done\n"),
     Run { cpus: 4, ..shell(&["/bin/threads.musl"], "threads: done\n") },
-    shell(&["/bin/calls.glibc", "1", "3000"], "calls: ..."),
+    shell(&["/bin/calls.glibc", "1", "1000000"], "calls: ..."),
+    shell(&["/bin/calls.musl", "2", "1000000"], "calls: ..."),
+    Run { memory: "32M", ..shell(&["/bin/calls.glibc", "3", "1000000"], "calls: ...") },
 ];
 
 /// How long each may take on a busy machine.

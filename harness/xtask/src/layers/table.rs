@@ -84,7 +84,7 @@ pub(crate) const CRATES: &[CrateRule] = &[
     CrateRule {
         name: "rumpvm-files",
         below: &["rumpvm-arch", "rumpvm-platform", "rumpvm"],
-        outside: Some(&["bitflags", "hashbrown"]),
+        outside: Some(&["bitflags", "elf", "hashbrown"]),
         home: Home::Bare,
         unsafe_in: Unsafe::Nowhere,
     },
@@ -150,6 +150,7 @@ pub(crate) const CRATES: &[CrateRule] = &[
             "rumpvm-hosted",
             "rumpvm-cases",
             "rumpvm-explore",
+            "rumpvm-files",
             "rumpvm-harness",
         ],
         outside: None,

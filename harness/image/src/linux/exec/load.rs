@@ -3,9 +3,9 @@
 use rumpvm::{Backing, Hold, MapFlags, Space};
 use rumpvm_arch::{Format, PAGE_SIZE, Prot, VirtAddr};
 use rumpvm_bare::{Bare, Kernel};
+use rumpvm_files::elf::{Program, Segment};
 use rumpvm_files::{Entry, Errno};
 
-use super::elf::{Program, Segment};
 use crate::linux::names;
 use crate::linux::system::system;
 use crate::linux::user::Memory;

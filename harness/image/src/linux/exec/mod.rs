@@ -1,13 +1,12 @@
 //! execve(2): a process becomes another program.
 //!
-//! Flow:  path -> file -> `#!` as often as need be -> [`elf`] read and checked -> other threads end -> a fresh space ->
+//! Flow:  path -> file -> `#!` as often as need be -> [`mod@elf`] read and checked -> other threads end -> a fresh space ->
 //!        segments, [`stack`] -> registers.
 //! Sleep: for pages of the file, and until the other threads have ended.
 //!
 //! E1. Whatever can be wrong with the file is found while the old program is still there; what fails afterwards, for
 //!     want of memory, ends the process.
 
-mod elf;
 mod load;
 mod script;
 mod stack;
@@ -16,7 +15,9 @@ use alloc::vec::Vec;
 
 use rumpvm::sync::Ordering;
 use rumpvm::{CallError, Direction, Hold, Layout, Randomness};
+use rumpvm_arch::Format;
 use rumpvm_bare::{Bare, Kernel};
+use rumpvm_files::elf;
 use rumpvm_files::executing::Executing;
 use rumpvm_files::{Entry, Errno, Rights};
 
@@ -104,12 +105,12 @@ fn prepare(
             path = script.rewrite(path, &mut words)?;
             continue;
         }
-        let program = elf::Program::read(&file, &head)?;
+        let program = read_program(&file, &head)?;
         let interpreter = match &program.interpreter {
             Some(path) => {
                 let file = find(path)?;
                 let head = elf::read_head(&file)?;
-                let program = elf::Program::read(&file, &head)?;
+                let program = read_program(&file, &head)?;
                 Some((file, program))
             }
             None => None,
@@ -118,6 +119,10 @@ fn prepare(
         return Ok(Ready { file, program, interpreter, words, called });
     }
     Err(Errno::ELOOP)
+}
+
+fn read_program(file: &Hold<Entry<Bare>, Bare>, head: &[u8]) -> Result<elf::Program, Errno> {
+    elf::Program::read(file, head, Kernel::USER_END.0)
 }
 
 /// Loads it into the fresh space and makes everything else of the process fit.

@@ -1,4 +1,9 @@
 //! ELF files: what is to be mapped where, read by a crate and then checked.
+//!
+//! Flow:  the first bytes of a file -> its header -> its table of segments -> each checked against the addresses of a
+//!        program.
+//!
+//! Nothing is loaded here; what is returned cannot make a loader's arithmetic wrap around.
 
 use alloc::vec::Vec;
 
@@ -8,9 +13,11 @@ use ::elf::file::{Class, FileHeader, parse_ident};
 use ::elf::segment::{ProgramHeader, SegmentTable};
 use rumpvm::Hold;
 use rumpvm::sync::{try_push, try_reserve};
-use rumpvm_arch::{Format, PAGE_SIZE, Prot};
-use rumpvm_bare::{Bare, Kernel};
-use rumpvm_files::{Entry, Errno};
+use rumpvm_arch::{PAGE_SIZE, Prot};
+use rumpvm_platform::Platform;
+
+use crate::entry::Entry;
+use crate::errno::Errno;
 
 /// Bytes of a header, and of the identification that it begins with.
 const HEADER: usize = 64;
@@ -24,38 +31,48 @@ const HEAD: usize = 4096;
 
 /// A segment, checked: neither its addresses nor its offsets wrap around.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Segment {
-    pub(super) at: u64,
-    pub(super) memory_bytes: u64,
-    pub(super) offset: u64,
-    pub(super) file_bytes: u64,
-    pub(super) prot: Prot,
+pub struct Segment {
+    /// Its first address, before anything is moved.
+    pub at: u64,
+    /// Bytes that it has in memory.
+    pub memory_bytes: u64,
+    /// Where it begins in the file: as far into a page as `at`.
+    pub offset: u64,
+    /// Bytes that come from the file; the rest are zeros.
+    pub file_bytes: u64,
+    /// What the program may do there.
+    pub prot: Prot,
 }
 
 /// What is in a file that can be run.
-pub(super) struct Program {
-    pub(super) entry: u64,
+#[derive(Debug)]
+pub struct Program {
+    /// Where it begins to run.
+    pub entry: u64,
     /// It may lie anywhere.
-    pub(super) is_movable: bool,
-    pub(super) segments: Vec<Segment>,
-    /// Where the descriptions of its segments are once it is loaded, and how many.
-    pub(super) headers_at: u64,
-    pub(super) header_count: u64,
+    pub is_movable: bool,
+    /// What is to be mapped; at least one.
+    pub segments: Vec<Segment>,
+    /// Where the descriptions of its segments are once it is loaded.
+    pub headers_at: u64,
+    /// How many descriptions.
+    pub header_count: u64,
     /// Path of what loads the rest of it.
-    pub(super) interpreter: Option<Vec<u8>>,
-    pub(super) executable_stack: bool,
+    pub interpreter: Option<Vec<u8>>,
+    /// It says that it runs what is on its stack.
+    pub executable_stack: bool,
 }
 
-/// The beginning of `file`.
-pub(super) fn read_head(file: &Hold<Entry<Bare>, Bare>) -> Result<Vec<u8>, Errno> {
+/// The beginning of `file`, up to a page of it. Sleeps for it. [`Errno::EACCES`] if it is no regular file.
+pub fn read_head<P: Platform>(file: &Hold<Entry<P>, P>) -> Result<Vec<u8>, Errno> {
     read(file, 0, HEAD)
 }
 
 /// Up to `most` bytes of `file` from `offset` on.
-fn read(file: &Hold<Entry<Bare>, Bare>, offset: u64, most: usize) -> Result<Vec<u8>, Errno> {
+fn read<P: Platform>(file: &Hold<Entry<P>, P>, offset: u64, most: usize) -> Result<Vec<u8>, Errno> {
     let regular = file.node().regular().ok_or(Errno::EACCES)?;
     let mut bytes = Vec::new();
-    try_reserve::<_, Bare>(&mut bytes, most)?;
+    try_reserve::<_, P>(&mut bytes, most)?;
     bytes.resize(most, 0);
     let count = regular.read(offset, &mut &mut bytes[..])?;
     bytes.truncate(count);
@@ -63,8 +80,14 @@ fn read(file: &Hold<Entry<Bare>, Bare>, offset: u64, most: usize) -> Result<Vec<
 }
 
 impl Program {
-    /// What is in `file`, which begins with `head`. [`Errno::ENOEXEC`] if it is nothing that runs here.
-    pub(super) fn read(file: &Hold<Entry<Bare>, Bare>, head: &[u8]) -> Result<Self, Errno> {
+    /// What is in `file`, which begins with `head`, for a space whose addresses end before `user_end`. Sleeps for pages
+    /// of the file. [`Errno::ENOEXEC`] if it is nothing that runs there, [`Errno::EIO`] if it ends within the path of its
+    /// interpreter, [`Errno::ENOMEM`].
+    pub fn read<P: Platform>(
+        file: &Hold<Entry<P>, P>,
+        head: &[u8],
+        user_end: u64,
+    ) -> Result<Self, Errno> {
         let header = header(head)?;
         let count = usize::from(header.e_phnum);
         if usize::from(header.e_phentsize) != SEGMENT || !(1..=MOST_SEGMENTS).contains(&count) {
@@ -84,25 +107,26 @@ impl Program {
             executable_stack: false,
         };
         for segment in SegmentTable::new(LittleEndian, Class::ELF64, &table) {
-            program.add(file, &header, &segment)?;
+            program.add(file, &header, &segment, user_end)?;
         }
         if program.segments.is_empty() { Err(Errno::ENOEXEC) } else { Ok(program) }
     }
 
-    fn add(
+    fn add<P: Platform>(
         &mut self,
-        file: &Hold<Entry<Bare>, Bare>,
+        file: &Hold<Entry<P>, P>,
         header: &FileHeader<LittleEndian>,
         segment: &ProgramHeader,
+        user_end: u64,
     ) -> Result<(), Errno> {
         match segment.p_type {
             abi::PT_LOAD => {
-                let checked = check(segment)?;
+                let checked = check(segment, user_end)?;
                 let within = header.e_phoff.checked_sub(checked.offset);
                 if let Some(within) = within.filter(|within| *within < checked.file_bytes) {
                     self.headers_at = checked.at + within;
                 }
-                try_push::<_, Bare>(&mut self.segments, checked)?;
+                try_push::<_, P>(&mut self.segments, checked)?;
             }
             abi::PT_INTERP => {
                 let bytes = usize::try_from(segment.p_filesz).map_err(|_| Errno::ENOEXEC)?;
@@ -110,6 +134,9 @@ impl Program {
                     return Err(Errno::ENOEXEC);
                 }
                 let mut path = read(file, segment.p_offset, bytes)?;
+                if path.len() < bytes {
+                    return Err(Errno::EIO);
+                }
                 if path.pop() != Some(0) {
                     return Err(Errno::ENOEXEC);
                 }
@@ -121,8 +148,8 @@ impl Program {
         Ok(())
     }
 
-    /// First and last page of all segments.
-    pub(super) fn extent(&self) -> (u64, u64) {
+    /// The first address of the lowest page of all segments, and one past the highest.
+    pub fn extent(&self) -> (u64, u64) {
         let first = self.segments.iter().map(|segment| segment.at).min().unwrap_or(0);
         let end = self.segments.iter().map(|segment| segment.at + segment.memory_bytes).max();
         (first / PAGE_SIZE * PAGE_SIZE, end.unwrap_or(0).next_multiple_of(PAGE_SIZE))
@@ -142,10 +169,10 @@ fn header(head: &[u8]) -> Result<FileHeader<LittleEndian>, Errno> {
     if runs && header.e_machine == abi::EM_X86_64 { Ok(header) } else { Err(Errno::ENOEXEC) }
 }
 
-fn check(segment: &ProgramHeader) -> Result<Segment, Errno> {
+fn check(segment: &ProgramHeader, user_end: u64) -> Result<Segment, Errno> {
     let end = segment.p_vaddr.checked_add(segment.p_memsz).ok_or(Errno::ENOEXEC)?;
     let file_end = segment.p_offset.checked_add(segment.p_filesz).ok_or(Errno::ENOEXEC)?;
-    let fits = end < Kernel::USER_END.0
+    let fits = end < user_end
         && file_end <= i64::MAX as u64
         && segment.p_filesz <= segment.p_memsz
         && segment.p_memsz > 0
