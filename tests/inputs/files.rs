@@ -136,7 +136,7 @@ impl Machine {
                 now: || Time { seconds: 1_000, nanoseconds: 5 },
                 random: |into| into.fill(4),
                 more_memory: || false,
-                device: |_| Err(Errno::ENXIO),
+                device: |_, _| Err(Errno::ENXIO),
             };
             let tree = Tree::try_new(services).expect("memory for a tree");
             let who = Credentials::root();
