@@ -2,18 +2,19 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::guests;
+use super::{guests, terminal};
 use crate::{step, workspace};
 
 /// A promise of the command, and what tries it.
 type Trial = (&'static str, fn(&Path) -> Result<()>);
 
-const TRIALS: [Trial; 4] = [
+const TRIALS: [Trial; 5] = [
+    ("a shell at a terminal, with an editor and jobs", terminal::session),
     ("a program reads and writes the files that are its disks", disks),
     ("a panic is told, and is status 101", panic),
     ("a program that takes too long is status 124", time),
@@ -33,11 +34,18 @@ pub(super) fn run(image: &Path, only: &str) -> Result<()> {
     Ok(())
 }
 
-/// `rumpvm boot OPTIONS -- PROGRAM`, to its end.
-fn boot(image: &Path, options: &[&str], program: &[&str]) -> Result<Output> {
+/// `rumpvm boot OPTIONS -- PROGRAM`.
+pub(super) fn boot(image: &Path, options: &[&str], program: &[&str]) -> Command {
     let words = "run --quiet --package rumpvm-harness -- boot --quiet --image";
     let mut command = step::cargo(&workspace::root(), words);
-    command.arg(image).args(options).arg("--").args(program).stdin(Stdio::null());
+    command.arg(image).args(options).arg("--").args(program);
+    command
+}
+
+/// The same, to its end, with nothing to read.
+fn outcome(image: &Path, options: &[&str], program: &[&str]) -> Result<Output> {
+    let mut command = boot(image, options, program);
+    command.stdin(Stdio::null());
     command.output().with_context(|| format!("cannot start {command:?}"))
 }
 
@@ -66,7 +74,7 @@ fn disks(image: &Path) -> Result<()> {
     let path = |path: &Path| path.display().to_string();
     let (program, disks) = (path(&program), [path(&first), path(&second)]);
     let options = ["--check", "--add", &program, "--disk", &disks[0], "--disk", &disks[1]];
-    expect(&boot(image, &options, &["/bin/disk.musl"])?, 0)?;
+    expect(&outcome(image, &options, &["/bin/disk.musl"])?, 0)?;
     expected[505..523].copy_from_slice(b"across two sectors");
     expected[70_001..170_001].fill(0xaa);
     expected[300_000..300_700].fill(0x55);
@@ -78,7 +86,7 @@ fn disks(image: &Path) -> Result<()> {
 
 fn panic(image: &Path) -> Result<()> {
     let script = "echo before; echo c > /proc/sysrq-trigger; echo after";
-    let output = boot(image, &["--cpus", "2"], &["/bin/sh", "-c", script])?;
+    let output = outcome(image, &["--cpus", "2"], &["/bin/sh", "-c", script])?;
     expect(&output, 101)?;
     ensure!(output.stdout == b"before\n", "the program went on");
     let story = String::from_utf8_lossy(&output.stderr);
@@ -89,11 +97,11 @@ fn panic(image: &Path) -> Result<()> {
 }
 
 fn time(image: &Path) -> Result<()> {
-    expect(&boot(image, &["--timeout", "2s"], &["/bin/sleep", "1000"])?, 124)
+    expect(&outcome(image, &["--timeout", "2s"], &["/bin/sleep", "1000"])?, 124)
 }
 
 fn no_disk(image: &Path) -> Result<()> {
-    let output = boot(image, &["--disk", "/no/such/disk"], &["/bin/true"])?;
+    let output = outcome(image, &["--disk", "/no/such/disk"], &["/bin/true"])?;
     ensure!(!output.status.success(), "it ran without");
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(said.contains("/no/such/disk"), "it does not say which: {said}");

@@ -6,6 +6,7 @@
 mod command;
 mod guests;
 mod linux;
+mod terminal;
 
 use std::fs::File;
 use std::io::Read;
