@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use crate::debian;
+use crate::hardware::Hardware;
 
 /// What is run, and on which machine.
 pub struct Settings<'a> {
@@ -29,14 +30,10 @@ pub struct Settings<'a> {
     pub ramdisk: &'a Path,
     /// The program and its words; none for a shell.
     pub program: &'a [String],
-    /// Memory, as QEMU takes it.
-    pub memory: &'a str,
-    /// Number of CPUs.
-    pub cpus: usize,
+    /// The machine.
+    pub hardware: Hardware<'a>,
     /// Files that the guest sees as disks, in this order.
     pub disks: &'a [PathBuf],
-    /// One nanosecond for each instruction, and nothing by chance.
-    pub counts_instructions: bool,
     /// The kernel's log is kept back, unless it panics.
     pub quiet: bool,
     /// How long it may take.
@@ -45,8 +42,6 @@ pub struct Settings<'a> {
     pub words: &'a str,
     /// What the program reads, if not our own input; and then what it writes is returned.
     pub captured: Option<&'a [u8]>,
-    /// Machine type and CPU.
-    pub machine: (&'a str, &'a str),
 }
 
 /// How it ended.
@@ -101,18 +96,7 @@ pub fn run(settings: &Settings<'_>) -> Result<Outcome> {
 }
 
 fn command(settings: &Settings<'_>, is_stream: bool) -> Command {
-    let mut command = Command::new("qemu-system-x86_64");
-    let (machine, cpu) = settings.machine;
-    let memory = format!("memory-backend-ram,id=ram,size={},reserve=off", settings.memory);
-    command.args(["-machine", &format!("{machine},memory-backend=ram")]);
-    command.args(["-object", &memory, "-m", settings.memory, "-cpu", cpu]);
-    command.args(["-smp", &settings.cpus.to_string()]);
-    if settings.counts_instructions {
-        command.args(["-accel", "tcg", "-icount", "shift=0,sleep=off"]);
-        command.args(["-rtc", "base=2026-01-01T00:00:00,clock=vm"]);
-    }
-    command.args(["-nodefaults", "-no-reboot", "-display", "none"]);
-    command.args(["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]);
+    let mut command = settings.hardware.emulated();
     for (number, disk) in settings.disks.iter().enumerate() {
         // A comma ends a value for QEMU, and two are one.
         let file = disk.display().to_string().replace(',', ",,");
@@ -130,7 +114,7 @@ fn words(settings: &Settings<'_>, is_stream: bool) -> String {
     if is_stream {
         words.push("console=stream".to_string());
     }
-    if settings.counts_instructions {
+    if settings.hardware.counts_instructions {
         words.push("norandmaps".to_string());
     }
     words.extend(settings.words.split_whitespace().map(str::to_string));

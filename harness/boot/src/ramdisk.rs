@@ -92,6 +92,14 @@ pub fn of_folder(folder: &Path) -> Result<PathBuf> {
     write("ramdisk-folder.cpio", &archive.finish()?)
 }
 
+/// The ramdisk with nothing but `program`, called `name`.
+pub fn of_program(name: &str, program: &Path) -> Result<PathBuf> {
+    let mut archive = Archive::new();
+    let contents = fs::read(program).with_context(|| format!("cannot read {program:?}"))?;
+    archive.add(name.as_bytes(), REGULAR | 0o755, &contents)?;
+    write(&format!("ramdisk-{name}.cpio"), &archive.finish()?)
+}
+
 /// The ramdisk with the host's busybox, which is installed if need be, and `files` in `/bin`.
 pub fn of_busybox(files: &[PathBuf]) -> Result<PathBuf> {
     debian::need(&["busybox-static"])?;

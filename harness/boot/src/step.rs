@@ -1,8 +1,10 @@
 //! Steps: one command each, announced, timed, and fatal when it fails.
 
+use std::io::Read;
 use std::path::Path;
-use std::process::Command;
-use std::time::Instant;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
@@ -23,6 +25,31 @@ pub fn run(title: &str, command: &mut Command) -> Result<()> {
     }
     say(format_args!("{title}: done in {:.1} s", started.elapsed().as_secs_f64()));
     Ok(())
+}
+
+/// Runs `command` until it ends, or for so long; its exit status, if it ended by itself, and what it said.
+pub fn within(limit: Duration, command: &mut Command) -> Result<(Option<i32>, String)> {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+    let mut child = command.spawn().with_context(|| format!("cannot start {command:?}"))?;
+    let mut output = child.stdout.take().context("its output is a pipe")?;
+    let reader = thread::spawn(move || {
+        let mut bytes = Vec::new();
+        output.read_to_end(&mut bytes).ok();
+        String::from_utf8_lossy(&bytes).into_owned()
+    });
+    let end = Instant::now() + limit;
+    let status = loop {
+        match child.try_wait()? {
+            Some(status) => break status.code(),
+            None if Instant::now() > end => {
+                child.kill()?;
+                child.wait()?;
+                break None;
+            }
+            None => thread::sleep(Duration::from_millis(20)),
+        }
+    };
+    Ok((status, reader.join().unwrap_or_default()))
 }
 
 /// The command without its environment, which may be longer than all else.

@@ -43,6 +43,7 @@ impl<P: Platform> Waker<P> {
     }
 
     /// Whether somebody has interrupted it since it was cleared.
+    #[inline]
     pub fn is_interrupted(&self) -> bool {
         self.interrupted.load(Ordering::Acquire) != 0
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::Args;
 use rumpvm_boot::emulator::{self, Settings};
+use rumpvm_boot::hardware::Hardware;
 use rumpvm_boot::image::{self, Profile};
 use rumpvm_boot::ramdisk;
 
@@ -73,15 +74,17 @@ pub(super) fn boot(arguments: &BootArgs) -> Result<u8> {
         image: &image,
         ramdisk: &ramdisk,
         program: &arguments.program,
-        memory: &memory,
-        cpus: arguments.cpus,
+        hardware: Hardware {
+            machine: ("q35", "max"),
+            memory: &memory,
+            cpus: arguments.cpus,
+            counts_instructions: arguments.icount,
+        },
         disks: &arguments.disk,
-        counts_instructions: arguments.icount,
         quiet: arguments.quiet,
         limit: arguments.timeout,
         words: if arguments.check { "check" } else { "" },
         captured: None,
-        machine: ("q35", "max"),
     })?;
     Ok(outcome.status)
 }

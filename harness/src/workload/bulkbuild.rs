@@ -8,12 +8,13 @@
 //! on the host's disk.
 
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use rand::RngExt;
 use rumpvm::map::MapFlags;
 use rumpvm_arch::{PAGE_SIZE, Prot, VirtAddr};
 
+use super::board::Board;
 use super::files::Files;
 use super::stop::Stop;
 use super::worker::Worker;
@@ -33,29 +34,35 @@ const HEAP: u64 = 24 * PAGE_SIZE;
 const ARENA: u64 = 12 * PAGE_SIZE;
 const ARENAS: u64 = 3;
 
+/// In place of a compiler's number.
+const BEING_WRITTEN: u64 = u64::MAX;
+
 pub(super) struct Bulkbuild {
     files: Files,
     seed: u64,
-    /// The content of each object file; none while its assembler writes it. A lock of the host;
-    /// nothing waits holding it.
-    objects: Mutex<Vec<Option<u64>>>,
+    /// Who wrote each object file last: its compiler's number, zero for nobody, or [`BEING_WRITTEN`].
+    objects: Board,
 }
 
 impl Bulkbuild {
     /// Makes the files.
     pub(super) fn prepare(settings: &Settings) -> io::Result<Self> {
         let files = Files::create(settings.seed, FIRST_OBJECT + JOBS, LENGTH)?;
-        let objects = (FIRST_OBJECT..FIRST_OBJECT + JOBS).map(|file| Some(files.key(file)));
-        let objects = Mutex::new(objects.collect());
-        Ok(Self { files, seed: settings.seed, objects })
+        Ok(Self { files, seed: settings.seed, objects: Board::new(JOBS) })
     }
 
-    fn set_object(&self, job: u64, content: Option<u64>) {
-        self.objects.lock().expect("nobody panics holding it")[job as usize] = content;
-    }
-
+    /// The content of an object file; none while its assembler writes it.
     fn object(&self, job: u64) -> Option<u64> {
-        self.objects.lock().expect("nobody panics holding it")[job as usize]
+        match self.objects.get(job) {
+            0 => Some(self.files.key(FIRST_OBJECT + job)),
+            BEING_WRITTEN => None,
+            number => Some(self.content(number)),
+        }
+    }
+
+    /// What compiler `number` makes its assembler write.
+    fn content(&self, number: u64) -> u64 {
+        pattern::key(!self.seed, number)
     }
 
     /// Maps the whole of `file`.
@@ -74,8 +81,7 @@ impl Bulkbuild {
         let mut round = 0;
         while worker.load.goes_on(round) {
             let number = JOBS + 1 + 2 * (round * JOBS + job);
-            let cc = self.clone();
-            worker.spawn(number, move |worker| cc.compile(worker, job, number))?;
+            worker.spawn(number, self.clone(), job)?;
             worker.wait()?;
             self.read_object(worker, job)?;
             round += 1;
@@ -155,14 +161,13 @@ impl Bulkbuild {
         worker.fill(heap, HEAP / 2, !number, 0)?;
         worker.verify(heap, HEAP / 2, !number, 0)?;
 
-        let content = pattern::key(!self.seed, number);
         let at = self.map(worker, FIRST_OBJECT + job, Prot::RW, MapFlags::SHARED)?;
-        self.set_object(job, None);
-        worker.fill(at, LENGTH, content, 0)?;
+        self.objects.set(job, BEING_WRITTEN);
+        worker.fill(at, LENGTH, self.content(number), 0)?;
         if (number / 2).is_multiple_of(2) {
             worker.sync(at, LENGTH)?;
         }
-        self.set_object(job, Some(content));
+        self.objects.set(job, number);
         Ok(())
     }
 
@@ -183,6 +188,11 @@ impl Job for Bulkbuild {
             worker.fork(1 + job, move |worker| make.make(worker, job))?;
         }
         (0..JOBS).try_for_each(|_| worker.wait().map(drop))
+    }
+
+    fn program(self: Arc<Self>, worker: &mut Worker<'_>, job: u64) -> Result<(), Stop> {
+        let number = worker.number;
+        self.compile(worker, job, number)
     }
 
     fn verify(&self) -> Result<(), String> {

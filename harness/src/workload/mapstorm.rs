@@ -10,13 +10,12 @@ use std::io;
 use std::sync::Arc;
 
 use rand::RngExt;
-use rumpvm::map::Backing;
 use rumpvm_arch::{PAGE_SIZE, Prot, VirtAddr};
 
 use super::files::Files;
 use super::slot::{Content, Slot};
 use super::stop::Stop;
-use super::worker::Worker;
+use super::worker::{ANONYMOUS, Worker};
 use super::{Job, Settings};
 
 /// Threads: mmap2's number.
@@ -64,7 +63,7 @@ impl Mapstorm {
         let range = slot.random_range(&mut worker.rng);
         let page = worker.rng.random_range(0..PAGES);
         match worker.rng.random_range(0..32u32) {
-            0..2 => slot.map(worker, range, Content::Zero, (Backing::Anonymous, 0)),
+            0..2 => slot.map(worker, range, Content::Zero, ANONYMOUS),
             2 => {
                 let (file, offset) = (self.file.open(worker, 0)?, range.start as u64 * PAGE_SIZE);
                 slot.map(worker, range, Content::File, file.from(offset))

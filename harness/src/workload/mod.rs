@@ -4,11 +4,15 @@
 //! Flow:  settings -> a machine -> the workload's processes (`worker` is what they see of it) -> `Part`.
 //! Owns:  the machine for the time of one run, and a folder for the files that it maps.
 //!
+//! The workloads themselves know only `worker`, `files`, `board`, `stop` and this file's types, and nothing of the
+//! machine: `harness/guest` builds the same sources with real processes and system calls behind the same names.
+//!
 //! W1. Every load is compared with what must be there: a wrong byte is a failure.
 //! W2. A process without memory ends, as by SIGKILL, and is counted; the others go on.
 //! W3. What a worker does follows from the run's seed and the worker's number, not from other workers.
 
 mod bigbuffer;
+mod board;
 mod bulkbuild;
 mod files;
 mod load;
@@ -111,6 +115,11 @@ pub fn run(
 trait Job: Send + Sync {
     /// What the first process does.
     fn start(self: Arc<Self>, worker: &mut Worker<'_>) -> Result<(), Stop>;
+
+    /// What a process does after exec: it has its number, and one word from who started it.
+    fn program(self: Arc<Self>, _: &mut Worker<'_>, word: u64) -> Result<(), Stop> {
+        Err(Stop::Broken(format!("there is no program to start with {word}")))
+    }
 
     /// What can be seen only after every process has ended and every file is closed.
     fn verify(&self) -> Result<(), String> {

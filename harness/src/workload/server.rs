@@ -10,12 +10,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rand::RngExt;
-use rumpvm::map::{Backing, MapFlags};
+use rumpvm::map::MapFlags;
 use rumpvm::process::Pid;
 use rumpvm_arch::{PAGE_SIZE, Prot, VirtAddr};
 
 use super::stop::Stop;
-use super::worker::Worker;
+use super::worker::{ANONYMOUS, Worker};
 use super::{Job, Settings, pattern};
 
 /// Children alive at once.
@@ -130,8 +130,7 @@ impl Job for Server {
         let data = worker.map_anonymous(self.data)?;
         worker.fill(data, self.data, self.key, 0)?;
         let flags = MapFlags::SHARED | MapFlags::ANONYMOUS;
-        let page = (Backing::Anonymous, 0);
-        let scoreboard = worker.map(VirtAddr(0), PAGE_SIZE, Prot::RW, flags, page)?;
+        let scoreboard = worker.map(VirtAddr(0), PAGE_SIZE, Prot::RW, flags, ANONYMOUS)?;
         let has = Inherited { data, scoreboard };
 
         worker.load.plan(1);

@@ -9,13 +9,13 @@
 //! compared with the file's first content on the way, and in the end every file is compared whole, on
 //! the host's disk.
 
-use std::collections::BTreeMap;
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use rumpvm::map::MapFlags;
 use rumpvm_arch::{Prot, VirtAddr};
 
+use super::board::Board;
 use super::files::Files;
 use super::stop::Stop;
 use super::worker::Worker;
@@ -31,8 +31,8 @@ const FILES: u64 = 32;
 
 pub(super) struct Tuxload {
     files: Files,
-    /// What was stored last: (file, offset) -> byte. A lock of the host; nothing waits holding it.
-    stored: Mutex<BTreeMap<(u64, u64), u8>>,
+    /// What was stored last at each place that is dirtied: one more than the byte, or zero.
+    stored: Board,
 }
 
 impl Tuxload {
@@ -40,7 +40,13 @@ impl Tuxload {
     pub(super) fn prepare(settings: &Settings) -> io::Result<Self> {
         let length = (settings.memory / 2 / FILES).clamp(2 * STEP, 1 << 20);
         let files = Files::create(settings.seed, FILES, length)?;
-        Ok(Self { files, stored: Mutex::default() })
+        let stored = Board::new(FILES * steps(length) * LANES);
+        Ok(Self { files, stored })
+    }
+
+    /// Where the board has what `lane` stored in step `step` of `file`.
+    fn place(&self, file: u64, step: u64, lane: u64) -> u64 {
+        (file * steps(self.files.length()) + step) * LANES + lane
     }
 
     /// One process of the original: maps every file, dirties and synchronises it. What reaches the file
@@ -68,24 +74,23 @@ impl Tuxload {
         lane: u64,
         round: u64,
     ) -> Result<(), Stop> {
-        for step in (0..self.files.length() - LANES - QUIET).step_by(STEP as usize) {
-            let offset = step + lane;
+        for step in 0..steps(self.files.length()) {
+            let (offset, place) = (step * STEP + lane, self.place(file, step, lane));
             let mut byte = [0];
             worker.load(at + offset, &mut byte)?;
-            self.compare(file, offset, byte[0])?;
+            self.compare(file, offset, place, byte[0])?;
             let byte = pattern::key(round, offset) as u8;
             worker.store(at + offset, &[byte])?;
-            self.stored.lock().expect("nobody panics holding it").insert((file, offset), byte);
-            let quiet = step + LANES;
+            self.stored.set(place, u64::from(byte) + 1);
+            let quiet = step * STEP + LANES;
             worker.verify(at + quiet, QUIET, self.files.key(file), quiet)?;
         }
         Ok(())
     }
 
     /// Compares a byte of this lane with what was stored there last, or with the file's first content.
-    fn compare(&self, file: u64, offset: u64, found: u8) -> Result<(), Stop> {
-        let stored = self.stored.lock().expect("nobody panics holding it");
-        let expected = stored.get(&(file, offset)).copied().unwrap_or_else(|| {
+    fn compare(&self, file: u64, offset: u64, place: u64, found: u8) -> Result<(), Stop> {
+        let expected = self.last(place).unwrap_or_else(|| {
             let mut first = [0];
             pattern::fill(self.files.key(file), offset, &mut first);
             first[0]
@@ -96,6 +101,18 @@ impl Tuxload {
         let story = format!("file {file}, byte {offset}: {found:#04x}, stored {expected:#04x}");
         Err(Stop::Broken(story))
     }
+}
+
+impl Tuxload {
+    /// What was stored last at a place of the board.
+    fn last(&self, place: u64) -> Option<u8> {
+        self.stored.get(place).checked_sub(1).map(|byte| byte as u8)
+    }
+}
+
+/// Places that are dirtied in a file of `length` bytes, by each lane.
+fn steps(length: u64) -> u64 {
+    (length - LANES - QUIET).div_ceil(STEP)
 }
 
 impl Job for Tuxload {
@@ -118,12 +135,15 @@ impl Job for Tuxload {
     }
 
     fn verify(&self) -> Result<(), String> {
-        let stored = self.stored.lock().expect("nobody panics holding it");
         for file in 0..self.files.count() {
             let mut expected = vec![0; self.files.length() as usize];
             pattern::fill(self.files.key(file), 0, &mut expected);
-            for ((_, offset), byte) in stored.range((file, 0)..(file + 1, 0)) {
-                expected[*offset as usize] = *byte;
+            for (step, lane) in (0..steps(self.files.length()))
+                .flat_map(|step| (0..LANES).map(move |lane| (step, lane)))
+            {
+                if let Some(byte) = self.last(self.place(file, step, lane)) {
+                    expected[(step * STEP + lane) as usize] = byte;
+                }
             }
             let found = self.files.contents(file)?;
             if let Some(at) = expected.iter().zip(&found).position(|(a, b)| a != b) {

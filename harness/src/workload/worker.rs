@@ -12,8 +12,8 @@ use rumpvm_arch::{PAGE_SIZE, Prot, VirtAddr, X86_64};
 use rumpvm_hosted::Hosted;
 
 use super::load::{Deed, Deeds, Load};
-use super::pattern;
 use super::stop::Stop;
+use super::{Job, pattern};
 use crate::machine::User;
 
 /// `MADV_DONTNEED` of madvise(2).
@@ -24,9 +24,13 @@ const HEAP: VirtAddr = VirtAddr(0x5555_5580_0000);
 /// What a mapping shows, and from which of its bytes on.
 pub(super) type Source<'o> = (Backing<'o, Hosted<X86_64>>, u64);
 
+/// Anonymous memory.
+pub(super) const ANONYMOUS: Source<'static> = (Backing::Anonymous, 0);
+
 /// One thread of a workload.
 pub(super) struct Worker<'a> {
     pub(super) user: &'a User,
+    pub(super) number: u64,
     pub(super) load: Arc<Load>,
     /// Random numbers that follow from the run's seed and the worker's number alone.
     pub(super) rng: Xoshiro256PlusPlus,
@@ -40,6 +44,7 @@ impl<'a> Worker<'a> {
         let seed = pattern::key(load.settings.seed, number);
         Self {
             user,
+            number,
             load: load.clone(),
             rng: Xoshiro256PlusPlus::seed_from_u64(seed),
             deeds: Deeds::default(),
@@ -74,7 +79,7 @@ impl<'a> Worker<'a> {
     /// mmap of `length` bytes of private anonymous memory, to load and store.
     pub(super) fn map_anonymous(&mut self, length: u64) -> Result<VirtAddr, Stop> {
         let flags = MapFlags::PRIVATE | MapFlags::ANONYMOUS;
-        self.map(VirtAddr(0), length, Prot::RW, flags, (Backing::Anonymous, 0))
+        self.map(VirtAddr(0), length, Prot::RW, flags, ANONYMOUS)
     }
 
     /// munmap.
@@ -222,15 +227,21 @@ impl<'a> Worker<'a> {
         self.user.fork(child).map_err(|error| Stop::call("fork", error))
     }
 
-    /// vfork, and exec in the child, which then does `body` in an address space of its own.
-    pub(super) fn spawn(&mut self, number: u64, body: impl Body) -> Result<Pid, Stop> {
+    /// vfork, and exec in the child, which is worker `number` and goes on as `job`'s program in an address space of its
+    /// own.
+    pub(super) fn spawn(
+        &mut self,
+        number: u64,
+        job: Arc<impl Job + 'static>,
+        word: u64,
+    ) -> Result<Pid, Stop> {
         self.did(Deed::Fork);
         let load = self.load.clone();
         let child = move |user: &User| {
-            run(user, &load, number, |worker: &mut Worker<'_>| {
+            run(user, &load, number, move |worker: &mut Worker<'_>| {
                 worker.did(Deed::Exec);
                 worker.user.exec().map_err(|error| Stop::call("exec", error))?;
-                body(worker)
+                job.program(worker, word)
             })
         };
         self.user.vfork(child).map_err(|error| Stop::call("vfork", error))

@@ -26,6 +26,11 @@ pub fn since_start() -> u64 {
     clock::now()
 }
 
+/// The time stamp counter, as programs see it, at the image's first instruction.
+pub fn ticks_at_entry() -> u64 {
+    clock::at_entry()
+}
+
 fn register(number: u8) -> u8 {
     // SAFETY: the two ports are the clock's on every PC; where there is none, all bits read as set.
     unsafe {

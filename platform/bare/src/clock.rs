@@ -18,7 +18,9 @@ const ACPI_HZ: u64 = 3_579_545;
 /// Long enough for one part in a thousand, short enough not to be noticed at the start.
 const MEASURE: u64 = 2_000_000;
 
-/// The counter's value at the start.
+/// The counter's value at the image's first instruction.
+static ENTRY: AtomicU64 = AtomicU64::new(0);
+/// The counter's value at the start of time.
 static START: AtomicU64 = AtomicU64::new(0);
 /// Nanoseconds in 2^32 of its ticks.
 static SCALE: AtomicU64 = AtomicU64::new(0);
@@ -30,6 +32,16 @@ static LATEST: AtomicU64 = AtomicU64::new(0);
 fn counter() -> u64 {
     // SAFETY: every CPU here has it (`features`).
     unsafe { x86::time::rdtsc() }
+}
+
+/// The counter was at `ticks` when the image began.
+pub(crate) fn entered(ticks: u64) {
+    ENTRY.store(ticks, Ordering::Relaxed);
+}
+
+/// What it was at then.
+pub(crate) fn at_entry() -> u64 {
+    ENTRY.load(Ordering::Relaxed)
 }
 
 /// Finds the scales. Interrupts are masked.

@@ -50,6 +50,7 @@ pub fn usage() -> (usize, usize) {
 
 /// Lets it grow until `bytes` are left, and what is always left besides, for who must not make it grow; whether there
 /// was memory.
+#[inline]
 pub fn make_room(bytes: usize) -> bool {
     let has_room = HEAP.left.load(Ordering::Relaxed) >= bytes + LOW_WATER;
     has_room || Layout::from_size_align(bytes, 1).is_ok_and(|layout| HEAP.grow(layout))

@@ -26,6 +26,7 @@ mod clock;
 pub mod console;
 mod cpu;
 mod disk;
+mod fpu;
 pub mod heap;
 mod home;
 mod layout;

@@ -7,6 +7,8 @@
 //!
 //! R1. No range here overlaps the image, a module, or the first megabyte.
 
+use core::sync::atomic::{AtomicBool, Ordering};
+
 use rumpvm_arch::{PAGE_SIZE, PhysAddr};
 
 use crate::boot::{BootInfo, Kind, List};
@@ -26,17 +28,13 @@ const RANGES: usize = 96;
 type Ranges = List<(u64, u64), RANGES>;
 
 /// Ranges of free RAM.
-struct Free {
-    ranges: Ranges,
-    /// The component has the rest.
-    closed: bool,
-}
-
-static FREE: Lock<Free> = Lock::new(Free { ranges: Ranges::new((0, 0)), closed: false });
+static FREE: Lock<Ranges> = Lock::new(Ranges::new((0, 0)));
+/// The component has the rest. Changes once, under the lock; the heap looks at each allocation, without.
+static CLOSED: AtomicBool = AtomicBool::new(false);
 
 /// Finds the free ranges, and switches to tables that map all of RAM.
 pub(crate) fn start(boot: &BootInfo, image: &Image) {
-    FREE.lock().ranges = free_ranges(boot, image.extent());
+    *FREE.lock() = free_ranges(boot, image.extent());
     paging::start(boot, image);
     assert!(left() > 0, "the boot loader names no memory: {boot:?}");
 }
@@ -75,7 +73,7 @@ fn without(ranges: &Ranges, hole: (u64, u64)) -> Ranges {
 /// 2^`order` frames in a row, aligned to their length, for good; they hold anything. `None` if there are none.
 pub(crate) fn frames(order: u32) -> Option<PhysAddr> {
     let mut free = FREE.lock();
-    if free.closed {
+    if is_taken() {
         drop(free);
         return crate::upcalls()?.frames(order);
     }
@@ -85,8 +83,8 @@ pub(crate) fn frames(order: u32) -> Option<PhysAddr> {
         let place = (end.min(BOOT_MAPPED).checked_sub(bytes)?) / bytes * bytes;
         (place >= start).then_some(place)
     };
-    let place = free.ranges.as_slice().iter().filter_map(fits).max()?;
-    free.ranges = without(&free.ranges, (place, place + bytes));
+    let place = free.as_slice().iter().filter_map(fits).max()?;
+    *free = without(&free, (place, place + bytes));
     Some(PhysAddr(place))
 }
 
@@ -101,20 +99,20 @@ pub(crate) fn zeroed_frame() -> Option<PhysAddr> {
 
 /// Bytes that are left to give away.
 pub fn left() -> u64 {
-    FREE.lock().ranges.as_slice().iter().map(|(start, end)| end - start).sum()
+    FREE.lock().as_slice().iter().map(|(start, end)| end - start).sum()
 }
 
 /// Whether the component has the memory.
+#[inline]
 pub(crate) fn is_taken() -> bool {
-    FREE.lock().closed
+    CLOSED.load(Ordering::Acquire)
 }
 
 /// Calls `give` with each range that is left. From now on frames for the home come from who has them.
 pub fn take_all(mut give: impl FnMut(PhysAddr, PhysAddr)) {
-    let mut free = FREE.lock();
-    assert!(!free.closed, "memory is given away once");
-    free.closed = true;
-    let ranges = free.ranges;
+    let free = FREE.lock();
+    assert!(!CLOSED.swap(true, Ordering::AcqRel), "memory is given away once");
+    let ranges = *free;
     drop(free);
     for &(start, end) in ranges.as_slice() {
         give(PhysAddr(start), PhysAddr(end));

@@ -22,13 +22,15 @@ use x86::msr;
 
 use crate::cpu::features::features;
 use crate::cpu::tables;
+use crate::fpu::{self, Line};
 use crate::home::Kernel;
-use crate::lock::Masked;
+use crate::lock::{Masked, interrupts_on};
 use crate::traps::{self, Frame, SYSTEM_CALL, vectors};
 use crate::{scheduler, thread};
 
 unsafe extern "C" {
-    fn enter_program(record: *mut Record);
+    /// Keeps no registers but `rbx` and `rbp`: to be called by [`enter`] only.
+    fn enter_program();
 }
 
 /// The general registers, where traps put them; `traps/entry.s` knows this layout.
@@ -47,11 +49,6 @@ pub(crate) struct State {
     gs: u64,
     fpu: Vec<Line>,
 }
-
-/// FPU state has to begin at a multiple of 64.
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-struct Line([u8; 64]);
 
 /// A program's registers. Stays with the thread that runs it first.
 pub struct Program {
@@ -89,7 +86,7 @@ impl Program {
     pub fn new(entry: VirtAddr, stack: VirtAddr) -> Self {
         let frame = Frame { rip: entry.0, rsp: stack.0, ..Frame::default() };
         let record = Record { frame, ..Record::default() };
-        let state = Box::new(State { record, fs: 0, gs: 0, fpu: fresh_fpu() });
+        let state = Box::new(State { record, fs: 0, gs: 0, fpu: fpu::fresh() });
         Self { state, is_attached: false, not_send: PhantomData }
     }
 
@@ -98,7 +95,7 @@ impl Program {
         let _masked = Masked::now();
         let mut fpu = self.state.fpu.clone();
         if self.is_attached {
-            save_fpu(&mut fpu);
+            fpu::save(&mut fpu);
         }
         let State { record, fs, gs, .. } = &*self.state;
         ProgramCopy(Box::new(State { record: record.clone(), fs: *fs, gs: *gs, fpu }))
@@ -110,7 +107,7 @@ impl Program {
         let state = &mut *self.state;
         state.record.frame = Frame { rip: entry.0, rsp: stack.0, ..Frame::default() };
         (state.fs, state.gs) = (0, 0);
-        state.fpu.copy_from_slice(&fresh_fpu());
+        state.fpu.copy_from_slice(&fpu::fresh());
         if self.is_attached {
             // SAFETY: this thread runs the program, whose state is alive and in order.
             unsafe { take_out(state) };
@@ -121,9 +118,9 @@ impl Program {
     pub fn fpu(&mut self) -> &[u8] {
         let _masked = Masked::now();
         if self.is_attached {
-            save_fpu(&mut self.state.fpu);
+            fpu::save(&mut self.state.fpu);
         }
-        bytes(&mut self.state.fpu)
+        fpu::bytes(&mut self.state.fpu)
     }
 
     /// Which parts of it there are, as `xsave` numbers them; none on older CPUs.
@@ -136,17 +133,18 @@ impl Program {
     pub fn set_fpu(&mut self, from: &[u8]) {
         let _masked = Masked::now();
         let fpu = &mut self.state.fpu;
-        fpu.copy_from_slice(&fresh_fpu());
-        let all = bytes(fpu);
+        fpu.copy_from_slice(&fpu::fresh());
+        let all = fpu::bytes(fpu);
         let count = from.len().min(all.len());
         all[..count].copy_from_slice(&from[..count]);
-        repair_fpu(all, count);
+        fpu::repair(all, count);
         if self.is_attached {
-            load_fpu(fpu);
+            fpu::load(fpu);
         }
     }
 
     /// General registers, as the last trap left them.
+    #[inline]
     pub fn registers(&mut self) -> &mut Frame {
         &mut self.state.record.frame
     }
@@ -181,30 +179,51 @@ impl Program {
         }
     }
 
-    /// Runs it until its next trap. The CPU translates through its space.
+    /// Runs it until its next trap. The CPU translates through its space, and takes interrupts.
+    #[inline]
     pub fn run(&mut self) -> Trap {
-        let masked = Masked::now();
+        debug_assert!(interrupts_on(), "a thread that runs a program may be interrupted");
+        // SAFETY: masking interrupts breaks nothing; this is ring 0.
+        unsafe { x86::irq::disable() };
         if !self.is_attached {
             self.attach();
         }
-        let frame = &mut self.state.record.frame;
+        let trap = if self.enter() { Trap::SystemCall } else { self.other_trap() };
+        // SAFETY: they were on before, and all that had to be done without them is finished.
+        unsafe { x86::irq::enable() };
+        trap
+    }
+
+    /// Runs it, with interrupts masked; whether it stopped at a system call.
+    #[inline]
+    fn enter(&mut self) -> bool {
+        let record = &mut self.state.record;
+        let frame = &mut record.frame;
         if frame.rip >= Kernel::USER_END.0 {
             // The CPU would find out when it is too late for the kernel (P1).
-            let vector = x86::irq::GENERAL_PROTECTION_FAULT_VECTOR;
-            return Trap::Fault { vector, error: 0 };
+            frame.vector = u64::from(x86::irq::GENERAL_PROTECTION_FAULT_VECTOR);
+            frame.error = 0;
+            return false;
         }
         frame.cs = u64::from(tables::USER_CODE);
         frame.ss = u64::from(tables::USER_DATA);
         frame.rflags = frame.rflags & USER_FLAGS | SET_FLAGS;
         // SAFETY: the record is alive and this CPU's until the call returns; interrupts are masked; P1 holds by the
-        // lines above.
-        unsafe { enter_program(&raw mut self.state.record) };
-        let frame = &self.state.record.frame;
-        let (vector, error) = (frame.vector, frame.error);
-        if vector == SYSTEM_CALL {
-            return Trap::SystemCall;
+        // lines above. What the call does not keep is named here.
+        unsafe {
+            core::arch::asm!(
+                "call {}", sym enter_program, inout("rdi") &raw mut *record => _,
+                out("r12") _, out("r13") _, out("r14") _, out("r15") _, clobber_abi("C")
+            );
         }
-        let vector = vector as u8;
+        record.frame.vector == SYSTEM_CALL
+    }
+
+    /// Why it stopped, if not at a system call; interrupts are masked.
+    #[cold]
+    fn other_trap(&mut self) -> Trap {
+        let frame = &self.state.record.frame;
+        let (vector, error) = (frame.vector as u8, frame.error);
         if vector >= vectors::FIRST {
             traps::interrupt(vector);
             scheduler::after_program_interrupt();
@@ -212,12 +231,9 @@ impl Program {
         }
         if vector == x86::irq::PAGE_FAULT_VECTOR {
             let at = VirtAddr(traps::fault_address());
-            drop(masked);
             return match PageFault::decode(at, error as u32) {
                 Some(fault) => Trap::PageFault(fault),
-                None => {
-                    panic!("{}: {}", traps::what(&self.state.record.frame), "a table is broken")
-                }
+                None => panic!("{}: {}", traps::what(frame), "a table is broken"),
             };
         }
         Trap::Fault { vector, error }
@@ -266,7 +282,7 @@ fn user(at: VirtAddr) -> u64 {
 pub(crate) unsafe fn put_away(state: *mut State) {
     // SAFETY: by the caller's promise.
     if let Some(state) = unsafe { state.as_mut() } {
-        save_fpu(&mut state.fpu);
+        fpu::save(&mut state.fpu);
     }
 }
 
@@ -277,7 +293,7 @@ pub(crate) unsafe fn put_away(state: *mut State) {
 pub(crate) unsafe fn take_out(state: *mut State) {
     // SAFETY: by the caller's promise.
     if let Some(state) = unsafe { state.as_ref() } {
-        load_fpu(&state.fpu);
+        fpu::load(&state.fpu);
         // SAFETY: both are addresses of the lower half (`user`).
         unsafe { load_bases(state) };
     }
@@ -290,67 +306,5 @@ unsafe fn load_bases(state: &State) {
     unsafe {
         msr::wrmsr(msr::IA32_FS_BASE, state.fs);
         msr::wrmsr(msr::IA32_KERNEL_GSBASE, state.gs);
-    }
-}
-
-/// FPU state as a program finds it: all exceptions masked, everything else zero.
-fn fresh_fpu() -> Vec<Line> {
-    let mut fpu = alloc::vec![Line([0; 64]); features().fpu_bytes.div_ceil(64)];
-    fpu[0].0[0..2].copy_from_slice(&0x37f_u16.to_le_bytes());
-    fpu[0].0[24..28].copy_from_slice(&0x1f80_u32.to_le_bytes());
-    fpu
-}
-
-/// Makes state of which a program wrote the first `count` bytes one that the CPU takes. Intel SDM vol. 1, 13.8 and 10.5.1.2.
-fn repair_fpu(fpu: &mut [u8], count: usize) {
-    /// `fxsave`'s part, and the header behind it.
-    const PLAIN: usize = 512;
-    const HEADER: usize = 64;
-    /// What MXCSR may hold on the oldest CPUs.
-    const MXCSR: u32 = 0xffbf;
-    /// x87 and SSE, which are in the first part.
-    const OLD_PARTS: u64 = 3;
-    let control = u32::from_le_bytes([fpu[24], fpu[25], fpu[26], fpu[27]]);
-    fpu[24..28].copy_from_slice(&(control & MXCSR).to_le_bytes());
-    if let Some(header) = fpu.get_mut(PLAIN..PLAIN + HEADER) {
-        let (parts, rest) = header.split_at_mut(8);
-        let mut there = [0; 8];
-        there.copy_from_slice(parts);
-        let there = match count {
-            ..=PLAIN => OLD_PARTS,
-            _ => u64::from_le_bytes(there) & features().fpu_parts,
-        };
-        parts.copy_from_slice(&there.to_le_bytes());
-        rest.fill(0);
-    }
-}
-
-fn bytes(fpu: &mut [Line]) -> &mut [u8] {
-    // SAFETY: a line is 64 bytes, any of which may hold anything.
-    unsafe { core::slice::from_raw_parts_mut(fpu.as_mut_ptr().cast(), size_of_val(fpu)) }
-}
-
-fn save_fpu(fpu: &mut [Line]) {
-    let place = fpu.as_mut_ptr();
-    // SAFETY: the place is as large as `features` says, and aligned; both instructions are there.
-    unsafe {
-        if features().xsave {
-            core::arch::asm!("xsave64 [{}]", in(reg) place, in("eax") u32::MAX, in("edx") u32::MAX, options(nostack));
-        } else {
-            core::arch::asm!("fxsave64 [{}]", in(reg) place, options(nostack));
-        }
-    }
-}
-
-fn load_fpu(fpu: &[Line]) {
-    let place = fpu.as_ptr();
-    // SAFETY: as in `save_fpu`; what is loaded was saved, or is `fresh_fpu`, whose parts without a bit in the header
-    // become what they are after a reset.
-    unsafe {
-        if features().xsave {
-            core::arch::asm!("xrstor64 [{}]", in(reg) place, in("eax") u32::MAX, in("edx") u32::MAX, options(nostack, readonly));
-        } else {
-            core::arch::asm!("fxrstor64 [{}]", in(reg) place, options(nostack, readonly));
-        }
     }
 }

@@ -134,6 +134,7 @@ impl<P: Platform> Process<P> {
     }
 
     /// Its parent's number, if it has one.
+    #[inline]
     pub fn parent(&self) -> Option<Pid> {
         let parent = self.parent.load(Ordering::Acquire);
         (parent != NOBODY).then_some(Pid(parent))

@@ -39,6 +39,7 @@ impl<T, S: Seam> Hold<T, S> {
         Ok(Vacant::try_new()?.fill(value))
     }
 
+    #[inline]
     fn counted(&self) -> &Counted<T, S> {
         // SAFETY: the record lives as long as its count is not zero, and `self` is one of the count.
         unsafe { self.record.as_ref() }

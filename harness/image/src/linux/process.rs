@@ -194,6 +194,7 @@ impl Process {
     }
 
     /// Number of its parent, or 0.
+    #[inline]
     pub(crate) fn parent_pid(&self) -> u32 {
         self.memory.parent().map_or(0, |parent| parent.0)
     }

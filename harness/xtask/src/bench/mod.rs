@@ -2,6 +2,7 @@
 //!
 //! The measuring is a program of its own, `harness/bench`, so that the peers' crates are no business of any other.
 
+pub(crate) mod guest;
 mod locks;
 
 use std::process::Command;
@@ -25,6 +26,9 @@ pub(crate) struct Arguments {
     /// Make the instructions of today the baseline.
     #[arg(long, conflicts_with_all = ["profile", "row"])]
     bless: bool,
+    /// What a program pays its kernel, here and on Linux, in the same emulator.
+    #[arg(long, conflicts_with_all = ["check", "bless", "profile", "row"])]
+    guest: bool,
     /// Where the instructions go, by file and line.
     #[arg(long, requires = "row")]
     profile: bool,
@@ -40,6 +44,9 @@ enum Part {
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     if let Some(Part::Locks) = arguments.part {
         return locks::run();
+    }
+    if arguments.guest {
+        return guest::run();
     }
     let row = arguments.row.as_deref();
     let words: &[&str] = match (arguments, row) {

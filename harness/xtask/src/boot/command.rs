@@ -6,8 +6,9 @@ use std::process::{Command, Output, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
+use rumpvm_boot::guests;
 
-use super::{guests, terminal};
+use super::terminal;
 use crate::{step, workspace};
 
 /// A promise of the command, and what tries it.
@@ -63,7 +64,7 @@ const DISK: usize = 1 << 20;
 
 /// `harness/guest/disk.c` says what it finds and what it leaves.
 fn disks(image: &Path) -> Result<()> {
-    guests::build()?;
+    guests::in_c()?;
     // The comma because it means something to QEMU.
     let file = |name: &str| -> Result<PathBuf> { Ok(guests::folder()?.join(name)) };
     let (first, second) = (file("first,of.two")?, file("second.of.two")?);

@@ -1,4 +1,5 @@
-//! Linux programs in the image: busybox as it is packaged, and programs of `harness/guest`.
+//! Linux programs in the image: busybox as it is packaged, and programs of `harness/guest`, built here: in C with both
+//! libraries, in Rust with 64 threads, and the five workloads.
 //!
 //! Each run ends with the component's own check of every invariant. It is short: what takes long is measured elsewhere.
 
@@ -7,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use rumpvm_boot::emulator::{self, Settings};
-use rumpvm_boot::ramdisk;
+use rumpvm_boot::hardware::Hardware;
+use rumpvm_boot::{guests, ramdisk};
 
-use super::guests;
+use crate::bench::guest;
 use crate::step;
 
 /// A program, where it runs, and what has to come of it.
@@ -22,6 +24,16 @@ struct Run {
     status: u8,
     /// What it writes, exactly or, if it ends with dots, at least in the beginning.
     output: &'static str,
+    found: Found,
+}
+
+/// What a program finds besides itself.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Found {
+    /// Busybox, and the guests in C.
+    Busybox,
+    /// Nothing. It is in Rust, and large beside the smallest machine.
+    Nothing,
 }
 
 const SHELL: Run = Run {
@@ -32,15 +44,20 @@ const SHELL: Run = Run {
     memory: "64M",
     status: 0,
     output: "",
+    found: Found::Busybox,
 };
 
 const fn shell(words: &'static [&'static str], output: &'static str) -> Run {
     Run { words, output, ..SHELL }
 }
 
+const fn alone(words: &'static [&'static str], output: &'static str) -> Run {
+    Run { found: Found::Nothing, ..shell(words, output) }
+}
+
 const OLD: (&str, &str) = ("pc", "qemu64");
 
-const RUNS: [Run; 22] = [
+const RUNS: [Run; 30] = [
     shell(&["/bin/busybox", "echo", "hi"], "hi\n"),
     Run {
         machine: OLD,
@@ -96,6 +113,23 @@ const RUNS: [Run; 22] = [
         "VmRSS:\n",
     ),
     shell(
+        &[
+            "/bin/sh",
+            "-c",
+            "find / -xdev -type f -not -path /tmp/sums | xargs md5sum > /tmp/sums && md5sum -c -s /tmp/sums; echo $?",
+        ],
+        "0\n",
+    ),
+    // Whatever is shown of processes can be read, but what is as long as the addresses.
+    shell(
+        &[
+            "/bin/sh",
+            "-c",
+            "find /proc -type f | grep -v -e mem$ -e pagemap -e sysrq | xargs cat | grep -c : >/dev/null; echo $?",
+        ],
+        "0\n",
+    ),
+    shell(
         &["/bin/sh", "-c", "i=0; while [ $i -lt 200 ]; do (true); i=$((i+1)); done; echo $i"],
         "200\n",
     ),
@@ -108,19 +142,54 @@ const RUNS: [Run; 22] = [
     shell(&["/bin/calls.glibc", "1", "1000000"], "calls: ..."),
     shell(&["/bin/calls.musl", "2", "1000000"], "calls: ..."),
     Run { memory: "32M", ..shell(&["/bin/calls.glibc", "3", "1000000"], "calls: ...") },
+    alone(&["/crowd"], "crowd: 64 threads, 3200 parcels\n"),
+    // What is counted follows from the seed, and is the same on Linux.
+    alone(
+        &["/load", "tuxload", "1", "16M", "3"],
+        "tuxload: 0 failures, 5280 operations, 0 times out of memory\n",
+    ),
+    alone(
+        &["/load", "bulkbuild", "1", "64M", "3"],
+        "bulkbuild: 0 failures, 8666 operations, 0 times out of memory\n",
+    ),
+    // Its fourth buffer is larger than what is left.
+    alone(&["/load", "bigbuffer", "1", "free", "4"], "bigbuffer: 0 failures, ..."),
+    alone(
+        &["/load", "server", "1", "32M", "20"],
+        "server: 0 failures, 69878 operations, 0 times out of memory\n",
+    ),
+    alone(
+        &["/load", "mapstorm", "1", "64M", "2"],
+        "mapstorm: 0 failures, 31894 operations, 0 times out of memory\n",
+    ),
 ];
+
+/// Budgets are for the image as it is used, without the compiler's checks.
+const MEASURED: &str = "linux, instructions counted: /measure";
 
 /// How long each may take on a busy machine.
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// Runs them on `image`; only those whose title contains `only`.
 pub(super) fn run(image: &Path, only: &str) -> Result<()> {
-    let mut wanted = RUNS.iter().filter(|run| run.title().contains(only)).peekable();
-    if wanted.peek().is_none() {
-        return Ok(());
+    let wanted = RUNS.iter().filter(|run| run.title().contains(only));
+    let (alone, others): (Vec<_>, Vec<_>) = wanted.partition(|run| run.found == Found::Nothing);
+    if !others.is_empty() {
+        let ramdisk = ramdisk::of_busybox(&guests::in_c()?)?;
+        others.iter().try_for_each(|run| one(image, &ramdisk, run))?;
     }
-    let ramdisk = ramdisk::of_busybox(&guests::build()?)?;
-    wanted.try_for_each(|run| one(image, &ramdisk, run))
+    if !alone.is_empty() {
+        let folder = guests::in_rust()?;
+        for run in alone {
+            let name = run.words[0].trim_start_matches('/');
+            one(image, &ramdisk::of_program(name, &folder.join(name))?, run)?;
+        }
+    }
+    if MEASURED.contains(only) {
+        step::say(MEASURED);
+        guest::short()?;
+    }
+    Ok(())
 }
 
 impl Run {
@@ -138,15 +207,17 @@ fn one(image: &Path, ramdisk: &Path, run: &Run) -> Result<()> {
         image,
         ramdisk,
         program: &program,
-        memory: run.memory,
-        cpus: run.cpus,
+        hardware: Hardware {
+            machine: run.machine,
+            memory: run.memory,
+            cpus: run.cpus,
+            counts_instructions: false,
+        },
         disks: &[],
-        counts_instructions: false,
         quiet: true,
         limit: Some(LIMIT),
         words: "check",
         captured: Some(run.input.as_bytes()),
-        machine: run.machine,
     })?;
     let output = String::from_utf8_lossy(&outcome.output);
     let as_expected = match run.output.strip_suffix("...") {

@@ -4,15 +4,12 @@
 //! otherwise its last line is.
 
 mod command;
-mod guests;
 mod linux;
 mod terminal;
 
 use std::fs::File;
-use std::io::Read;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::thread;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -119,7 +116,7 @@ fn boot(image: &Path, run: &Run) -> Result<()> {
     if run.disk {
         give_disk(&mut command)?;
     }
-    let (status, said) = watch(&mut command)?;
+    let (status, said) = step::within(LIMIT, &mut command)?;
     if status != Some(exit_status(run.status)) {
         let how = match status {
             Some(status) => format!("ended with {status}"),
@@ -166,29 +163,4 @@ fn give_disk(command: &mut Command) -> Result<()> {
 fn spell(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     words.map(|word| format!("'{}'", word.to_string_lossy())).collect::<Vec<_>>().join(" ")
-}
-
-/// Runs `command` until it ends, or for so long; returns its exit status and what it said.
-fn watch(command: &mut Command) -> Result<(Option<i32>, String)> {
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
-    let mut child = command.spawn().with_context(|| format!("cannot start {command:?}"))?;
-    let mut output = child.stdout.take().context("its output is a pipe")?;
-    let reader = thread::spawn(move || {
-        let mut bytes = Vec::new();
-        output.read_to_end(&mut bytes).ok();
-        String::from_utf8_lossy(&bytes).into_owned()
-    });
-    let end = Instant::now() + LIMIT;
-    let status = loop {
-        match child.try_wait()? {
-            Some(status) => break status.code(),
-            None if Instant::now() > end => {
-                child.kill()?;
-                child.wait()?;
-                break None;
-            }
-            None => thread::sleep(Duration::from_millis(50)),
-        }
-    };
-    Ok((status, reader.join().unwrap_or_default()))
 }

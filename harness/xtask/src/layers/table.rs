@@ -111,6 +111,14 @@ pub(crate) const CRATES: &[CrateRule] = &[
         unsafe_in: Unsafe::Nowhere,
     },
     CrateRule {
+        name: "rumpvm-guest",
+        below: &["rumpvm-arch", "rumpvm-platform", "rumpvm"],
+        outside: None,
+        home: Home::Hosted,
+        // Its system calls, and its accesses to what may not be there.
+        unsafe_in: Unsafe::Modules(&["system"]),
+    },
+    CrateRule {
         name: "rumpvm-boot",
         below: &[],
         outside: None,

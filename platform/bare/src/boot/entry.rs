@@ -14,6 +14,7 @@ unsafe extern "C" {
     static image_constants_end: u8;
     static image_data_start: u8;
     static image_end: u8;
+    static boot_entered: u64;
 }
 
 unsafe extern "Rust" {
@@ -35,5 +36,7 @@ fn image() -> Image {
 #[unsafe(no_mangle)]
 extern "C" fn boot_main(door: u32, info: u32) -> ! {
     let door = if door == 1 { Door::Pvh } else { Door::Multiboot };
+    // SAFETY: `entry.s` wrote it before, and nobody does later.
+    crate::clock::entered(unsafe { boot_entered });
     super::start(door, u64::from(info), &image(), rumpvm_bare_main)
 }

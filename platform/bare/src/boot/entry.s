@@ -45,6 +45,9 @@ entry:
     cli
     cld
     movl %ebx, %edi
+    rdtsc
+    movl %eax, boot_entered - IMAGE
+    movl %edx, boot_entered - IMAGE + 4
     movl $(boot_stack_end - IMAGE), %esp
     xorl %ebp, %ebp                         # features of leaf 8000_0001, once known
 
@@ -236,4 +239,7 @@ processor_stack_end:
 processor_root: .skip 8
 processor_stack: .skip 8
 processor_number: .skip 8
+# What the time stamp counter was at entry.
+.global boot_entered
+boot_entered: .skip 8
 .text

@@ -96,6 +96,14 @@ trap_anywhere:
 2:  restore
     iretq
 
+# Back to the kernel stack that `enter_program` left, from the end of the saved registers.
+.macro leave_program
+    movq -16(%rsp), %rsp                    # `kernel_stack` of the program's record
+    popq %rbp
+    popq %rbx
+.endm
+
+# `syscall` has turned off all flags that could disturb (`start_system_calls`).
 .global system_call
 system_call:
     swapgs
@@ -108,32 +116,25 @@ system_call:
     pushq %rcx                              # where it goes on
     pushq $0
     pushq ${SYSTEM_CALL}
-    jmp 1f
+    save
+    leave_program
+    ret
 trap_of_program:
     swapgs
-1:  save
+    save
     cld
-    movq -16(%rsp), %rsp                    # `kernel_stack` of the program's record
-    popq %r15
-    popq %r14
-    popq %r13
-    popq %r12
-    popq %rbp
-    popq %rbx
+    leave_program
     testb $1, {SMAP}(%rip)
     jz 2f
     clac                                    # a program may have set the flag that suspends SMAP
 2:  ret
 
-# enter_program(record), interrupts masked: runs the program until its next trap.
+# enter_program(record), interrupts masked: runs the program until its next trap. Keeps %rbx and %rbp; who calls
+# counts every other register as lost.
 .global enter_program
 enter_program:
     pushq %rbx
     pushq %rbp
-    pushq %r12
-    pushq %r13
-    pushq %r14
-    pushq %r15
     movq %rsp, (%rdi)
     leaq {RECORD}(%rdi), %rax
     movq %rax, %gs:{USER_END}

@@ -309,6 +309,7 @@ table! {
 }
 
 /// Carries out the call that the program's registers ask for.
+#[inline]
 pub(crate) fn call(thread: &mut Thread) {
     let registers = thread.program.registers();
     let number = registers.rax;

@@ -70,6 +70,7 @@ pub(super) fn with_memory<T>(
     outcome.map(Some)
 }
 
+/// The last one is left out of a thread's directory.
 static NAMES: [Named<Bare, About>; 22] = [
     named("status", FileType::Regular, |about| about.file(status::status)),
     named("stat", FileType::Regular, |about| about.file(status::stat)),
@@ -80,7 +81,6 @@ static NAMES: [Named<Bare, About>; 22] = [
     named("pagemap", FileType::Regular, memory::pagemap),
     named("fd", FileType::Directory, descriptors::links),
     named("fdinfo", FileType::Directory, descriptors::infos),
-    named("task", FileType::Directory, tasks),
     named("exe", FileType::Link, |about| {
         about.jump(|process| process.image.lock().file.as_ref().map(|file| file.entry().clone()))
     }),
@@ -114,7 +114,13 @@ static NAMES: [Named<Bare, About>; 22] = [
             put(out, format_args!("{:08x}\n", process.personality.load(Ordering::Relaxed)))
         })
     }),
+    named("task", FileType::Directory, tasks),
 ];
+
+/// What is told of a thread is told of its process; but it has no threads.
+fn of_thread() -> &'static [Named<Bare, About>] {
+    NAMES.split_last().map_or(&[], |(_, others)| others)
+}
 
 fn comm(process: &Process, out: &mut Out) -> Result<(), Errno> {
     let image = process.image.lock().clone();
@@ -211,8 +217,7 @@ impl Listing<Bare> for Tasks {
         if !is_task {
             return Ok(None);
         }
-        // What is told of a thread is told of its process.
-        super::template(&self.0.volume, 0o555).table(self.0.clone(), &NAMES).map(Some)
+        super::template(&self.0.volume, 0o555).table(self.0.clone(), of_thread()).map(Some)
     }
 
     fn list(&self, after: u64, each: &mut dyn FnMut(Item<'_>) -> bool) -> Result<(), Errno> {
