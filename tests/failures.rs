@@ -36,7 +36,7 @@ const APIECE: u64 = 12;
 /// Formats that share the cases out among them: what fails is the same code in all.
 const SHARED_OUT: usize = 3;
 
-/// `RUMPVM_FAILURES=all` asks for every n and gives every case to each format. That takes a quarter of an hour.
+/// `RUMPVM_FAILURES=all` asks for every n and gives every case to each format. That takes half an hour.
 fn everything() -> bool {
     std::env::var_os("RUMPVM_FAILURES").is_some_and(|value| value == "all")
 }

@@ -44,6 +44,8 @@ struct Waiter {
 
 /// Lists of waiters; a key's place says which.
 const LISTS: usize = 64;
+/// Threads that a call wakes without the lock.
+const FEW: usize = 4;
 
 /// All who wait.
 pub(crate) struct Futexes {
@@ -130,8 +132,10 @@ impl Futexes {
         struck.is_some()
     }
 
-    /// Wakes up to `most` who wait for `key` with one of `bits`, who came first first; returns how many.
+    /// Wakes up to `most` who wait for `key` with one of `bits`, who came first first; returns how many. The first few,
+    /// and mostly there are no more, are woken with the lock given up, as by [`rumpvm_files::Queue::wake`].
     pub(crate) fn wake(&self, key: Key, most: u32, bits: u32) -> u32 {
+        let mut few = [const { None }; FEW];
         let mut lists = self.lists.lock();
         let list = &mut lists[key.list()];
         let (mut count, mut at) = (0, 0);
@@ -141,12 +145,16 @@ impl Futexes {
                 at += 1;
                 continue;
             }
-            // The thread itself keeps the record alive until it has seen this.
             let waiter = list.remove(at);
             waiter.woken.store(1, Ordering::Release);
-            waiter.waker.wake();
+            match few.get_mut(count as usize) {
+                Some(place) => *place = Some(waiter),
+                None => waiter.waker.wake(),
+            }
             count += 1;
         }
+        drop(lists);
+        few.iter().flatten().for_each(|waiter: &Hold<Waiter, Bare>| waiter.waker.wake());
         count
     }
 

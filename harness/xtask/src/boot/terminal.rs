@@ -11,16 +11,20 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 /// What he waits for, and then types.
 type Exchange = (&'static str, &'static str);
 
-const TYPED: [Exchange; 12] = [
+const TYPED: [Exchange; 14] = [
     ("/ # ", "vi /tmp/letter\n"),
     ("1/1 100%", "ihello\x1b"),
     ("[Modified]", ":wq\n"),
-    ("/ # ", "cat /tmp/letter; sleep 1000 &\n"),
-    ("hello\r", "jobs; fg\n"),
-    ("Running", "\x1a"),
+    // In the background it stops when it wants to read.
+    ("/ # ", "cat /tmp/letter; cat &\n"),
+    ("hello\r", "fg\n"),
+    ("cat\r", "once\n"),
+    // In the foreground what is typed is seen twice.
+    ("once\r", ""),
+    ("once\r", "\x1a"),
     ("Stopped", "kill %1; fg\n"),
-    ("Terminated", "echo typed; cat\n"),
-    ("typed\r", "twice\n"),
+    ("Terminated", "echo ready; cat; exit 6\n"),
+    ("ready\r", "twice\n"),
     ("twice\r", ""),
     ("twice\r", "\x03"),
     ("/ # ", "exit 5\n"),

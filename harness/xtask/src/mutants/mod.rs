@@ -38,13 +38,17 @@ pub(crate) struct Arguments {
     /// Only those that survived the last run, after a change of the tests alone.
     #[arg(long, requires = "ordinary")]
     survivors: bool,
+    /// Only by these tests, which are those that have changed since.
+    #[arg(long, value_name = "NAME,...", requires = "survivors", value_delimiter = ',')]
+    tests: Vec<String>,
 }
 
 /// Runs the mutants that the arguments name.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     if arguments.ordinary {
         let Arguments { shard, survivors, .. } = *arguments;
-        ordinary::run(&ordinary::Choice { shard, survivors })
+        let tests = &arguments.tests;
+        ordinary::run(&ordinary::Choice { shard, survivors, tests })
     } else if arguments.sites {
         sites::run(arguments.schedules)
     } else {

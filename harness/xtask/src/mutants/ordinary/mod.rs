@@ -29,10 +29,21 @@ use super::scratch::Scratch;
 use super::survivors::Accepted;
 use crate::workspace;
 
-/// The targets that have to notice, those first that notice most in a second. The state matrix takes longer than all
-/// of them together, so it is left out.
-const TESTS: [&str; 8] =
-    ["locks", UNIT, "device", "cases", "processes", "threads", "random", "out_of_memory"];
+/// The targets that have to notice, those first that notice most in a second. The state matrix and the cases with every
+/// failure take longer than all of them together, so they are left out.
+const TESTS: [&str; 11] = [
+    "locks",
+    UNIT,
+    "device",
+    "schedules",
+    "sharing",
+    "cases",
+    "processes",
+    "threads",
+    "random",
+    "differ",
+    "out_of_memory",
+];
 /// The component's own unit tests: nearly all are of `sync`, so what is elsewhere they are asked last.
 const UNIT: &str = "rumpvm";
 const UNIT_OF: &str = "rumpvm/src/sync/";
@@ -45,26 +56,29 @@ const PASSES: usize = 16;
 const ACCEPTED: &str = "tests/mutants/ordinary.txt";
 
 /// Which mutants to try.
-pub(super) struct Choice {
+pub(super) struct Choice<'a> {
     /// Every Nth, beginning with number K.
     pub(super) shard: Option<(usize, usize)>,
     /// Only what survived when it was last tried.
     pub(super) survivors: bool,
+    /// Which tests to ask; all if none is named.
+    pub(super) tests: &'a [String],
 }
 
 /// Runs the mutants of `choice`; an error if too few are killed or one survives unlisted.
-pub(super) fn run(choice: &Choice) -> Result<()> {
+pub(super) fn run(choice: &Choice<'_>) -> Result<()> {
     let root = workspace::root();
     let accepted = fs::read_to_string(root.join(ACCEPTED)).context(ACCEPTED)?;
     let accepted = Accepted::parse(&accepted).context(ACCEPTED)?;
     let folder = workspace::metadata()?.target_directory.join("mutants").into_std_path_buf();
     fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
 
+    let tests = chosen(choice.tests)?;
     let mutants = list::mutants(&root)?;
     let fingerprint = fingerprint(&Scratch::of(&root, &folder)?)?;
     let mut record = Record::open(&folder.join("ordinary.tsv"), &fingerprint, choice.survivors)?;
     println!("xtask: {} mutants into one build", mutants.len());
-    let workshop = Workshop { root: &root, folder: &folder, tests: &TESTS };
+    let workshop = Workshop { root: &root, folder: &folder, tests: &tests };
     let mut sorted = Sorted::default();
     for (number, mutant) in (1..).zip(&mutants) {
         if record.outcomes.get(&mutant.name) == Some(&Outcome::Unviable) {
@@ -75,11 +89,11 @@ pub(super) fn run(choice: &Choice) -> Result<()> {
     for number in &sorted.unviable {
         record.add(&mutants[number - 1].name, Outcome::Unviable)?;
     }
-    let jury = Jury::new(&programs, &TESTS, folder.join("schemata/tests"))?;
+    let jury = Jury::new(&programs, &tests, folder.join("schemata/tests"))?;
 
     let record = Mutex::new(record);
     let mine = draw(mutants.len(), choice.shard);
-    try_switched(&mutants, &mine, &sorted, &jury, &record)?;
+    try_switched(&mutants, &mine, &sorted, (&jury, &tests), &record)?;
     let mut record = record.into_inner().expect("nobody panicked");
     try_alone(&mutants, &mine, &sorted, &workshop, &jury, &mut record)?;
     let of = |number: &usize| {
@@ -99,10 +113,19 @@ fn draw(count: usize, shard: Option<(usize, usize)>) -> Vec<usize> {
     (0..PASSES).flat_map(pass).collect()
 }
 
-/// In which order `mutant` is shown to the tests.
-fn order(mutant: &Mutant) -> Vec<&'static str> {
-    let mut order = TESTS.to_vec();
-    if !mutant.file.starts_with(UNIT_OF) {
+/// The tests called `names`, or all of them.
+fn chosen(names: &[String]) -> Result<Vec<&'static str>> {
+    if let Some(name) = names.iter().find(|name| !TESTS.contains(&name.as_str())) {
+        bail!("{name} is none of the tests: {}", TESTS.join(", "));
+    }
+    let is_chosen = |test: &&str| names.is_empty() || names.iter().any(|name| name == test);
+    Ok(TESTS.into_iter().filter(is_chosen).collect())
+}
+
+/// In which order `mutant` is shown to `tests`.
+fn order<'t>(mutant: &Mutant, tests: &[&'t str]) -> Vec<&'t str> {
+    let mut order = tests.to_vec();
+    if order.contains(&UNIT) && !mutant.file.starts_with(UNIT_OF) {
         order.retain(|test| *test != UNIT);
         order.push(UNIT);
     }
@@ -114,7 +137,7 @@ fn try_switched(
     mutants: &[Mutant],
     mine: &[usize],
     sorted: &Sorted,
-    jury: &Jury,
+    (jury, tests): (&Jury, &[&str]),
     record: &Mutex<Record>,
 ) -> Result<()> {
     let next = AtomicUsize::new(0);
@@ -125,7 +148,7 @@ fn try_switched(
             if known || sorted.alone.contains(&number) {
                 continue;
             }
-            let outcome = jury.judge(number, &order(&mutants[number - 1]))?;
+            let outcome = jury.judge(number, &order(&mutants[number - 1], tests))?;
             if outcome == Outcome::Survived {
                 println!("xtask: SURVIVED {name}");
             }
@@ -162,7 +185,7 @@ fn try_alone(
 
 fn try_one(mutant: &Mutant, workshop: &Workshop<'_>, jury: &Jury) -> Result<Outcome> {
     let Some(scratch) = workshop.copy_one(mutant)? else { return Ok(Outcome::Unviable) };
-    for test in order(mutant) {
+    for test in order(mutant, workshop.tests) {
         let Some(programs) = workshop.build_one(&scratch, test)? else {
             return Ok(Outcome::Unviable);
         };

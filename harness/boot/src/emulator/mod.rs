@@ -7,18 +7,21 @@
 //! | second | the program's input and output: a terminal if ours are one, else bytes as they are |
 //! | third | as bytes: the program's errors; towards the guest, how long its input was, once that is known |
 //!
-//! Flow:  ports are sockets of ours, each copied by a thread; a terminal's port is QEMU's own, which knows how to treat one.
+//! Flow:  ports are sockets of ours, each copied by a thread (`ports`); a terminal's port is QEMU's own, which knows how
+//!        to treat one.
 
-use std::io::{self, IsTerminal, Read, Write};
-use std::os::unix::net::{UnixListener, UnixStream};
+mod ports;
+
+use std::io::{self, IsTerminal};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use self::ports::Copied;
 use crate::debian;
 use crate::hardware::Hardware;
 
@@ -59,11 +62,6 @@ pub struct Outcome {
 pub const TIME_IS_UP: u8 = 124;
 /// Exit status when the kernel panics.
 pub const PANIC: u8 = 101;
-/// The line of the log after which input may be sent: earlier it would be lost.
-const WANTED: &str = "rumpvm: input is wanted";
-/// Towards the guest: "the length of your input follows".
-const ENDED: u8 = 4;
-
 /// Runs it.
 pub fn run(settings: &Settings<'_>) -> Result<Outcome> {
     debian::need(&["qemu-system-x86"])?;
@@ -82,7 +80,7 @@ pub fn run(settings: &Settings<'_>) -> Result<Outcome> {
     command.stdin(if is_stream { Stdio::null() } else { Stdio::inherit() });
     command.stdout(if is_stream { Stdio::null() } else { Stdio::inherit() });
     let mut child = command.spawn().with_context(|| format!("cannot start {command:?}"))?;
-    let copies = connect(settings, is_stream, &mut child, [&log.0, &program.0, &errors.0]);
+    let copies = ports::connect(settings, is_stream, &mut child, [&log.0, &program.0, &errors.0]);
     let copies = match copies {
         Ok(copies) => copies,
         Err(error) => {
@@ -92,7 +90,7 @@ pub fn run(settings: &Settings<'_>) -> Result<Outcome> {
         }
     };
     let code = watch(&mut child, settings.limit)?;
-    copies.finish(settings, code)
+    outcome(settings, code, copies.join())
 }
 
 fn command(settings: &Settings<'_>, is_stream: bool) -> Command {
@@ -154,116 +152,6 @@ fn add_port(command: &mut Command, name: &str, socket: Option<&Path>) {
     }
 }
 
-/// The threads that copy.
-struct Copies {
-    log: JoinHandle<String>,
-    output: Option<JoinHandle<Vec<u8>>>,
-    errors: Option<JoinHandle<Vec<u8>>>,
-}
-
-/// Waits for QEMU at each socket, and starts copying.
-fn connect(
-    settings: &Settings<'_>,
-    is_stream: bool,
-    child: &mut Child,
-    [log, program, errors]: [&UnixListener; 3],
-) -> Result<Copies> {
-    let (quiet, keep) = (settings.quiet, settings.captured.is_some());
-    let log = accept(log, child)?;
-    let (wanted, is_wanted) = mpsc::channel();
-    let log = thread::spawn(move || copy_log(log, quiet || keep, &wanted));
-    if !is_stream {
-        return Ok(Copies { log, output: None, errors: None });
-    }
-    let (program, errors) = (accept(program, child)?, accept(errors, child)?);
-    let (to_program, to_errors) = (program.try_clone()?, errors.try_clone()?);
-    let input: Box<dyn Read + Send> = match settings.captured {
-        Some(bytes) => Box::new(io::Cursor::new(bytes.to_vec())),
-        None => Box::new(io::stdin()),
-    };
-    // Ends with the process, if our input never does.
-    thread::spawn(move || {
-        if is_wanted.recv().is_ok() {
-            copy_input(input, to_program, to_errors);
-        }
-    });
-    let output = thread::spawn(move || copy(program, if keep { None } else { Some(io::stdout()) }));
-    let errors = thread::spawn(move || copy(errors, if keep { None } else { Some(io::stderr()) }));
-    Ok(Copies { log, output: Some(output), errors: Some(errors) })
-}
-
-fn accept(listener: &UnixListener, child: &mut Child) -> Result<UnixStream> {
-    listener.set_nonblocking(true)?;
-    loop {
-        match listener.accept() {
-            Ok((stream, _)) => {
-                stream.set_nonblocking(false)?;
-                return Ok(stream);
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error).context("QEMU does not connect"),
-        }
-        if let Some(status) = child.try_wait()? {
-            bail!("QEMU ended with {status} before the machine began");
-        }
-        thread::sleep(Duration::from_millis(2));
-    }
-}
-
-/// The kernel's log; shown unless it is kept back. Says when input is wanted.
-fn copy_log(mut from: UnixStream, quiet: bool, wanted: &mpsc::Sender<()>) -> String {
-    let (mut log, mut bytes) = (String::new(), [0; 4096]);
-    let mut is_wanted = false;
-    while let Ok(count) = from.read(&mut bytes) {
-        if count == 0 {
-            break;
-        }
-        let text = String::from_utf8_lossy(&bytes[..count]).replace('\r', "");
-        if !quiet {
-            eprint!("{text}");
-        }
-        log.push_str(&text);
-        if !is_wanted && log.contains(WANTED) {
-            is_wanted = true;
-            // Nobody waits for it if there is a terminal.
-            wanted.send(()).ok();
-        }
-    }
-    log
-}
-
-/// Everything that comes, shown or returned.
-fn copy(mut from: UnixStream, mut to: Option<impl Write>) -> Vec<u8> {
-    let (mut kept, mut bytes) = (Vec::new(), [0; 1 << 16]);
-    while let Ok(count) = from.read(&mut bytes) {
-        if count == 0 {
-            break;
-        }
-        match &mut to {
-            Some(to) => {
-                // Nobody is left to be told.
-                to.write_all(&bytes[..count]).and_then(|()| to.flush()).ok();
-            }
-            None => kept.extend_from_slice(&bytes[..count]),
-        }
-    }
-    kept
-}
-
-/// The input, and then how long it was.
-fn copy_input(mut from: Box<dyn Read + Send>, mut to: UnixStream, mut count_to: UnixStream) {
-    let (mut total, mut bytes) = (0_u64, [0; 4096]);
-    while let Ok(count) = from.read(&mut bytes) {
-        if count == 0 || to.write_all(&bytes[..count]).is_err() {
-            break;
-        }
-        total += count as u64;
-    }
-    let mut message = vec![ENDED];
-    message.extend_from_slice(&total.to_le_bytes());
-    count_to.write_all(&message).ok();
-}
-
 /// Waits until QEMU ends: its exit status, or nothing if time was up.
 fn watch(child: &mut Child, limit: Option<Duration>) -> Result<Option<i32>> {
     let end = limit.map(|limit| Instant::now() + limit);
@@ -280,29 +168,22 @@ fn watch(child: &mut Child, limit: Option<Duration>) -> Result<Option<i32>> {
     }
 }
 
-impl Copies {
-    /// What came of it all. QEMU has ended with `code`, or was ended.
-    fn finish(self, settings: &Settings<'_>, code: Option<i32>) -> Result<Outcome> {
-        // A thread that panicked has nothing to say.
-        let mut log = self.log.join().unwrap_or_default();
-        let bytes = |thread: Option<JoinHandle<Vec<u8>>>| {
-            thread.and_then(|thread| thread.join().ok()).unwrap_or_default()
-        };
-        let (output, errors) = (bytes(self.output), bytes(self.errors));
-        let status = match (code, status_in(&log)) {
-            (None, _) => TIME_IS_UP,
-            (Some(_), Some(status)) => status,
-            (Some(0), None) => 0,
-            (Some(code), None) => bail!("QEMU ended with {code}\n{log}"),
-        };
-        if log.contains("rumpvm: panic ") && settings.quiet && settings.captured.is_none() {
-            eprint!("{log}");
-        }
-        if settings.captured.is_some() {
-            log.push_str(&String::from_utf8_lossy(&errors));
-        }
-        Ok(Outcome { status, output, log })
+/// What came of it all. QEMU has ended with `code`, or was ended.
+fn outcome(settings: &Settings<'_>, code: Option<i32>, copied: Copied) -> Result<Outcome> {
+    let Copied { mut log, output, errors } = copied;
+    let status = match (code, status_in(&log)) {
+        (None, _) => TIME_IS_UP,
+        (Some(_), Some(status)) => status,
+        (Some(0), None) => 0,
+        (Some(code), None) => bail!("QEMU ended with {code}\n{log}"),
+    };
+    if log.contains("rumpvm: panic ") && settings.quiet && settings.captured.is_none() {
+        eprint!("{log}");
     }
+    if settings.captured.is_some() {
+        log.push_str(&String::from_utf8_lossy(&errors));
+    }
+    Ok(Outcome { status, output, log })
 }
 
 /// The exit status that the log ends with. Zero is not told.
