@@ -115,8 +115,10 @@ static void refusals(struct rumpvm_hypercalls good)
     EXPECT(strstr(rumpvm_reason(), "ring 0") != NULL);
 }
 
-static void start(void)
+static void begin(void)
 {
+    const uint64_t middle = RAM_START + RAM_BYTES / 2;
+    uint64_t start = RAM_START;
     struct rumpvm_hypercalls calls;
 
     calls = pretend();
@@ -129,11 +131,14 @@ static void start(void)
     EXPECT(rumpvm_init(RUMPVM_VERSION, &calls) == -RUMPVM_EINVAL);
     EXPECT(rumpvm_cpu_attach() == -RUMPVM_ENODEV);
 
-    /* All but the last page at once; then that page, with one that has been given, and alone. */
+    /* A first range that is too small, then one that overlaps another. */
     EXPECT(rumpvm_add_memory(RAM_START, RAM_START) == -RUMPVM_EINVAL);
-    EXPECT(rumpvm_add_memory(RAM_START, RAM_START + RAM_BYTES / 2) == 0);
-    EXPECT(rumpvm_add_memory(RAM_START + RAM_BYTES / 2 - PAGE, RAM_START + RAM_BYTES) == -RUMPVM_EEXIST);
-    EXPECT(rumpvm_add_memory(RAM_START + RAM_BYTES / 2, RAM_START + RAM_BYTES) == 0);
+    EXPECT(rumpvm_add_memory(RAM_START, start + 4 * PAGE) == -RUMPVM_ENOMEM);
+    EXPECT(strstr(rumpvm_reason(), "too small") != NULL);
+    start += 4 * PAGE;
+    EXPECT(rumpvm_add_memory(start, middle) == 0);
+    EXPECT(rumpvm_add_memory(middle - PAGE, RAM_START + RAM_BYTES) == -RUMPVM_EEXIST);
+    EXPECT(rumpvm_add_memory(middle, RAM_START + RAM_BYTES) == 0);
     EXPECT(rumpvm_cpu_attach() == 0);
     EXPECT(rumpvm_cpu_attach() == -RUMPVM_EEXIST);
 }
@@ -345,7 +350,7 @@ int main(void)
     uint64_t free_before;
     rumpvm_space one, other;
 
-    start();
+    begin();
     EXPECT(rumpvm_space_create(&one) == 0 && rumpvm_space_create(&other) == 0 && one != other);
     two_spaces(one, other, at, length);
     /* The heap has grown as far as it will by now. */

@@ -53,6 +53,13 @@ pub(crate) fn end_reserve() -> (u64, u64) {
     core::mem::take(&mut *RESERVE.lock())
 }
 
+/// Gives it `start..end`, page-aligned, which may be empty.
+pub(crate) fn give(start: u64, end: u64) {
+    if start < end {
+        HEAP.add(start, (end - start) as usize);
+    }
+}
+
 /// Bytes that it has, and bytes that are handed out.
 pub(crate) fn usage() -> (usize, usize) {
     let heap = HEAP.heap.lock();
@@ -79,6 +86,14 @@ impl SmallRecords {
         block.map_or(ptr::null_mut(), NonNull::as_ptr)
     }
 
+    fn add(&self, start: u64, bytes: usize) {
+        let start = Foreign.phys_to_virt(PhysAddr(start)).as_ptr() as usize;
+        let mut heap = self.heap.lock();
+        // SAFETY: the range is donated memory, mapped, and the heap's alone for good.
+        unsafe { heap.add_to_heap(start, start + bytes) };
+        self.note(&heap);
+    }
+
     /// Grows by enough for `layout`; whether it did.
     fn grow(&self, layout: Layout) -> bool {
         let bytes = layout.size().max(layout.align()).max(GROW_BY).checked_next_power_of_two();
@@ -89,11 +104,7 @@ impl SmallRecords {
         let taken = reserved(twice).map(|start| (start, twice));
         let taken = taken.or_else(|| Some((frames(bytes)?, bytes)));
         let Some((start, bytes)) = taken else { return false };
-        let start = Foreign.phys_to_virt(PhysAddr(start)).as_ptr() as usize;
-        let mut heap = self.heap.lock();
-        // SAFETY: the range is donated memory, mapped, and the heap's alone for good.
-        unsafe { heap.add_to_heap(start, start + bytes) };
-        self.note(&heap);
+        self.add(start, bytes);
         true
     }
 }

@@ -108,8 +108,13 @@ fn add_memory(start: u64, end: u64) -> Result<(), Errno> {
         Vm::new(Foreign)
     });
     let (first, end) = heap::end_reserve();
-    let vm = made.map_err(|_| refuse(RUMPVM_ENOMEM, c"too small for the first records"))?;
-    add(vm, first, end)
+    match made {
+        Ok(vm) => add(vm, first, end),
+        Err(_) => {
+            heap::give(first, end);
+            Err(refuse(RUMPVM_ENOMEM, c"too small for the first records"))
+        }
+    }
 }
 
 fn add(vm: &Vm<Foreign>, start: u64, end: u64) -> Result<(), Errno> {

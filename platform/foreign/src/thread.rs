@@ -40,8 +40,11 @@ pub unsafe extern "C" fn rumpvm_thread_init(thread: *mut Thread, id: u64) -> i32
     0
 }
 
-/// Makes one for each CPU; whether there was memory. Once, before the component is called.
+/// Makes one for each CPU, unless there are; whether there was memory. Before the component is called.
 pub(crate) fn make_for_cpus() -> bool {
+    if !OF_CPUS.load(Ordering::Acquire).is_null() {
+        return true;
+    }
     let cpus = Foreign.cpu_count();
     let mut all = Vec::new();
     if all.try_reserve_exact(cpus).is_err() {
