@@ -216,14 +216,18 @@ fn check(calls: Hypercalls, is_ring_0: bool) -> Result<Host, &'static CStr> {
     Ok(Host { calls, panic })
 }
 
-/// Makes the least table that there is the host's, for tests of what stands on it.
+/// Makes a table the host's in which each thread is a CPU, for tests of what stands on it.
 #[cfg(test)]
 pub(crate) fn pretend() {
-    HOST.call_once(|| check(tests::least(), false).unwrap_or_else(|story| panic!("{story:?}")));
+    HOST.call_once(|| check(tests::with_cpus(), false).unwrap_or_else(|story| panic!("{story:?}")));
 }
 
 #[cfg(test)]
 mod tests {
+    extern crate std;
+
+    use core::sync::atomic::{AtomicU32, Ordering};
+
     use super::*;
 
     unsafe extern "C" fn panic(_: *const c_char) {}
@@ -233,12 +237,18 @@ mod tests {
     unsafe extern "C" fn restore(_: usize) {}
     unsafe extern "C" fn activate(_: u64) {}
     unsafe extern "C" fn invalidate(_: u64, _: u64) {}
+    /// A number for each thread that asks; there are fewer than CPUs in all tests together.
     unsafe extern "C" fn id() -> u32 {
-        0
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        std::thread_local! {
+            static ID: u32 = NEXT.fetch_add(1, Ordering::Relaxed);
+        }
+        ID.with(|id| *id)
     }
+    unsafe extern "C" fn ipi(_: *const u64) {}
 
     /// The least that a program can give.
-    pub(super) fn least() -> Hypercalls {
+    fn least() -> Hypercalls {
         // SAFETY: as in `read`.
         let nothing: Hypercalls = unsafe { core::mem::zeroed() };
         Hypercalls {
@@ -250,6 +260,12 @@ mod tests {
             tlb_invalidate: Some(invalidate),
             ..nothing
         }
+    }
+
+    /// The same for as many CPUs as there can be.
+    pub(super) fn with_cpus() -> Hypercalls {
+        let cpu_count = MAX_CPUS as u32;
+        Hypercalls { cpu_count, cpu_id: Some(id), tlb_ipi: Some(ipi), ..least() }
     }
 
     fn refusal(calls: Hypercalls) -> Option<&'static str> {
