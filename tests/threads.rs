@@ -10,7 +10,7 @@ use rumpvm::{Backing, FaultError, MapFlags, RemapFlags, SyncFlags, WaitFor};
 use rumpvm_arch::{PAGE_SIZE, Prot, VirtAddr};
 use rumpvm_harness::machine::{Machine, User};
 use rumpvm_hosted::MemoryFile;
-use rumpvm_platform::File;
+use rumpvm_platform::{CpuId, File};
 use rumpvm_tests::is_short;
 
 const BASE: VirtAddr = VirtAddr(0x4000_0000);
@@ -386,6 +386,82 @@ fn an_access_lands_or_lies_beyond_the_end_while_an_object_changes_its_size() {
 }
 
 #[test]
+fn a_page_that_an_object_loses_is_gone_from_every_cpu() {
+    const CPUS: u64 = 4;
+    let machine = Machine::builder().cpus(CPUS as usize).build();
+    machine.run(|user| {
+        let cut = Arc::new(AtomicBool::new(false));
+        let (ready, turns) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let (end, taken) = (Arc::clone(&cut), Arc::clone(&turns));
+        // Its CPU goes from space to space all the time.
+        let child = move |user: &User| {
+            while !end.load(Ordering::Acquire) {
+                user.yield_now();
+                taken.fetch_add(1, Ordering::Release);
+            }
+            0
+        };
+        user.fork(child).unwrap();
+        let memory = user.vm().shared_memory(2 * PAGE_SIZE).unwrap();
+        let flags = MapFlags::SHARED | MapFlags::FIXED;
+        user.mmap(BASE, 2 * PAGE_SIZE, Prot::RW, flags, Backing::Object(&memory), 0).unwrap();
+        for thread in 0..CPUS {
+            let (ready, cut) = (Arc::clone(&ready), Arc::clone(&cut));
+            user.spawn_thread(move |user| {
+                user.store_u64(page(1) + thread * 8, 1).unwrap();
+                ready.fetch_add(1, Ordering::Release);
+                // Its CPU serves others between two accesses, and keeps what it knows of the other page.
+                while !cut.load(Ordering::Acquire) {
+                    user.load_u64(page(0)).unwrap();
+                }
+                assert_eq!(user.load_u64(page(1)), Err(FaultError::BeyondEnd { at: page(1) }));
+            });
+        }
+        let wait = |word: &AtomicU64, least: u64| {
+            while word.load(Ordering::Acquire) < least {
+                user.yield_now();
+            }
+        };
+        wait(&ready, CPUS);
+        wait(&turns, turns.load(Ordering::Acquire) + 4);
+        user.vm().resize(&memory, PAGE_SIZE).unwrap();
+        cut.store(true, Ordering::Release);
+        user.vm().close(&memory).unwrap();
+        assert_eq!(user.wait(WaitFor::Any).unwrap().1, 0);
+    });
+    machine.check();
+}
+
+#[test]
+fn a_page_is_not_taken_away_before_every_cpu_has_flushed_it() {
+    let machine = Machine::builder().cpus(2).build();
+    machine.run(|user| {
+        let memory = user.vm().shared_memory(PAGE_SIZE).unwrap();
+        let flags = MapFlags::SHARED | MapFlags::FIXED;
+        user.mmap(BASE, PAGE_SIZE, Prot::RW, flags, Backing::Object(&memory), 0).unwrap();
+        let (away, back) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let (leaves, returns) = (Arc::clone(&away), Arc::clone(&back));
+        user.spawn_thread(move |user| {
+            user.store_u64(page(0), 1).unwrap();
+            leaves.store(true, Ordering::Release);
+            // Between two accesses its CPU serves nobody.
+            (0..10_000).for_each(|_| std::thread::yield_now());
+            returns.store(true, Ordering::Release);
+            while user.load_u64(page(0)).is_ok() {
+                user.yield_now();
+            }
+        });
+        while !away.load(Ordering::Acquire) {
+            user.yield_now();
+        }
+        user.vm().resize(&memory, 0).unwrap();
+        assert!(back.load(Ordering::Acquire));
+        user.vm().close(&memory).unwrap();
+    });
+    machine.check();
+}
+
+#[test]
 fn threads_that_run_out_of_memory_together_get_errors_and_the_machine_goes_on() {
     let machine = Machine::builder().memory(4 << 20).cpus(4).build();
     machine.run(|user| {
@@ -408,7 +484,8 @@ fn threads_that_run_out_of_memory_together_get_errors_and_the_machine_goes_on() 
 }
 
 #[test]
-fn who_waits_for_a_busy_page_sleeps_until_it_is_not() {
+fn all_who_wait_for_a_busy_page_sleep_until_it_is_not() {
+    const WAITERS: u64 = 2;
     let machine = Machine::builder().cpus(2).build();
     let inside = machine.clone();
     machine.run(move |user| {
@@ -416,28 +493,64 @@ fn who_waits_for_a_busy_page_sleeps_until_it_is_not() {
             let phys = &inside.vm().mmu.phys;
             let fresh = phys.alloc().unwrap();
             let (frame, busy) = (fresh.frame(), phys.page(fresh.frame()).try_busy());
-            let (returns, is_over) =
-                (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
-            let (mine, over, machine) =
-                (Arc::clone(&returns), Arc::clone(&is_over), inside.clone());
-            user.spawn_thread(move |_| {
-                let page = machine.vm().mmu.phys.page(frame);
-                while page.is_busy() {
+            let (returns, over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+            for _ in 0..WAITERS {
+                let (mine, done, machine) =
+                    (Arc::clone(&returns), Arc::clone(&over), inside.clone());
+                user.spawn_thread(move |_| {
+                    let page = machine.vm().mmu.phys.page(frame);
+                    while page.is_busy() {
+                        page.sleep_while_busy();
+                        mine.fetch_add(1, Ordering::Relaxed);
+                    }
+                    // Nothing is to be waited for.
                     page.sleep_while_busy();
-                    mine.fetch_add(1, Ordering::Relaxed);
-                }
-                // Nothing is to be waited for.
-                page.sleep_while_busy();
-                over.store(true, Ordering::Release);
-            });
+                    done.fetch_add(1, Ordering::Release);
+                });
+            }
             (0..1000).for_each(|_| user.yield_now());
             drop(busy);
-            while !is_over.load(Ordering::Acquire) {
+            while over.load(Ordering::Acquire) < WAITERS {
                 user.yield_now();
             }
-            assert!(returns.load(Ordering::Relaxed) <= 2, "it did not sleep");
+            assert!(returns.load(Ordering::Relaxed) <= 2 * WAITERS, "they did not sleep");
             phys.free(fresh);
         }
+    });
+    machine.check();
+}
+
+#[test]
+fn frames_that_another_cpu_keeps_are_there_for_who_runs_out() {
+    const KEPT: usize = 30;
+    let machine = Machine::builder().memory(4 << 20).cpus(2).build();
+    let other = machine.clone();
+    machine.on_cpu(move |vm| {
+        let (full, over) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let (filled, ends) = (Arc::clone(&full), Arc::clone(&over));
+        other.clone().hosted().spawn(Some(CpuId(1)), move || {
+            let phys = &other.vm().mmu.phys;
+            // From now on it can be asked for something.
+            other.vm().idle();
+            let taken: Vec<_> = (0..KEPT).map(|_| phys.alloc().unwrap()).collect();
+            taken.into_iter().for_each(|fresh| phys.free(fresh));
+            filled.store(true, Ordering::Release);
+            while !ends.load(Ordering::Acquire) {
+                other.hosted().yield_now();
+            }
+        });
+        while !full.load(Ordering::Acquire) {
+            vm.platform().yield_now();
+        }
+        let phys = &vm.mmu.phys;
+        let mut taken: Vec<_> = std::iter::from_fn(|| phys.alloc().ok()).collect();
+        let kept = phys.free_frames();
+        vm.mmu.squeeze();
+        taken.extend(std::iter::from_fn(|| phys.alloc().ok()));
+        let left = phys.free_frames();
+        taken.into_iter().for_each(|fresh| phys.free(fresh));
+        over.store(true, Ordering::Release);
+        assert!(kept >= KEPT as u64 && left == 0, "of {kept} frames {left} are left");
     });
     machine.check();
 }

@@ -1,6 +1,6 @@
 //! brk(2), as the kernel's call has it: the answer is always where the heap ends now.
 
-use rumpvm::{CommitPolicy, Limits, Overcommit, Vm};
+use rumpvm::{CommitPolicy, Limits, LockAllFlags, Overcommit, Vm};
 use rumpvm_arch::{Format, VirtAddr};
 use rumpvm_platform::Platform;
 
@@ -13,6 +13,7 @@ cases! {
     the_heap_does_not_grow_into_a_mapping_nor_up_to_it,
     the_heap_does_not_shrink_over_nothing_at_all,
     it_is_one_area_with_what_continues_it,
+    what_the_heap_gains_is_brought_in_only_if_it_is_locked,
     the_limit_of_data_holds,
     a_request_out_of_reach_changes_nothing,
     the_heap_may_reach_the_end_of_user_memory_and_not_beyond,
@@ -75,6 +76,15 @@ fn it_is_one_area_with_what_continues_it<P: Platform>(vm: &Vm<P>) {
     program.brk(vm, BASE + 4 * PAGE);
     program.map_at(BASE + 4 * PAGE, 2);
     assert_eq!(program.pages(), [(1, 6)]);
+}
+
+fn what_the_heap_gains_is_brought_in_only_if_it_is_locked<P: Platform>(vm: &Vm<P>) {
+    let program = with_heap(vm);
+    program.brk(vm, BASE + 4 * PAGE);
+    assert_eq!(program.resident_pages(vm), 0);
+    program.mlockall(vm, LockAllFlags::FUTURE).unwrap();
+    program.brk(vm, BASE + 6 * PAGE);
+    assert_eq!((program.resident_pages(vm), program.locked_bytes()), (2, 2 * PAGE));
 }
 
 fn the_limit_of_data_holds<P: Platform>(vm: &Vm<P>) {

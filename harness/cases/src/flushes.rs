@@ -1,15 +1,16 @@
 //! Flushes: only what takes something away owes one, and then one for all of it.
 
-use rumpvm::Vm;
+use rumpvm::{MapFlags, SyncFlags, Vm};
 use rumpvm_arch::{Prot, Pte, span};
 use rumpvm_platform::Platform;
 
 use crate::pmap::Bench;
 use crate::program::BASE;
-use crate::{PAGE, cases};
+use crate::{PAGE, Program, RamFile, cases};
 
 cases! {
     what_takes_nothing_away_owes_no_flush,
+    asking_a_clean_page_whether_it_was_stored_to_owes_no_flush,
 }
 
 fn what_takes_nothing_away_owes_no_flush<P: Platform>(vm: &Vm<P>) {
@@ -33,4 +34,18 @@ fn what_takes_nothing_away_owes_no_flush<P: Platform>(vm: &Vm<P>) {
     assert_eq!(flushes(&|| bench.remove(at - 100 * PAGE, 50)), 0, "nothing is mapped there");
     assert_eq!(flushes(&|| bench.remove(at, 6)), 1);
     assert_eq!(flushes(&|| bench.remove(at, 6)), 0, "it is gone already");
+}
+
+fn asking_a_clean_page_whether_it_was_stored_to_owes_no_flush<P: Platform>(vm: &Vm<P>) {
+    let program = Program::new(vm);
+    let object = vm.open_file(RamFile::<P>::numbered(1, 2)).unwrap();
+    program.map_object(BASE, 2, MapFlags::SHARED, &object, 0);
+    vm.close(&object).unwrap();
+    program.set(BASE, 7);
+    let flushes = || {
+        let before = vm.statistics().flushes;
+        program.msync(vm, BASE, 2 * PAGE, SyncFlags::SYNC).unwrap();
+        vm.statistics().flushes - before
+    };
+    assert_eq!([flushes(), flushes()], [1, 0]);
 }

@@ -1,5 +1,6 @@
 //! Frames: where they come from, that they come back, and what is in them.
 
+use alloc::format;
 use alloc::string::ToString;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -23,6 +24,7 @@ cases! {
     a_freed_frame_loses_its_contents_where_that_is_checked,
     a_frame_that_is_named_mapped_or_busy_is_in_use,
     what_was_unlinked_is_free_once_nobody_can_look_at_it,
+    what_was_unlinked_stays_as_it_is_while_somebody_may_look_at_it,
     every_frame_is_counted_wherever_it_is,
     free_blocks_are_aligned_and_no_two_of_them_make_a_larger_one,
     what_lies_between_the_caches_is_taken_before_memory_is_short,
@@ -196,6 +198,7 @@ fn a_frame_that_is_named_mapped_or_busy_is_in_use<P: Platform>(vm: &Vm<P>) {
     }
     let busy = page.try_busy();
     assert!(page.is_busy() && !page.is_unused() && page.try_busy().is_none());
+    assert!(format!("{page:?}").starts_with("Fresh busy, 0 refs"), "{page:?}");
     drop(busy);
     assert!(page.is_unused());
     page.set_stray();
@@ -213,6 +216,28 @@ fn what_was_unlinked_is_free_once_nobody_can_look_at_it<P: Platform>(vm: &Vm<P>)
     let mut left = 0;
     vm.mmu.phys.for_each_limbo(|_| left += 1);
     assert_eq!(left, 0);
+}
+
+fn what_was_unlinked_stays_as_it_is_while_somebody_may_look_at_it<P: Platform>(vm: &Vm<P>) {
+    let phys = &vm.mmu.phys;
+    let move_on = || {
+        phys.epoch.advance();
+        phys.collect();
+    };
+    // In the first epochs nothing is old enough.
+    (0..4).for_each(|_| move_on());
+    let pin = phys.epoch.pin();
+    let unlinked: Vec<_> =
+        (0..6).map(|_| phys.give(phys.alloc().unwrap(), PageKind::Node)).collect();
+    for (retired, frame) in (1..).zip(&unlinked) {
+        phys.retire(*frame);
+        move_on();
+        let in_limbo = |frame: &&Frame| phys.page(**frame).kind() == PageKind::Limbo;
+        assert_eq!(unlinked.iter().filter(in_limbo).count(), retired);
+    }
+    drop(pin);
+    vm.mmu.squeeze();
+    assert!(unlinked.iter().all(|frame| phys.page(*frame).kind() != PageKind::Limbo));
 }
 
 fn every_frame_is_counted_wherever_it_is<P: Platform>(vm: &Vm<P>) {
@@ -306,7 +331,10 @@ fn adding_what_is_known_or_too_small_or_out_of_reach_is_refused<P: Platform>(vm:
     assert_eq!(add(known.0 + 1, known.0 + PAGE), Err(AddMemoryError::TooSmall));
     assert_eq!(add(two, known.0), Err(AddMemoryError::TooSmall));
     let end = 1 << 60;
-    assert!(matches!(add(end - 10 * PAGE, end), Err(AddMemoryError::OutOfReach { .. })));
+    let Err(AddMemoryError::OutOfReach { end }) = add(end - 10 * PAGE, end) else {
+        panic!("no table can name so much");
+    };
+    assert_eq!(add(end * PAGE, end * PAGE), Err(AddMemoryError::TooSmall), "but not out of reach");
     assert_eq!(vm.statistics().frames_total, before);
     assert!(AddMemoryError::Overlaps.to_string().contains("added before"));
 }

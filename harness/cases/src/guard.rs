@@ -15,6 +15,8 @@ cases! {
     a_child_inherits_guards_but_not_where_it_is_wiped,
     guards_move_with_their_pages,
     unmapping_and_mapping_over_end_a_guard,
+    guards_that_a_child_takes_away_stay_with_its_parent,
+    a_node_without_guards_goes_beside_one_that_has_some,
     locked_memory_takes_no_guards_but_gives_them_up,
     populating_stops_at_a_guard,
     guarded_pages_are_not_in_memory_unless_a_file_is,
@@ -156,6 +158,32 @@ fn unmapping_and_mapping_over_end_a_guard<P: Platform>(vm: &Vm<P>) {
         let at = BASE + page * PAGE;
         assert_eq!(program.load(at), guarded(at));
     }
+}
+
+fn guards_that_a_child_takes_away_stay_with_its_parent<P: Platform>(vm: &Vm<P>) {
+    let program = numbered(vm, 4);
+    advise(&program, 1, 2, INSTALL);
+    let child = program.fork();
+    advise(&child, 0, 4, REMOVE);
+    assert_eq!(child.numbers(BASE, 4), [1, 0, 0, 4]);
+    for at in [BASE + PAGE, BASE + 2 * PAGE] {
+        assert_eq!(program.load(at), guarded(at));
+    }
+    assert_eq!((program.get(BASE), program.get(BASE + 3 * PAGE)), (1, 4));
+}
+
+fn a_node_without_guards_goes_beside_one_that_has_some<P: Platform>(vm: &Vm<P>) {
+    let program = Program::new(vm);
+    program.map_at(BASE, 1024);
+    let nodes = || vm.statistics().nodes_made - vm.statistics().nodes_freed;
+    advise(&program, 511, 1, INSTALL);
+    let before = nodes();
+    advise(&program, 512, 1, INSTALL);
+    assert_eq!(nodes(), before + 1);
+    advise(&program, 512, 1, REMOVE);
+    assert_eq!(nodes(), before);
+    advise(&program, 0, 512, INSTALL);
+    assert_eq!(nodes(), before, "none behind the last guard");
 }
 
 fn locked_memory_takes_no_guards_but_gives_them_up<P: Platform>(vm: &Vm<P>) {

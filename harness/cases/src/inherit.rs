@@ -1,6 +1,9 @@
 //! What a child gets: advice 18 of Linux, minherit and reservations of the BSDs.
 
-use rumpvm::{CallError, Inheritance, MapFlags, Vm};
+use alloc::vec;
+use alloc::vec::Vec;
+
+use rumpvm::{AreaFlags, CallError, Inheritance, MapFlags, Vm};
 use rumpvm_arch::Prot;
 use rumpvm_platform::Platform;
 
@@ -16,6 +19,7 @@ cases! {
     any_memory_can_be_zero_in_a_child,
     inheritance_that_cannot_be_is_refused_as_a_whole,
     reserved_addresses_can_be_replaced_but_not_used,
+    reserved_addresses_stay_so_in_a_child_unless_it_gets_nothing,
 }
 
 fn memory_that_is_wiped_on_fork_is_zero_in_the_child<P: Platform>(vm: &Vm<P>) {
@@ -136,4 +140,19 @@ fn reserved_addresses_can_be_replaced_but_not_used<P: Platform>(vm: &Vm<P>) {
     assert_eq!(program.pages(), [(0, 1), (1, 2), (2, 4)]);
     program.unmap(BASE, 4);
     assert_eq!(program.pages(), []);
+}
+
+fn reserved_addresses_stay_so_in_a_child_unless_it_gets_nothing<P: Platform>(vm: &Vm<P>) {
+    let program = Program::new(vm);
+    program.reserve(vm, BASE, 4 * PAGE, MapFlags::FIXED).unwrap();
+    let inherits = |inheritance| {
+        program.minherit(vm, BASE, 4 * PAGE, inheritance).unwrap();
+        let child = program.fork();
+        let allowed = child.mprotect(vm, BASE, 4 * PAGE, Prot::RW);
+        let areas: Vec<_> = child.table().iter().map(|(_, prot, flags)| (*prot, *flags)).collect();
+        (allowed, areas)
+    };
+    let reserved = (Prot::empty(), AreaFlags::RESERVED | AreaFlags::NORESERVE);
+    assert_eq!(inherits(Inheritance::Zero), (Ok(()), vec![reserved]));
+    assert_eq!(inherits(Inheritance::None), (Err(CallError::Unmapped), vec![]));
 }

@@ -7,7 +7,7 @@ use rumpvm_arch::{Prot, VirtAddr};
 use rumpvm_platform::Platform;
 
 use crate::program::{ANON, BASE};
-use crate::{PAGE, Program, cases};
+use crate::{PAGE, Program, RamFile, cases};
 
 cases! {
     the_address_space_limit_refuses_what_would_exceed_it,
@@ -15,6 +15,7 @@ cases! {
     the_area_limit_refuses_a_cut_but_not_a_removal,
     a_mapping_larger_than_memory_is_refused_unless_overcommit_is_allowed,
     promises_are_counted_and_kept_below_the_limit,
+    a_private_mapping_of_a_file_stays_promised_without_its_rights,
     reserves_are_kept_from_who_may_not_use_them,
     the_data_limit_counts_private_memory_that_can_be_stored_to,
     the_data_limit_holds_for_what_moves_as_well,
@@ -122,9 +123,22 @@ fn promises_are_counted_and_kept_below_the_limit<P: Platform>(vm: &Vm<P>) {
     let rights = Prot::RW;
     assert_eq!(program.mprotect(vm, text, 90 * PAGE, rights), Err(CallError::NoMemory));
     assert_eq!((program.mprotect(vm, text, 50 * PAGE, rights), committed()), (Ok(()), 70));
+    vm.set_commit_policy(CommitPolicy { bytes: before + PAGE, ..policy });
+    assert_eq!(program.mprotect(vm, text, 51 * PAGE, rights), Err(CallError::NoMemory));
+    assert_eq!(program.mprotect(vm, text, 50 * PAGE, rights), Ok(()), "nothing more is promised");
     vm.set_commit_policy(CommitPolicy::default());
     drop(program);
     assert_eq!(vm.committed(), before);
+}
+
+fn a_private_mapping_of_a_file_stays_promised_without_its_rights<P: Platform>(vm: &Vm<P>) {
+    let program = Program::new(vm);
+    let object = vm.open_file(RamFile::<P>::numbered(1, 4)).unwrap();
+    program.map_object(BASE, 4, MapFlags::PRIVATE, &object, 0);
+    vm.close(&object).unwrap();
+    assert_eq!(program.promised_bytes(), 4 * PAGE);
+    program.protect(BASE, 4, Prot::READ);
+    assert_eq!(program.promised_bytes(), 4 * PAGE);
 }
 
 fn reserves_are_kept_from_who_may_not_use_them<P: Platform>(vm: &Vm<P>) {

@@ -23,6 +23,7 @@ cases! {
     a_child_and_a_moved_mapping_inherit_no_lock_on_the_future,
     what_a_locked_mapping_leaves_behind_is_not_locked,
     the_range_is_widened_to_whole_pages,
+    who_has_locked_more_than_the_limit_may_map_what_is_not_locked,
 }
 
 fn a_length_that_wraps_to_nothing_locks_nothing<P: Platform>(vm: &Vm<P>) {
@@ -94,6 +95,9 @@ fn locking_everything_has_the_error_numbers_of_linux<P: Platform>(vm: &Vm<P>) {
     }
     assert_eq!((lock(1), lock(3), lock(2)), (Err(12), Err(12), Ok(())));
     assert_eq!(program.locked_bytes(), 0);
+    let all = program.mapped_bytes();
+    program.set_limits(Limits { locked: all, ..Limits::default() });
+    assert_eq!((lock(1), program.locked_bytes()), (Ok(()), all));
     program.set_limits(Limits { locked: 0, ..Limits::default() });
     assert_eq!((lock(1), lock(2), lock(8)), (Err(1), Err(1), Err(22)));
     assert_eq!(program.munlockall(vm), Ok(()));
@@ -210,4 +214,13 @@ fn the_range_is_widened_to_whole_pages<P: Platform>(vm: &Vm<P>) {
     assert_eq!(program.locked_bytes(), 2 * PAGE);
     assert_eq!(program.munlock(vm, BASE + 1, 1), Ok(()));
     assert_eq!(program.locked_bytes(), PAGE);
+}
+
+fn who_has_locked_more_than_the_limit_may_map_what_is_not_locked<P: Platform>(vm: &Vm<P>) {
+    let program = Program::new(vm);
+    program.map_at(BASE, 4);
+    program.mlock(vm, BASE, 4 * PAGE).unwrap();
+    program.set_limits(Limits { locked: 2 * PAGE, ..Limits::default() });
+    program.map_at(BASE + 4 * PAGE, 1);
+    assert_eq!((program.locked_bytes(), program.mapped_bytes()), (4 * PAGE, 5 * PAGE));
 }

@@ -48,6 +48,7 @@ fn malformed_requests_get_the_error_numbers_of_linux<P: Platform>(vm: &Vm<P>) {
         (BASE, u64::MAX - PAGE + 1, fixed, 0, 12),
         (VirtAddr(0), PAGE, SHARED_ANON | MapFlags::GROWSDOWN, 0, 22),
         (VirtAddr(0), PAGE, ANON | MapFlags::HUGETLB, 0, 12),
+        (VirtAddr(0), PAGE, MapFlags::ANONYMOUS | MapFlags::HUGETLB, 0, 22),
         (BASE, PAGE, noreplace, 0, 17),
     ];
     for (hint, length, flags, offset, errno) in table {

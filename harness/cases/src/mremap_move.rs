@@ -11,6 +11,7 @@ cases! {
     several_areas_move_with_the_holes_between_them,
     a_move_of_several_areas_begins_with_one_and_keeps_its_length,
     what_replaces_itself_is_no_longer_there,
+    what_is_at_the_new_place_goes_even_if_the_old_range_wraps,
     a_moved_mapping_takes_its_contents_along_without_a_copy,
     a_move_to_a_fixed_place_replaces_what_is_there,
     a_move_to_the_last_page_of_user_memory_is_a_move,
@@ -266,4 +267,13 @@ fn what_replaces_itself_is_no_longer_there<P: Platform>(vm: &Vm<P>) {
     assert_eq!(program.mremap(vm, BASE, 0, 2 * PAGE, flags, BASE), Err(CallError::BadAddress));
     assert_eq!(program.pages(), [(2, 4)]);
     vm.close(&memory).unwrap();
+}
+
+fn what_is_at_the_new_place_goes_even_if_the_old_range_wraps<P: Platform>(vm: &Vm<P>) {
+    let program = Program::new(vm);
+    program.map_at(BASE, 1);
+    program.map_at(AWAY, 2);
+    let moved = program.mremap(vm, BASE, 0_u64.wrapping_sub(BASE.0), PAGE, FIXED, AWAY);
+    assert_eq!(moved, Err(CallError::Invalid));
+    assert_eq!(program.pages(), [(0, 1), (PAGES_AWAY + 1, PAGES_AWAY + 2)]);
 }

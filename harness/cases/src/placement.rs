@@ -94,6 +94,10 @@ fn a_mapping_for_32_bits_lies_in_the_second_gibibyte<P: Platform>(vm: &Vm<P>) {
     let all = (1 << 30) / PAGE;
     let refused = program.try_map(VirtAddr(0), all, low | MapFlags::NORESERVE);
     assert_eq!(refused, Err(rumpvm::CallError::NoMemory));
+    let program = Program::new(vm);
+    let most = program.try_map(VirtAddr(0), all - 1, low | MapFlags::NORESERVE);
+    let last = program.try_map(VirtAddr(0), 1, low);
+    assert_eq!((most, last), (Ok(BASE), Ok(BASE + (all - 1) * PAGE)));
 }
 
 fn in_the_legacy_layout_mappings_go_up_from_a_third_of_memory<P: Platform>(vm: &Vm<P>) {

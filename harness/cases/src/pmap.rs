@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use rumpvm::Vm;
 use rumpvm::phys::PageKind;
-use rumpvm::pmap::{Cursor, Debt, Pmap};
+use rumpvm::pmap::{Cursor, Debt, Inherit, Pmap};
 use rumpvm_arch::{Format, Frame, Prot, Pte, VirtAddr, VirtRange, span};
 use rumpvm_platform::Platform;
 
@@ -19,10 +19,12 @@ cases! {
     protecting_takes_rights_away_and_never_gives_any,
     protecting_with_no_rights_removes_the_entries,
     harvesting_returns_the_bits_once_and_leaves_the_mapping,
+    harvesting_stores_to_an_object_leaves_its_page_dirty,
     entering_ends_with_the_range_or_with_the_frames,
     entering_the_same_frame_again_only_adds_rights,
     rights_and_notes_change_one_by_one,
     entering_another_frame_replaces_the_mapping,
+    what_is_entered_in_a_shared_table_cannot_be_stored_to,
     an_operation_on_an_empty_range_finds_nothing_and_makes_no_tables,
     entering_fresh_frames_ends_at_the_first_page_that_is_mapped_and_takes_no_frame_for_it,
     entering_a_device_names_its_frames_in_order_and_no_record,
@@ -202,6 +204,21 @@ fn harvesting_returns_the_bits_once_and_leaves_the_mapping<P: Platform>(vm: &Vm<
     assert_eq!(bench.entry(BASE).unwrap().frame(), bench.frames[0]);
 }
 
+fn harvesting_stores_to_an_object_leaves_its_page_dirty<P: Platform>(vm: &Vm<P>) {
+    let mut bench = Bench::new(vm, 0);
+    let mut fresh = core::iter::once(vm.mmu.phys.alloc().unwrap());
+    bench
+        .at(BASE, 1, |cursor, _| cursor.enter_fresh(&mut fresh, PageKind::Object, Prot::RW))
+        .unwrap();
+    let frame = bench.entry(BASE).unwrap().frame();
+    bench.frames.push(frame);
+    let page = vm.mmu.phys.page(frame);
+    for (mask, dirty) in [(Pte::A, false), (Pte::D, true)] {
+        bench.at(BASE, 1, |cursor, debt| cursor.harvest(mask, debt, |_, _| ()));
+        assert_eq!(page.is_dirty(), dirty);
+    }
+}
+
 fn entering_ends_with_the_range_or_with_the_frames<P: Platform>(vm: &Vm<P>) {
     let bench = Bench::new(vm, 3);
     let enter = |pages| {
@@ -260,6 +277,21 @@ fn entering_another_frame_replaces_the_mapping<P: Platform>(vm: &Vm<P>) {
     assert_eq!((entry.frame(), entry.is_writable()), (bench.frames[1], false));
     assert_eq!(vm.mmu.mappings(bench.frames[0]), 0);
     assert_eq!((bench.resident(), vm.mmu.mappings(bench.frames[1])), (1, 1));
+}
+
+fn what_is_entered_in_a_shared_table_cannot_be_stored_to<P: Platform>(vm: &Vm<P>) {
+    let (bench, other) = (Bench::new(vm, 2), Bench::new(vm, 0));
+    bench.enter(BASE, &bench.frames[..1], Prot::RW);
+    bench.at(BASE, 2, |_, debt| {
+        let pin = vm.mmu.phys.epoch.pin();
+        bench.pmap.share(&vm.mmu, &pin, &other.pmap, |_| Inherit::Share, debt).unwrap();
+        let mut leaf = bench.pmap.find_leaf(&vm.mmu, &pin, BASE).unwrap();
+        leaf.enter(BASE + PAGE, bench.frames[1], Prot::RW, None, debt).unwrap();
+    });
+    let found = (BASE + PAGE, bench.frames[1], seen::<P>(Prot::READ));
+    assert_eq!(other.contents(BASE + PAGE, 4), [found]);
+    bench.remove(BASE, 1);
+    assert_eq!((bench.resident(), bench.tables()), (0, 1), "only the root is left");
 }
 
 fn an_operation_on_an_empty_range_finds_nothing_and_makes_no_tables<P: Platform>(vm: &Vm<P>) {

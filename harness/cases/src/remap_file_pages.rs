@@ -1,6 +1,6 @@
 //! remap_file_pages(2): other pages of the same object.
 
-use rumpvm::{Backing, CallError, Limits, MapFlags, Seals, Vm};
+use rumpvm::{Backing, CallError, Limits, LockAllFlags, MapFlags, Seals, Vm};
 use rumpvm_arch::Prot;
 use rumpvm_platform::Platform;
 
@@ -12,6 +12,7 @@ cases! {
     what_is_not_mapped_alike_is_refused,
     offsets_have_the_limits_of_linux,
     rights_and_locks_stay_and_guards_go,
+    the_pages_are_brought_in_unless_nobody_is_to_wait_or_all_is_locked_on_fault,
     what_is_mapped_anew_is_locked_anew_and_has_to_fit_under_the_limit,
     what_can_never_be_stored_to_is_shared_in_name_only,
 }
@@ -80,6 +81,26 @@ fn rights_and_locks_stay_and_guards_go<P: Platform>(vm: &Vm<P>) {
     program.madvise(vm, BASE + 2 * PAGE, PAGE, 102).unwrap();
     assert_eq!(remap(&program, 2 * PAGE, PAGE, 4), Ok(()));
     assert_eq!(program.get(BASE + 2 * PAGE), 5);
+}
+
+fn the_pages_are_brought_in_unless_nobody_is_to_wait_or_all_is_locked_on_fault<P: Platform>(
+    vm: &Vm<P>,
+) {
+    let on_fault = LockAllFlags::FUTURE | LockAllFlags::ONFAULT;
+    let table = [
+        (MapFlags::empty(), None, 4),
+        (MapFlags::NONBLOCK, None, 0),
+        (MapFlags::empty(), Some(on_fault), 0),
+        (MapFlags::NONBLOCK, Some(LockAllFlags::FUTURE), 4),
+    ];
+    for (flags, locks, resident) in table {
+        let program = program(vm);
+        if let Some(locks) = locks {
+            program.mlockall(vm, locks).unwrap();
+        }
+        program.remap_file_pages(vm, BASE, 4 * PAGE, 0, 8, flags).unwrap();
+        assert_eq!(program.resident_pages(vm), resident, "{flags:?} {locks:?}");
+    }
 }
 
 fn what_is_mapped_anew_is_locked_anew_and_has_to_fit_under_the_limit<P: Platform>(vm: &Vm<P>) {

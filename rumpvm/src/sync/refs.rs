@@ -104,6 +104,15 @@ mod tests {
     }
 
     #[test]
+    fn every_use_counts_until_it_is_given_up() {
+        let uses = Uses::<Threads>::one();
+        uses.add();
+        assert!(uses.try_add() && uses.count() == 3);
+        assert_eq!([(); 3].map(|()| uses.leave()), [Left::Others, Left::Others, Left::Last]);
+        assert_eq!(uses.count(), 0);
+    }
+
+    #[test]
     fn stage_one_runs_once_at_the_last_use_and_stage_two_at_the_last_hold() {
         for _ in 0..500 {
             let ends = Arc::new([const { AtomicU32::new(0) }; 2]);

@@ -252,13 +252,43 @@ mod tests {
     #[test]
     fn a_writer_is_alone() {
         let lock = Tested::new(&SPIN, ());
-        let writing = lock.write();
+        for waits in [true, false] {
+            let writing = if waits { lock.write() } else { lock.try_write().unwrap() };
+            thread::scope(|scope| {
+                let tries = || (lock.try_read().is_none(), lock.try_write().is_none());
+                assert_eq!(scope.spawn(tries).join().unwrap(), (true, true));
+            });
+            drop(writing);
+            assert!(lock.try_read().is_some() && lock.try_write().is_some());
+        }
+    }
+
+    #[test]
+    fn each_writer_turns_the_phase_over() {
+        let lock = Tested::new(&SPIN, ());
+        let phase = || lock.entered.load(Ordering::Relaxed);
+        for waits in [true, false, false, true, true] {
+            let before = phase();
+            drop(if waits { lock.write() } else { lock.try_write().unwrap() });
+            assert_eq!(phase(), before ^ PHASE);
+        }
+    }
+
+    #[test]
+    fn a_reader_waits_for_the_writer_that_is_inside() {
+        let (lock, comes) = (Tested::new(&SPIN, 0), Barrier::new(2));
+        let mut writing = lock.write();
         thread::scope(|scope| {
-            let tries = || (lock.try_read().is_none(), lock.try_write().is_none());
-            assert_eq!(scope.spawn(tries).join().unwrap(), (true, true));
+            let reader = scope.spawn(|| {
+                comes.wait();
+                *lock.read()
+            });
+            comes.wait();
+            (0..1000).for_each(|_| thread::yield_now());
+            *writing = 1;
+            drop(writing);
+            assert_eq!(reader.join().unwrap(), 1);
         });
-        drop(writing);
-        assert!(lock.try_read().is_some() && lock.try_write().is_some());
     }
 
     #[test]

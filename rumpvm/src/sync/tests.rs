@@ -2,9 +2,11 @@
 
 extern crate std;
 
-use core::cell::RefCell;
-use core::ptr::NonNull;
+use core::alloc::{GlobalAlloc, Layout};
+use core::cell::{Cell, RefCell};
+use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::alloc::System;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -20,6 +22,8 @@ std::thread_local! {
         ThreadLocal::new(NEXT.fetch_add(1, Ordering::Relaxed))
     };
     static WITNESS: RefCell<Witness> = RefCell::default();
+    /// Whether interrupts would be masked.
+    static MASKED: Cell<bool> = const { Cell::new(false) };
     /// The clock is each test's own: one tick for each time it is asked.
     static CLOCK: AtomicU64 = const { AtomicU64::new(0) };
 }
@@ -67,6 +71,14 @@ impl Seam for Threads {
     fn wakeup(_: &AtomicU32, _: Site) {
         let _bed = bed();
         BELL.notify_all();
+    }
+
+    fn intr_save() -> usize {
+        usize::from(MASKED.replace(true))
+    }
+
+    fn intr_restore(before: usize) {
+        MASKED.set(before != 0);
     }
 
     fn clock() -> u64 {
@@ -119,4 +131,79 @@ fn a_pinned_cpu_lets_the_epoch_go_on_once_and_no_further() {
     assert!(epoch.is_pinned() && epoch.advance() == begun + 1);
     drop(pin);
     assert!(!epoch.is_pinned() && epoch.advance() == begun + 2);
+}
+
+#[test]
+fn interrupts_are_masked_while_a_spin_lock_is_held_and_not_after_a_try_that_failed() {
+    let (spin, rw) = (crate::sync::Spin::new(&SPIN, ()), crate::sync::Rw::new(&SPIN, ()));
+    let (spin, rw): (&crate::sync::Spin<_, Threads>, &crate::sync::Rw<_, Threads>) = (&spin, &rw);
+    let tries = || {
+        let locked = spin.try_lock().is_some();
+        let read = rw.try_read().is_some();
+        let written = rw.try_write().is_some();
+        ((locked, read, written), MASKED.get())
+    };
+    let elsewhere = || std::thread::scope(|scope| scope.spawn(tries).join().unwrap());
+    assert_eq!(elsewhere(), ((true, true, true), false));
+    let guard = spin.lock();
+    assert!(MASKED.get() && elsewhere() == ((false, true, true), false));
+    drop(guard);
+    let reading = rw.read();
+    assert!(MASKED.get() && elsewhere() == ((true, true, false), false));
+    drop(reading);
+    let writing = rw.write();
+    assert!(MASKED.get() && elsewhere() == ((true, false, false), false));
+    drop(writing);
+    assert!(!MASKED.get());
+}
+
+#[test]
+fn a_lock_is_waited_for_as_long_as_somebody_has_it() {
+    let (lock, is_free) = (crate::sync::RawSpin::<Threads>::new(), AtomicU32::new(0));
+    lock.wait_until_free();
+    let guard = lock.lock(&SPIN);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            lock.wait_until_free();
+            is_free.store(1, Ordering::Release);
+        });
+        (0..1000).for_each(|_| std::thread::yield_now());
+        assert_eq!(is_free.load(Ordering::Acquire), 0);
+        drop(guard);
+    });
+}
+
+std::thread_local! {
+    /// Whether this thread finds the heap empty.
+    static EMPTY: Cell<bool> = const { Cell::new(false) };
+}
+
+/// The host's heap, as long as there is something in it.
+struct Heap;
+
+// SAFETY: what it gives out is the host's, and goes back there.
+unsafe impl GlobalAlloc for Heap {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: by the caller's promise.
+        if EMPTY.get() { ptr::null_mut() } else { unsafe { System.alloc(layout) } }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: by the caller's promise; every block is the host's.
+        unsafe { System.dealloc(block, layout) };
+    }
+}
+
+#[global_allocator]
+static HEAP: Heap = Heap;
+
+#[test]
+fn an_empty_heap_is_an_error_and_ends_nothing() {
+    let mut list = std::vec::Vec::<u64>::new();
+    EMPTY.set(true);
+    let boxed = crate::sync::try_box::<_, Threads>(1_u64).map(drop);
+    let pushed = crate::sync::try_push::<_, Threads>(&mut list, 1);
+    let nothing = crate::sync::try_box::<_, Threads>(()).map(drop);
+    EMPTY.set(false);
+    assert_eq!((boxed, pushed, nothing), (Err(crate::NoMemory), Err(crate::NoMemory), Ok(())));
 }

@@ -8,7 +8,8 @@ use std::sync::Barrier;
 use std::thread;
 
 use super::*;
-use crate::sync::tests::{SLEEP, Threads};
+use crate::sync::tests::{SLEEP, Threads, story};
+use rumpvm_platform::LockKind;
 
 type Lock = SleepLock<Threads>;
 use Patience::{NoWait, Wait};
@@ -40,6 +41,34 @@ fn sharers_share_and_an_owner_is_alone() {
     drop(alone);
     assert_eq!(other(&lock, false), Ok(()));
     assert!(!lock.is_held());
+}
+
+#[test]
+fn two_locks_of_one_thread_have_nothing_to_do_with_each_other() {
+    let (one, two) = (lock(), lock());
+    let first = one.exclusive(Wait, Refuse).unwrap();
+    assert!(matches!(two.release(), Err(LockError::NotHeld { holder: None, .. })));
+    let second = two.exclusive(Wait, Refuse).unwrap();
+    drop(first);
+    assert_eq!((other(&one, false), other(&two, false)), (Ok(()), Err(LockError::Busy)));
+    drop(second);
+    assert!(!two.is_held());
+}
+
+#[test]
+fn only_what_may_be_waited_for_has_to_follow_the_lock_table() {
+    const fn class(rank: u8) -> LockClass {
+        LockClass { name: "strict", rank, kind: LockKind::Sleep, nests: false }
+    }
+    static CLASSES: [LockClass; 2] = [class(0), class(1)];
+    let [outer, inner] = [&CLASSES[0], &CLASSES[1]].map(Lock::new);
+    let held = inner.exclusive(Wait, Refuse).unwrap();
+    drop(inner.exclusive(Wait, Allow).unwrap());
+    drop(outer.exclusive(NoWait, Refuse).unwrap());
+    let told = || story(|| drop(outer.exclusive(Wait, Refuse)));
+    assert!(told().contains("lock order") && !told().contains("shared"), "{}", told());
+    let _held = held.downgrade().map_err(|(_, error)| error).unwrap();
+    assert!(told().contains("while strict (rank 1, shared"), "{}", told());
 }
 
 #[test]

@@ -126,7 +126,10 @@ fn a_token_and_a_sleep_lock_taken_in_both_orders_do_not_deadlock() {
             }
         }
     });
-    assert_eq!(*hard.lock(), 4 * ROUNDS);
+    let guard = hard.lock();
+    assert!(*guard == 4 * ROUNDS && hard.is_locked());
+    drop(guard);
+    assert!(!hard.is_locked());
 }
 
 #[test]
@@ -174,7 +177,7 @@ fn wanting_a_token_alone_that_one_shares_oneself_names_both_places() {
 fn a_sleep_during_a_look_is_caught_and_names_the_look() {
     let (data, event) = (token(()), Event::<Threads>::new());
     let told = story(|| data.exclusive(|held| held.change(|()| event.wait(event.seen()))));
-    assert!(told.contains("token/tests.rs"), "{told}");
+    assert!(told.contains("in its hands, since") && told.contains("token/tests.rs"), "{told}");
 }
 
 #[test]
@@ -203,6 +206,7 @@ fn a_pool_gives_one_address_one_token() {
         }
     });
     assert!(pool.is_same(places[0], places[0]));
+    assert!((1..1000).any(|step| !pool.is_same(places[0], places[0] + step)));
     assert_eq!(counts.iter().sum::<u64>(), 4 * ROUNDS);
 }
 
@@ -212,12 +216,62 @@ fn a_try_takes_what_is_free_and_nothing_else() {
     assert_eq!(tried.try_exclusive(|held| held.change(|value| *value += 1)), Some(()));
     assert_eq!(tried.try_shared(|held| held.look(|value| *value)), Some(2));
     tried.shared(|_| {
+        assert!(tried.is_held());
         let other = || tried.try_exclusive(|_| ()).is_some();
         assert!(!thread::scope(|scope| scope.spawn(other).join().unwrap()));
         let sharer = || tried.try_shared(|_| ()).is_some();
+        tried.shared(|_| {
+            tried.shared(|_| ());
+            let third = thread::scope(|scope| scope.spawn(sharer).join().unwrap());
+            assert!(third, "one of three uses has ended");
+        });
         assert!(thread::scope(|scope| scope.spawn(sharer).join().unwrap()));
         let late = thread::scope(|scope| scope.spawn(other).join().unwrap());
         assert!(!late, "one of two sharers has left");
     });
     assert!(!tried.is_held());
+}
+
+#[test]
+fn a_new_sharer_does_not_overtake_one_who_waits_to_be_alone() {
+    use core::sync::atomic::{AtomicBool, Ordering};
+    let (wanted, [refused, inside]) = (token(()), [const { AtomicBool::new(false) }; 2]);
+    thread::scope(|scope| {
+        wanted.shared(|_| {
+            scope.spawn(|| wanted.exclusive(|_| ()));
+            scope.spawn(|| {
+                // As long as nobody waits a sharer is let in.
+                while wanted.try_shared(|_| ()).is_some() {
+                    thread::yield_now();
+                }
+                refused.store(true, Ordering::Release);
+                wanted.shared(|_| inside.store(true, Ordering::Release));
+            });
+            while !refused.load(Ordering::Acquire) {
+                thread::yield_now();
+            }
+            (0..1000).for_each(|_| thread::yield_now());
+            assert!(!inside.load(Ordering::Acquire));
+        });
+    });
+    assert!(!wanted.is_held());
+}
+
+#[test]
+fn who_shares_one_token_may_wait_to_have_another_alone() {
+    let (shared, alone, comes) = (token(()), token(0), Barrier::new(2));
+    thread::scope(|scope| {
+        alone.exclusive(|held| {
+            scope.spawn(|| {
+                shared.shared(|_| {
+                    comes.wait();
+                    alone.exclusive(|held| assert_eq!(held.look(|value| *value), 1));
+                });
+            });
+            comes.wait();
+            (0..1000).for_each(|_| thread::yield_now());
+            held.change(|value| *value = 1);
+        });
+    });
+    assert!(!shared.is_held() && !alone.is_held());
 }

@@ -313,3 +313,74 @@ fn a_pinned_reader_keeps_the_version_that_it_started_in() {
     epoch.collect();
     assert_eq!(alive.get(), 1);
 }
+
+#[test]
+fn what_was_removed_last_is_dropped_with_the_clock() {
+    let alive = Rc::new(Cell::new(0));
+    let epoch = Epoch::<TestSeam>::try_new(1).unwrap();
+    let (tree, mut writer) = Tree::<Value, TestSeam>::new();
+    for new in [Vec::from([Value::new(0, 5, 1, &alive)]), Vec::new()] {
+        let mut edit = tree.edit(&mut writer);
+        edit.splice(0, 5, new).unwrap();
+        edit.commit(&epoch);
+    }
+    drop(tree);
+    assert_eq!(alive.get(), 1, "a reader may still look at it");
+    drop(epoch);
+    assert_eq!(alive.get(), 0);
+}
+
+#[test]
+fn a_tree_that_loses_most_of_its_values_loses_most_of_its_leaves() {
+    /// Height of `node`, and leaves below it.
+    fn size(node: *mut Head) -> (u16, usize) {
+        // SAFETY: nobody else has the tree.
+        let (height, len) = unsafe { ((*node).height, (*node).len as usize) };
+        // SAFETY: as above; what is higher than a leaf is a branch.
+        let child = |at: usize| unsafe { (*node.cast::<Branch>()).child[at] };
+        let below = |at: usize| {
+            let (lower, leaves) = size(child(at));
+            assert_eq!(lower + 1, height, "every leaf is at the same depth (T1)");
+            leaves
+        };
+        (height, if height == 0 { 1 } else { (0..len).map(below).sum() })
+    }
+    const VALUES: u64 = 16 * 64;
+    let alive = Rc::new(Cell::new(0));
+    let epoch = Epoch::<TestSeam>::try_new(1).unwrap();
+    let (tree, mut writer) = Tree::<Value, TestSeam>::new();
+    let all = (0..VALUES).map(|at| Value::new(at, at + 1, 0, &alive)).collect();
+    let mut edit = tree.edit(&mut writer);
+    edit.splice(0, VALUES, all).unwrap();
+    edit.commit(&epoch);
+    let now = || size(tree.root.load(Ordering::Acquire));
+    assert_eq!(now(), (2, VALUES as usize / 16));
+    let mut remove = |at| {
+        now();
+        let mut edit = tree.edit(&mut writer);
+        edit.splice(at, at + 1, Vec::new()).unwrap();
+        edit.commit(&epoch);
+    };
+    (0..VALUES).filter(|at| at % 16 != 0).for_each(&mut remove);
+    assert_eq!(tree.len(), VALUES / 16);
+    // Sixteen leaves and less have one branch above them.
+    assert!(matches!(now(), (1, 4..=16)), "{:?}", now());
+    (0..VALUES).step_by(16).for_each(&mut remove);
+    assert!(tree.root.load(Ordering::Acquire).is_null());
+}
+
+#[test]
+fn a_hole_between_two_leaves_is_found_from_two_levels_above() {
+    const VALUES: u64 = 16 * 64;
+    let alive = Rc::new(Cell::new(0));
+    let epoch = Epoch::<TestSeam>::try_new(1).unwrap();
+    let (tree, mut writer) = Tree::<Value, TestSeam>::new();
+    // The third leaf begins behind the hole.
+    let place = |at: u64| if at < 32 { at } else { at + 100 };
+    let value = |at| Value::new(place(at), place(at) + 1, 0, &alive);
+    let mut edit = tree.edit(&mut writer);
+    edit.splice(0, VALUES + 100, (0..VALUES).map(value).collect()).unwrap();
+    edit.commit(&epoch);
+    let found = tree.highest_gap(&epoch.pin(), (0, VALUES + 100), 100, |lo, hi| Some((lo, hi)));
+    assert_eq!(found, Some((32, 132)));
+}
