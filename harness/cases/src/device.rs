@@ -4,7 +4,7 @@
 //! way; that they can also be frames without a record is tested where the machine can hold some back.
 
 use rumpvm::phys::PageKind;
-use rumpvm::{Backing, CallError, FaultError, Inheritance, MapFlags, Vm};
+use rumpvm::{Backing, CallError, FaultError, Inheritance, MapFlags, RemapFlags, Vm};
 use rumpvm_arch::{Frame, Prot};
 use rumpvm_platform::Platform;
 
@@ -15,6 +15,7 @@ cases! {
     stores_reach_the_devices_frames_and_loads_see_them,
     a_private_mapping_of_a_device_can_be_read_and_not_stored_to,
     a_device_ends_where_it_ends,
+    a_device_moves_as_it_is_and_does_not_grow,
     a_device_is_never_copied_for_a_child,
 }
 
@@ -89,6 +90,23 @@ fn a_device_ends_where_it_ends<P: Platform>(vm: &Vm<P>) {
         program.map_object(BASE, 3, MapFlags::SHARED, &device, 0);
         let at = BASE + 2 * PAGE;
         assert_eq!(program.load(at), Err(FaultError::BeyondEnd { at }));
+        drop(program);
+        vm.close(&device).unwrap();
+    });
+}
+
+fn a_device_moves_as_it_is_and_does_not_grow<P: Platform>(vm: &Vm<P>) {
+    with_device(vm, |first| {
+        let device = vm.device(first, 2).unwrap();
+        let program = Program::new(vm);
+        program.map_object(BASE, 1, MapFlags::SHARED, &device, 0);
+        program.set(BASE, 42);
+        let flags = RemapFlags::MAYMOVE | RemapFlags::FIXED;
+        let away = BASE + 16 * PAGE;
+        assert_eq!(program.mremap(vm, BASE, PAGE, PAGE, flags, away), Ok(away));
+        assert_eq!(program.get(away), 42);
+        let grown = program.mremap(vm, away, PAGE, 2 * PAGE, RemapFlags::MAYMOVE, BASE);
+        assert_eq!(grown, Err(CallError::BadAddress));
         drop(program);
         vm.close(&device).unwrap();
     });

@@ -161,7 +161,9 @@ fn interrupts_are_masked_while_a_spin_lock_is_held_and_not_after_a_try_that_fail
 fn a_lock_is_waited_for_as_long_as_somebody_has_it() {
     let (lock, is_free) = (crate::sync::RawSpin::<Threads>::new(), AtomicU32::new(0));
     lock.wait_until_free();
+    assert!(!lock.is_locked());
     let guard = lock.lock(&SPIN);
+    assert!(lock.is_locked());
     std::thread::scope(|scope| {
         scope.spawn(|| {
             lock.wait_until_free();

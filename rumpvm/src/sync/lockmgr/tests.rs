@@ -53,6 +53,12 @@ fn two_locks_of_one_thread_have_nothing_to_do_with_each_other() {
     assert_eq!((other(&one, false), other(&two, false)), (Ok(()), Err(LockError::Busy)));
     drop(second);
     assert!(!two.is_held());
+    // Taken in one place, and still not each other's.
+    let [first, second] = [&one, &two].map(|lock| lock.exclusive(Wait, Refuse).unwrap());
+    drop(second);
+    assert!(matches!(two.release(), Err(LockError::NotHeld { holder: None, .. })));
+    drop(first);
+    assert!(!one.is_held());
 }
 
 #[test]
