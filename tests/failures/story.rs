@@ -31,7 +31,7 @@ const TOLD: [&str; 10] = [
 ];
 
 /// Subjects, and cases of others, in which a failure is not told by an error, each with its reason.
-const SILENT: [(&str, &str, &str); 17] = [
+const SILENT: [(&str, &str, &str); 18] = [
     ("frames", "", "it looks at the numbers of frames, not at a call"),
     ("brk", "", BREAK),
     ("tables", "a_heap_grown_under_a_shared_table_is_not_seen_by_the_other_side", BREAK),
@@ -40,6 +40,11 @@ const SILENT: [(&str, &str, &str); 17] = [
     ("mmap", "populate_brings_every_page_in", AHEAD),
     ("mmap", "memory_that_may_go_is_for_no_child_no_dump_and_no_lock", AHEAD),
     ("mlock", "memory_that_cannot_be_brought_in_is_an_error", AHEAD),
+    (
+        "remap_file_pages",
+        "the_pages_are_brought_in_unless_nobody_is_to_wait_or_all_is_locked_on_fault",
+        AHEAD,
+    ),
     ("limits", "rights_change_up_to_the_area_that_would_be_too_much_data", LIMIT),
     ("mmap", "replacing_a_shared_file_mapping_writes_it", UNMAPPED),
     ("file_shared", "a_file_stays_in_memory_while_one_mapping_is_left", UNMAPPED),

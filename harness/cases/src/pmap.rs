@@ -206,13 +206,15 @@ fn harvesting_returns_the_bits_once_and_leaves_the_mapping<P: Platform>(vm: &Vm<
 
 fn harvesting_stores_to_an_object_leaves_its_page_dirty<P: Platform>(vm: &Vm<P>) {
     let mut bench = Bench::new(vm, 0);
-    let mut fresh = core::iter::once(vm.mmu.phys.alloc().unwrap());
-    bench
-        .at(BASE, 1, |cursor, _| cursor.enter_fresh(&mut fresh, PageKind::Object, Prot::RW))
-        .unwrap();
+    let phys = &vm.mmu.phys;
+    let mut fresh = core::iter::once(phys.alloc().unwrap());
+    let entered =
+        bench.at(BASE, 1, |cursor, _| cursor.enter_fresh(&mut fresh, PageKind::Object, Prot::RW));
+    fresh.for_each(|fresh| phys.free(fresh));
+    assert_eq!(entered, Ok(1));
     let frame = bench.entry(BASE).unwrap().frame();
     bench.frames.push(frame);
-    let page = vm.mmu.phys.page(frame);
+    let page = phys.page(frame);
     for (mask, dirty) in [(Pte::A, false), (Pte::D, true)] {
         bench.at(BASE, 1, |cursor, debt| cursor.harvest(mask, debt, |_, _| ()));
         assert_eq!(page.is_dirty(), dirty);
@@ -282,12 +284,15 @@ fn entering_another_frame_replaces_the_mapping<P: Platform>(vm: &Vm<P>) {
 fn what_is_entered_in_a_shared_table_cannot_be_stored_to<P: Platform>(vm: &Vm<P>) {
     let (bench, other) = (Bench::new(vm, 2), Bench::new(vm, 0));
     bench.enter(BASE, &bench.frames[..1], Prot::RW);
-    bench.at(BASE, 2, |_, debt| {
+    let entered = bench.at(BASE, 2, |_, debt| {
         let pin = vm.mmu.phys.epoch.pin();
-        bench.pmap.share(&vm.mmu, &pin, &other.pmap, |_| Inherit::Share, debt).unwrap();
-        let mut leaf = bench.pmap.find_leaf(&vm.mmu, &pin, BASE).unwrap();
-        leaf.enter(BASE + PAGE, bench.frames[1], Prot::RW, None, debt).unwrap();
+        bench.pmap.share(&vm.mmu, &pin, &other.pmap, |_| Inherit::Share, debt)?;
+        let leaf = bench.pmap.find_leaf(&vm.mmu, &pin, BASE);
+        leaf.map(|mut leaf| leaf.enter(BASE + PAGE, bench.frames[1], Prot::RW, None, debt))
+            .transpose()
     });
+    // Only now, when what is owed is paid, may the case end early.
+    assert_eq!(entered, Ok(Some(())));
     let found = (BASE + PAGE, bench.frames[1], seen::<P>(Prot::READ));
     assert_eq!(other.contents(BASE + PAGE, 4), [found]);
     bench.remove(BASE, 1);
