@@ -66,7 +66,7 @@ const RUNS: [Run; 18] = [
     on("pc", "max", 1, "64M"),
     on("pc", "max", 2, "64M"),
     on("q35", "max", 4, "128M"),
-    on("pc", "qemu64", 1, "16M"),
+    on("pc", "qemu64", 1, "20M"),
     Run { words: "ring3", ..on("pc", "max", 1, "64M") },
     Run { words: "ring3", ..on("q35", "max", 4, "64M") },
     Run { words: "ring3", ..on("pc", "qemu64", 2, "64M") },
