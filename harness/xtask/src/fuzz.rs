@@ -29,7 +29,7 @@ const LIMITS: &str =
     "-max_len=4096 -timeout=30 -rss_limit_mb=2048 -print_final_stats=0 -verbosity=1";
 
 /// The run that `cargo xtask test` makes of each; with one seed, so that it is much the same everywhere.
-const SHORT: &str = "-max_total_time=5 -seed=1";
+const SHORT: &str = "-max_total_time=3 -seed=1";
 
 /// More of an input than this says nothing on a screen.
 const SHOWN: usize = 2000;
