@@ -42,6 +42,31 @@ impl<'m, P: Platform> Cursor<'m, P> {
         prot: Prot,
         debt: &mut Debt<P>,
     ) -> Result<u64, NoMemory> {
+        self.enter_by(frames, prot, debt, |leaf, at, frame, debt| {
+            leaf.enter(at, frame, prot, None, debt)
+        })
+    }
+
+    /// As [`Cursor::enter`], with exactly `prot`, and the bits of `software` in each entry, whatever is there.
+    pub(crate) fn replace(
+        self,
+        frames: impl IntoIterator<Item = Frame>,
+        prot: Prot,
+        software: u64,
+        debt: &mut Debt<P>,
+    ) -> Result<u64, NoMemory> {
+        self.enter_by(frames, prot, debt, |leaf, at, frame, debt| {
+            leaf.replace(at, frame, prot, software, debt)
+        })
+    }
+
+    fn enter_by(
+        self,
+        frames: impl IntoIterator<Item = Frame>,
+        prot: Prot,
+        debt: &mut Debt<P>,
+        enter: impl Fn(&mut Leaf<'m, P>, VirtAddr, Frame, &mut Debt<P>) -> Result<(), NoMemory>,
+    ) -> Result<u64, NoMemory> {
         let mut frames = frames.into_iter().peekable();
         let mut at = self.range.start;
         while at < self.range.end && frames.peek().is_some() {
@@ -55,7 +80,7 @@ impl<'m, P: Platform> Cursor<'m, P> {
             }
             while at < end && !debt.is_full() {
                 let Some(frame) = frames.next() else { break };
-                leaf.enter(at, frame, prot, None, debt)?;
+                enter(&mut leaf, at, frame, debt)?;
                 at = at + PAGE_SIZE;
             }
         }
@@ -107,6 +132,21 @@ impl<'m, P: Platform> Cursor<'m, P> {
     /// else it mapped faults in again.
     pub fn remove(self, debt: &mut Debt<P>) {
         self.remove_each(debt, |_, _, _| ());
+    }
+
+    /// Removes every mapping of the range but wired ones, and frees the tables that are empty, also those that revoking
+    /// frames emptied.
+    pub(crate) fn collect(self, debt: &mut Debt<P>) {
+        self.change(debt, |leaf, part, debt| {
+            let mut at = part.start;
+            while at < part.end && leaf.live() > 0 && !debt.is_full() {
+                if leaf.get(at).0 & Pte::WIRED == 0 {
+                    leaf.remove(at, debt);
+                }
+                at = at + PAGE_SIZE;
+            }
+            if leaf.live() == 0 { part.end } else { at }
+        });
     }
 
     /// As [`Cursor::remove`]; tells `gone` of every entry as it was.

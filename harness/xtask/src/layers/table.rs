@@ -208,7 +208,7 @@ pub(crate) const MODULES: &[&[&str]] = &[
     &["stats"],
     &["phys"],
     &["radix", "pmap", "promise"],
-    &["amap", "object"],
+    &["amap", "object", "classic"],
     &["map"],
     &["fault"],
     &["space"],
