@@ -12,12 +12,15 @@ use core::cell::UnsafeCell;
 use core::ops::Deref;
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
+#[cfg(feature = "spaces")]
 use rumpvm::{Hold, Space};
 
 use crate::errno::{Errno, RUMPVM_EBADF, RUMPVM_ENOMEM, RUMPVM_ENOSPC};
+#[cfg(feature = "spaces")]
 use crate::home::Foreign;
 use crate::lock::Lock;
 
+#[cfg(feature = "spaces")]
 type Held = Hold<Space<Foreign>, Foreign>;
 
 /// Slots that are made at a time.
@@ -56,6 +59,7 @@ pub(crate) struct Table<T: 'static> {
 }
 
 /// Spaces by handle.
+#[cfg(feature = "spaces")]
 pub(crate) static SPACES: Table<Held> = Table::new();
 
 /// A use of what a handle names.

@@ -12,7 +12,7 @@ use rumpvm_arch::{Frame, PhysAddr, VirtRange, X86_64Lower};
 use rumpvm_platform::{CpuId, CpuSet, MAX_CPUS, Platform, Seam, Site, ThreadLocal};
 
 use crate::hypercalls::{RUMPVM_CPU_WORDS, RUMPVM_NEVER, calls, host};
-use crate::{cpu, machine, text, thread};
+use crate::{cpu, layer, machine, text, thread};
 
 /// A handle to the host; there is only one.
 #[derive(Clone, Copy, Debug, Default)]
@@ -55,7 +55,7 @@ pub(crate) fn serve_flushes() {
     if !this.serving.swap(true, Ordering::Acquire) {
         while this.flush.swap(false, Ordering::SeqCst) {
             if let Some(vm) = machine::get() {
-                vm.tlb_interrupt();
+                layer::tlb_interrupt(vm);
             }
         }
         this.serving.store(false, Ordering::Release);

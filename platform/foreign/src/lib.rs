@@ -2,7 +2,7 @@
 //! virtual-memory subsystem. `rumpvm.h` is made of what is here; `rumpvm lib` packs it into one object.
 //!
 //! Reading order: `hypercalls` (what a host gives), `home` (what the component sees of it), `machine` (init, memory,
-//! CPUs), `space` -> `map` -> `object` -> `access` (what a host calls).
+//! CPUs), `layer` (what is in the library), `space` -> `map` -> `object` -> `access` (what a host calls).
 //!
 //! Flow:  host -> `rumpvm_*` -> `handles` -> `Vm` -> `home` -> host's hypercalls.
 //! Locks: its own spin locks (`lock`), each for a few instructions; none is held when component or host is called.
@@ -14,33 +14,55 @@
 
 extern crate alloc;
 
+#[cfg(feature = "spaces")]
 mod access;
 mod cpu;
 mod errno;
+mod frames;
+#[cfg(any(feature = "pmap", feature = "spaces"))]
 mod handles;
 mod heap;
 mod home;
 mod hypercalls;
+mod layer;
 mod lock;
 mod machine;
+#[cfg(feature = "spaces")]
 mod map;
+#[cfg(feature = "spaces")]
 mod object;
+#[cfg(feature = "spaces")]
 mod pager;
+#[cfg(all(feature = "pmap", not(feature = "spaces")))]
+mod pmap;
+#[cfg(feature = "spaces")]
 mod space;
 #[cfg(all(feature = "standalone", target_os = "none"))]
 mod standalone;
 mod statistics;
 mod text;
 mod thread;
+#[cfg(feature = "window")]
+mod window;
 
+#[cfg(feature = "spaces")]
 pub use access::*;
 pub use errno::*;
+pub use frames::*;
 pub use home::Foreign;
 pub use hypercalls::*;
 pub use machine::*;
+#[cfg(feature = "spaces")]
 pub use map::*;
+#[cfg(feature = "spaces")]
 pub use object::*;
+#[cfg(feature = "spaces")]
 pub use pager::Pager;
+#[cfg(all(feature = "pmap", not(feature = "spaces")))]
+pub use pmap::*;
+#[cfg(feature = "spaces")]
 pub use space::*;
 pub use statistics::*;
 pub use thread::*;
+#[cfg(feature = "window")]
+pub use window::*;

@@ -30,6 +30,7 @@ use rumpvm_arch::Frame;
 use rumpvm_platform::Platform;
 
 use crate::classic::Pmaps;
+use crate::pmap::Mmu;
 use crate::process::Processes;
 
 /// An invariant does not hold: which, and where.
@@ -84,6 +85,14 @@ impl Findings {
     fn frame(&mut self, frame: Frame) -> &mut Seen {
         self.frames.entry(frame.0).or_default()
     }
+}
+
+/// Checks every invariant of a machine that is frames, and the kernel's window if there is one. At a quiet moment.
+pub fn check_frames<P: Platform>(mmu: &Mmu<P>) -> Result<(), Broken> {
+    let mut found = Findings::none();
+    ensure!(!mmu.phys.epoch.is_pinned(), "a CPU is inside the component");
+    kernel::check(mmu, &mut found)?;
+    frames::check(mmu, &found)
 }
 
 /// Checks every invariant of a machine that is page tables and frames alone. At a quiet moment, as `Vm::check`; no CPU does

@@ -33,11 +33,14 @@ use crate::pmap::{Mmu, Pmap as Tables};
 use crate::stats::Statistics;
 use crate::sync::{Hold, Left, PerCpu, Spin, Uses, class};
 
+/// Through which pmap one CPU translates.
+type Current<P> = Spin<Option<Hold<Pmap<P>, P>>, P>;
+
 /// The page tables of one machine, and its memory.
 pub struct Pmaps<P: Platform> {
     mmu: Mmu<P>,
     /// Through which each CPU translates.
-    current: PerCpu<Spin<Option<Hold<Pmap<P>, P>>, P>, P>,
+    current: PerCpu<Current<P>, P>,
     /// The first root of all; the list runs through the roots' records.
     roots: Spin<u32, P>,
 }
