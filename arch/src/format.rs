@@ -22,6 +22,9 @@ pub trait Format: Send + Sync + 'static {
     const INDEX_BITS: u32;
     /// log2 of the entries in the root.
     const ROOT_BITS: u32;
+    /// Entries of the root that the component owns, walks and counts: the first ones. The rest, if there are any, are
+    /// whose kernel lives above user memory in every space.
+    const ROOT_ENTRIES: usize = 1 << Self::ROOT_BITS;
     /// Entries are stored in 8 bytes; otherwise in 4.
     const WIDE: bool;
     /// There is a no-execute bit.
@@ -34,10 +37,10 @@ pub trait Format: Send + Sync + 'static {
     const FRAME_END: u64;
 }
 
-/// Number of entries of a table at `level`.
+/// Number of entries of a table at `level`, without those of the root that are a kernel's.
 #[inline]
 pub const fn entries<F: Format>(level: usize) -> usize {
-    1 << if level == F::LEVELS { F::ROOT_BITS } else { F::INDEX_BITS }
+    if level == F::LEVELS { F::ROOT_ENTRIES } else { 1 << F::INDEX_BITS }
 }
 
 /// Bytes that one entry of a table at `level` covers; at level `LEVELS + 1`, all that the root does.
@@ -53,7 +56,8 @@ pub const fn span<F: Format>(level: usize) -> u64 {
 #[inline]
 pub const fn index<F: Format>(level: usize, at: VirtAddr) -> usize {
     let shift = PAGE_SHIFT + F::INDEX_BITS * (level as u32 - 1);
-    (at.0 >> shift) as usize & (entries::<F>(level) - 1)
+    let bits = if level == F::LEVELS { F::ROOT_BITS } else { F::INDEX_BITS };
+    (at.0 >> shift) as usize & ((1 << bits) - 1)
 }
 
 /// One page-table entry, widened to 64 bits whatever the format stores.
