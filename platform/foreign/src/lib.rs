@@ -2,7 +2,7 @@
 //! virtual-memory subsystem. `rumpvm.h` is made of what is here; `rumpvm lib` packs it into one object.
 //!
 //! Reading order: `hypercalls` (what a host gives), `home` (what the component sees of it), `machine` (init, memory,
-//! CPUs), `space` -> `map` -> `object` -> `access` (what a host calls).
+//! CPUs), `format` (which page tables), `space` -> `map` -> `object` -> `access` (what a host calls).
 //!
 //! Flow:  host -> `rumpvm_*` -> `handles` -> `Vm` -> `home` -> host's hypercalls.
 //! Locks: its own spin locks (`lock`), each for a few instructions; none is held when component or host is called.
@@ -16,7 +16,9 @@ extern crate alloc;
 
 mod access;
 mod cpu;
+mod directories;
 mod errno;
+mod format;
 mod handles;
 mod heap;
 mod home;
@@ -26,8 +28,10 @@ mod machine;
 mod map;
 mod object;
 mod pager;
+#[cfg(all(feature = "standalone", target_arch = "x86"))]
+mod runtime;
 mod space;
-#[cfg(all(feature = "standalone", target_os = "none"))]
+#[cfg(feature = "standalone")]
 mod standalone;
 mod statistics;
 mod text;
