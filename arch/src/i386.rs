@@ -40,12 +40,16 @@ impl Format for Pae {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Frame, Prot, Pte, X86_64, X86_64La57, X86_64Lower, entries, index, span};
+    use crate::{
+        Frame, Prot, Pte, VirtRange, X86_64, X86_64La57, X86_64Lower, entries, index, kernel_half,
+        span, user_entries,
+    };
 
     fn root_covers_user_memory<F: Format>() {
-        assert_eq!(span::<F>(F::LEVELS + 1), span::<F>(F::LEVELS) << F::ROOT_BITS);
-        assert!(span::<F>(F::LEVELS) * entries::<F>(F::LEVELS) as u64 >= F::USER_END.0);
-        assert!(entries::<F>(F::LEVELS) <= 1 << F::ROOT_BITS);
+        assert_eq!(span::<F>(F::LEVELS + 1), span::<F>(F::LEVELS) * entries::<F>(F::LEVELS) as u64);
+        assert!(span::<F>(F::LEVELS) * user_entries::<F>(F::LEVELS) as u64 >= F::USER_END.0);
+        assert!(user_entries::<F>(F::LEVELS) <= entries::<F>(F::LEVELS));
+        assert_eq!(user_entries::<F>(1), entries::<F>(1));
         let last = VirtAddr(F::USER_END.0 - 1);
         let mut rebuilt = 0;
         for level in 1..=F::LEVELS {
@@ -61,6 +65,17 @@ mod tests {
         root_covers_user_memory::<X86_64>();
         root_covers_user_memory::<X86_64Lower>();
         root_covers_user_memory::<X86_64La57>();
+    }
+
+    #[test]
+    fn the_kernels_half_begins_behind_user_memory_where_a_root_entry_does() {
+        let of = |half: VirtRange| (half.start.0, half.end.0);
+        assert_eq!(of(kernel_half::<I386>()), (0xc000_0000, 0xffff_f000));
+        assert_eq!(of(kernel_half::<Pae>()), (0xc000_0000, 0xffff_f000));
+        let end = 0xffff_ffff_ffff_f000;
+        assert_eq!(of(kernel_half::<X86_64>()), (0xffff_8000_0000_0000, end));
+        assert_eq!(of(kernel_half::<X86_64Lower>()), (0xffff_8000_0000_0000, end));
+        assert_eq!(of(kernel_half::<X86_64La57>()), (0xff00_0000_0000_0000, end));
     }
 
     #[test]

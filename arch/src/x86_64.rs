@@ -29,8 +29,7 @@ impl Format for X86_64Lower {
     const NAME: &'static str = "x86-64 4-level below a kernel";
     const LEVELS: usize = X86_64::LEVELS;
     const INDEX_BITS: u32 = X86_64::INDEX_BITS;
-    const ROOT_BITS: u32 = X86_64::ROOT_BITS;
-    const ROOT_ENTRIES: usize = X86_64::ROOT_ENTRIES / 2;
+    const ROOT_BITS: u32 = X86_64::ROOT_BITS - 1;
     const WIDE: bool = X86_64::WIDE;
     const HAS_NX: bool = X86_64::HAS_NX;
     const ROOT_HAS_RIGHTS: bool = X86_64::ROOT_HAS_RIGHTS;

@@ -387,7 +387,7 @@ const char *rumpvm_reason(void);
 // CPU; it is given before any other call, on one CPU.
 //
 // On i386, with PAE too, only what lies below 4 GiB and is mapped at direct_map for good: some 900 MiB, where the host
-// has the uppermost GiB of addresses; there are no windows that come and go.
+// has the uppermost GiB of addresses; the rest is never seen by turns.
 //
 // Takes spin locks, does not sleep. Returns 0, or with a rumpvm_reason: -EINVAL (no whole page, seen at address 0 or
 // among user addresses, out of reach), -EEXIST (overlaps what was given), -ENOSPC (too many ranges), -ENOMEM (too

@@ -8,7 +8,7 @@
 
 use core::ffi::CStr;
 
-use rumpvm_arch::Format;
+use rumpvm_arch::{Format, PAGE_SIZE, user_entries};
 use x86::controlregs::{self, Cr0, Cr4};
 use x86::msr;
 
@@ -25,6 +25,12 @@ pub(crate) use rumpvm_arch::X86_64Lower as Tables;
 use core::arch::x86::__cpuid;
 #[cfg(target_arch = "x86_64")]
 use core::arch::x86_64::__cpuid;
+
+/// Bytes of a whole root: PAE's has four entries, all others fill a page.
+pub(crate) const ROOT_BYTES: usize = if Tables::LEVELS == 3 { 32 } else { PAGE_SIZE as usize };
+/// Where the host's part of a root begins.
+pub(crate) const HOST_BYTES: usize =
+    user_entries::<Tables>(Tables::LEVELS) * if Tables::WIDE { 8 } else { 4 };
 
 /// Bit of EFER: the no-execute bit of entries is not reserved.
 const NXE: u64 = 1 << 11;

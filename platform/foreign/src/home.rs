@@ -210,7 +210,7 @@ impl Platform for Foreign {
 
     fn tlb_invalidate(&self, range: VirtRange) {
         if let Some(root) = directories::changed(Self::cpu_id()) {
-            return self.tlb_activate(Some(root));
+            self.tlb_activate(Some(root));
         }
         match calls().tlb_invalidate {
             // SAFETY: the host's own function.

@@ -77,7 +77,7 @@ pub extern "C" fn rumpvm_reason() -> *const c_char {
 /// CPU; it is given before any other call, on one CPU.
 ///
 /// On i386, with PAE too, only what lies below 4 GiB and is mapped at direct_map for good: some 900 MiB, where the host
-/// has the uppermost GiB of addresses; there are no windows that come and go.
+/// has the uppermost GiB of addresses; the rest is never seen by turns.
 ///
 /// Takes spin locks, does not sleep. Returns 0, or with a rumpvm_reason: -EINVAL (no whole page, seen at address 0 or
 /// among user addresses, out of reach), -EEXIST (overlaps what was given), -ENOSPC (too many ranges), -ENOMEM (too
@@ -159,9 +159,7 @@ pub extern "C" fn rumpvm_cpu_attach() -> i32 {
 }
 
 fn cpu_attach() -> Result<(), Errno> {
-    if VM.get().is_none() {
-        return Err(refuse(RUMPVM_ENODEV, c"rumpvm_add_memory comes first"));
-    }
+    let vm = VM.get().ok_or_else(|| refuse(RUMPVM_ENODEV, c"rumpvm_add_memory comes first"))?;
     let number = Foreign::cpu_id().0 as usize;
     if number >= Foreign.cpu_count() {
         return Err(refuse(RUMPVM_EINVAL, c"cpu_id is not below cpu_count"));
@@ -172,6 +170,7 @@ fn cpu_attach() -> Result<(), Errno> {
     if ATTACHED[number].swap(true, Ordering::AcqRel) {
         return Err(refuse(RUMPVM_EEXIST, c"a CPU of that number has attached"));
     }
+    vm.mmu.attach_cpu();
     Ok(())
 }
 

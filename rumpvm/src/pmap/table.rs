@@ -1,6 +1,6 @@
 //! Tables: reaching, making and freeing them.
 
-use rumpvm_arch::{Format, Frame, Pte, VirtAddr, VirtRange, entries, index, span};
+use rumpvm_arch::{Format, Frame, Pte, VirtAddr, VirtRange, entries, index, span, user_entries};
 use rumpvm_platform::Platform;
 
 use super::{Debt, Mmu, Pmap};
@@ -145,7 +145,8 @@ pub(super) fn set_bits<P: Platform>(mmu: &Mmu<P>, table: Frame, at: usize, mask:
 pub(super) fn serves<F: Format>(level: usize, at: VirtAddr) -> VirtRange {
     let span = span::<F>(level + 1);
     let start = VirtAddr(at.0 & !(span - 1));
-    VirtRange::new(start, start + span)
+    // The last table of all ends where there is no address any more.
+    VirtRange::new(start, VirtAddr(start.0.saturating_add(span)))
 }
 
 /// Turns a zeroed frame into a table at `level` over `at`.
@@ -207,7 +208,8 @@ impl<P: Platform> Pmap<P> {
                 }
                 let below = make(mmu, fresh, at, above - 1, self.id);
                 page.live.set(page.live.get() + 1);
-                store(mmu, table, slot, Pte::table::<P::Format>(above, below, true));
+                let link = Pte::table::<P::Format>(above, below, true);
+                store(mmu, table, slot, link.without(self.flip & Pte::U));
                 drop(lock);
                 fence::<P>();
                 table = below;
@@ -219,7 +221,7 @@ impl<P: Platform> Pmap<P> {
     /// Unlinks the table at `level` over `at` if it is empty and nobody shares it, then those above it
     /// that this empties.
     pub(super) fn free_empty(&self, mmu: &Mmu<P>, at: VirtAddr, level: usize, debt: &mut Debt<P>) {
-        for level in level..P::Format::LEVELS {
+        for level in level..self.kept {
             let Some(parent) = self.table_at(mmu, at, level + 1) else { return };
             let above = mmu.phys.page(parent);
             let lock = above.lock.lock(&class::TABLE);
@@ -275,26 +277,31 @@ impl<P: Platform> Pmap<P> {
             table: Frame,
             level: usize,
             base: VirtAddr,
+            slots: usize,
             f: &mut impl FnMut(Frame, usize, VirtAddr),
         ) {
             f(table, level, base);
             if level == 1 {
                 return;
             }
-            for slot in 0..entries::<P::Format>(level) {
+            for slot in 0..slots {
                 let entry = load(mmu, table, slot);
                 if entry.is_present() {
                     let base = base + slot as u64 * span::<P::Format>(level);
-                    walk(mmu, entry.frame(), level - 1, base, f);
+                    let slots = entries::<P::Format>(level - 1);
+                    walk(mmu, entry.frame(), level - 1, base, slots, f);
                 }
             }
         }
-        walk(mmu, self.root, P::Format::LEVELS, VirtAddr(0), &mut f);
+        let is_users = self.flip & Pte::U == 0;
+        let slots = if is_users { user_entries::<P::Format> } else { entries::<P::Format> };
+        let levels = P::Format::LEVELS;
+        walk(mmu, self.root, levels, self.base, slots(levels), &mut f);
     }
 
-    /// Calls `f` with every nonzero entry of the table in `frame` at `level`.
-    pub fn for_each_entry(mmu: &Mmu<P>, frame: Frame, level: usize, mut f: impl FnMut(usize, Pte)) {
-        for slot in 0..entries::<P::Format>(level) {
+    /// Calls `f` with every nonzero one of the first `slots` entries of the table in `frame`.
+    pub fn for_each_entry(mmu: &Mmu<P>, frame: Frame, slots: usize, mut f: impl FnMut(usize, Pte)) {
+        for slot in 0..slots {
             let entry = load(mmu, frame, slot);
             if entry != Pte::ABSENT {
                 f(slot, entry);
@@ -302,7 +309,8 @@ impl<P: Platform> Pmap<P> {
         }
     }
 
-    /// Gives up all tables below one that nobody uses any more.
+    /// Gives up all tables below one that nobody uses any more. Entries of a root that are the host's come last, and are not
+    /// counted.
     pub(super) fn release_below(&self, mmu: &Mmu<P>, table: Frame, level: usize) {
         let mut left = mmu.phys.page(table).live.get();
         for slot in 0..entries::<P::Format>(level) {
