@@ -2,7 +2,8 @@
 //! virtual-memory subsystem. `rumpvm.h` is made of what is here; `rumpvm lib` packs it into one object.
 //!
 //! Reading order: `hypercalls` (what a host gives), `home` (what the component sees of it), `machine` (init, memory,
-//! CPUs), `layer` (what is in the library), `space` -> `map` -> `object` -> `access` (what a host calls).
+//! CPUs), `format` (which page tables), `layer` (what is in the library), `space` -> `map` -> `object` -> `access` (what a
+//! host calls).
 //!
 //! Flow:  host -> `rumpvm_*` -> `handles` -> `Vm` -> `home` -> host's hypercalls.
 //! Locks: its own spin locks (`lock`), each for a few instructions; none is held when component or host is called.
@@ -17,7 +18,9 @@ extern crate alloc;
 #[cfg(feature = "spaces")]
 mod access;
 mod cpu;
+mod directories;
 mod errno;
+mod format;
 mod frames;
 #[cfg(any(feature = "pmap", feature = "spaces"))]
 mod handles;
@@ -35,9 +38,11 @@ mod object;
 mod pager;
 #[cfg(all(feature = "pmap", not(feature = "spaces")))]
 mod pmap;
+#[cfg(all(feature = "standalone", target_arch = "x86"))]
+mod runtime;
 #[cfg(feature = "spaces")]
 mod space;
-#[cfg(all(feature = "standalone", target_os = "none"))]
+#[cfg(feature = "standalone")]
 mod standalone;
 mod statistics;
 mod text;

@@ -1,21 +1,18 @@
 //! The kernel's own mappings, in a window of its addresses that the host leaves to rumpvm.
 
-use core::ptr;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, Ordering};
 
 use rumpvm::pmap::{Debt, Kernel, Link, Mmu, TlbScope, WindowError};
-use rumpvm_arch::{Frame, PAGE_SIZE, Prot, VirtAddr, VirtRange, index};
-use rumpvm_platform::Platform;
+use rumpvm_arch::{Format, Frame, PAGE_SIZE, Prot, Pte, VirtAddr, VirtRange, span};
 
 use crate::errno::{Errno, RUMPVM_EEXIST, RUMPVM_EINVAL, RUMPVM_ENODEV, RUMPVM_ENOMEM, outcome};
+use crate::format::{ROOT_BYTES, Tables};
 use crate::home::Foreign;
-use crate::hypercalls::calls;
+use crate::hypercalls::{calls, seen};
 use crate::{frames, heap, layer, machine};
 
 /// Of rumpvm_kernel_window: CPUs keep its translations when CR3 is loaded, if CR4.PGE is on.
 pub const RUMPVM_WINDOW_GLOBAL: u32 = 1;
-
-type Format = <Foreign as Platform>::Format;
 
 fn mmu() -> Result<&'static Mmu<Foreign>, Errno> {
     heap::make_room();
@@ -26,20 +23,45 @@ fn kernel(mmu: &Mmu<Foreign>) -> Result<&Kernel<Foreign>, Errno> {
     mmu.kernel().ok_or(Errno(RUMPVM_ENODEV))
 }
 
-/// Stores a link in the host's root, which is the table of that level.
-fn store_in_root(link: Link) {
-    let root = calls().direct_map.wrapping_add(calls().kernel_root);
-    // A root has both halves; the format knows the lower one alone.
-    let slot = index::<Format>(link.level, link.at) + 256;
-    // SAFETY: the host's root is where it said, and has 512 entries.
-    let entry = unsafe { &*ptr::with_exposed_provenance::<AtomicU64>(root as usize).add(slot) };
-    entry.store(link.entry.0, Ordering::Release);
+/// The entry of the host's tables at `level` that serves `at`, in two halves if entries have 8 bytes; `None` if the host has no
+/// table there.
+fn of_host(level: usize, at: VirtAddr) -> Option<&'static [AtomicU32]> {
+    const WORDS: usize = if Tables::WIDE { 2 } else { 1 };
+    let mut table = calls().kernel_root;
+    for above in (level..=Tables::LEVELS).rev() {
+        let whole = if above == Tables::LEVELS { ROOT_BYTES } else { PAGE_SIZE as usize };
+        let entries = whole / (4 * WORDS);
+        let slot = (at.0 / span::<Tables>(above)) as usize % entries;
+        let start = seen(calls().direct_map, table) as *const AtomicU32;
+        // SAFETY: the host's tables are where it said, or where their entries say, and have as many entries; CPUs use them
+        // meanwhile, as words.
+        let entry = unsafe { core::slice::from_raw_parts(start.add(slot * WORDS), WORDS) };
+        if above == level {
+            return Some(entry);
+        }
+        let half = |at: usize| entry.get(at).map_or(0, |half| half.load(Ordering::Acquire));
+        let entry = Pte(u64::from(half(1)) << 32 | u64::from(half(0)));
+        if !entry.is_present() {
+            return None;
+        }
+        table = entry.frame().start().0;
+    }
+    None
+}
+
+/// Stores a link in the host's tables: the half that makes it present last.
+fn store(link: Link) {
+    let Some(entry) = of_host(link.level, link.at) else { return };
+    for (at, half) in entry.iter().enumerate().rev() {
+        half.store((link.entry.0 >> (32 * at)) as u32, Ordering::Release);
+    }
 }
 
 /// Takes the kernel's addresses from `start` to `end`, multiples of 4096 in the upper half, over, for rumpvm_kernel_enter
 /// and its like. rumpvm makes the tables, and tells `link` of each entry that leads to one: it belongs, for good, in the
 /// host's table of that `level` which serves `address`, in every space, and nothing else may be mapped by it (a level-4
-/// entry serves 512 GiB). A null `link`: rumpvm stores them in kernel_root, from where every space gets them. `flags` is
+/// entry serves 512 GiB, a level-2 entry 2 or 4 MiB). A null `link`: rumpvm stores them in kernel_root, or with PAE in the
+/// directory that its last entry leads to, from where every space gets them. `flags` is
 /// 0 or RUMPVM_WINDOW_GLOBAL.
 ///
 /// Once, behind the first memory, before any CPU translates through a root of rumpvm's. Takes spin locks, does not sleep; from
@@ -60,14 +82,17 @@ pub unsafe extern "C" fn rumpvm_kernel_window(
             RUMPVM_WINDOW_GLOBAL => TlbScope::Global,
             _ => return Err(Errno(RUMPVM_EINVAL)),
         };
-        if link.is_none() && calls().kernel_root == 0 {
+        // PAE's root leads to a table of the host's, which must be there; all others have the entries themselves.
+        let lowest = if Tables::LEVELS == 3 { 2 } else { Tables::LEVELS };
+        let is_there = calls().kernel_root != 0 && of_host(lowest, VirtAddr(start)).is_some();
+        if link.is_none() && !is_there {
             return Err(Errno(RUMPVM_EINVAL));
         }
         let range = VirtRange { start: VirtAddr(start), end: VirtAddr(end) };
         let opened = mmu()?.open_window(range, scope, |it| match link {
             // SAFETY: the host's own function.
             Some(link) => unsafe { link(it.at.0, it.level as u32, it.entry.0) },
-            None => store_in_root(it),
+            None => store(it),
         });
         opened.map(|_| ()).map_err(|error| {
             Errno(match error {

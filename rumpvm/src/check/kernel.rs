@@ -2,7 +2,7 @@
 
 use alloc::format;
 
-use rumpvm_arch::{Frame, Pte, VirtAddr};
+use rumpvm_arch::{Frame, PAGE_SHIFT, Pte, VirtAddr, entries};
 use rumpvm_platform::Platform;
 
 use super::{Broken, Findings, ensure};
@@ -18,29 +18,31 @@ pub(super) fn check<P: Platform>(mmu: &Mmu<P>, found: &mut Findings) -> Result<(
         if broken.is_ok() {
             // Each has one parent, the first none.
             found.tables.entry(frame.0).or_default().named += 1;
-            broken =
-                table(mmu, found, (frame, level, base), |at, entry| belongs(kernel, at, entry))
-                    .map_err(|broken| Broken(format!("the kernel's window: {broken}")));
+            let slots = entries::<P::Format>(level);
+            let belongs = |at, entry| belongs(kernel, at, entry);
+            broken = table(mmu, found, (frame, level, base), slots, belongs)
+                .map_err(|broken| Broken(format!("the kernel's window: {broken}")));
         }
     });
     broken
 }
 
 /// A table whose entries are nobody else's: it is one, counts its entries, and the reverse map knows those of leaf tables,
-/// of which `belongs` says whether they may be there.
+/// of which `belongs` says whether they may be there. Its own are the first `slots`.
 pub(super) fn table<P: Platform>(
     mmu: &Mmu<P>,
     found: &mut Findings,
     (frame, level, base): (Frame, usize, VirtAddr),
+    slots: usize,
     belongs: impl Fn(VirtAddr, Pte) -> Result<(), Broken>,
 ) -> Result<(), Broken> {
     let page = mmu.phys.page(frame);
     ensure!(page.kind() == PageKind::Table && !page.is_stray(), "table at {base}: {page:?}");
     let (mut live, mut broken) = (0, Ok(()));
-    Pmap::for_each_entry(mmu, frame, level, |slot, entry| {
+    Pmap::for_each_entry(mmu, frame, slots, |slot, entry| {
         live += 1;
         if level == 1 && broken.is_ok() {
-            let at = base + ((slot as u64) << rumpvm_arch::PAGE_SHIFT);
+            let at = base + ((slot as u64) << PAGE_SHIFT);
             broken =
                 belongs(at, entry).and_then(|()| leaf_entry(mmu, found, at, entry, (frame, slot)));
         }

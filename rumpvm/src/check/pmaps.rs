@@ -2,7 +2,7 @@
 
 use alloc::format;
 
-use rumpvm_arch::{Format, Frame, Pte, VirtAddr};
+use rumpvm_arch::{Format, Frame, Pte, VirtAddr, user_entries};
 use rumpvm_platform::Platform;
 
 use super::{Broken, Findings, ensure, kernel};
@@ -13,7 +13,8 @@ pub(super) fn check<P: Platform>(pmaps: &Pmaps<P>, found: &mut Findings) -> Resu
     let pin = pmaps.phys.epoch.pin();
     let mut broken = Ok(());
     pmaps.for_each_root(|root| {
-        pmaps.for_each_table_below(&pin, root, VirtAddr(0), |frame, level, base| {
+        let slots = user_entries::<P::Format>(P::Format::LEVELS);
+        pmaps.for_each_table_below(&pin, root, VirtAddr(0), slots, |frame, level, base| {
             if broken.is_ok() {
                 found.tables.entry(frame.0).or_default().named += 1;
                 broken = one::<P>(pmaps, found, (frame, level, base))
@@ -29,7 +30,8 @@ fn one<P: Platform>(
     found: &mut Findings,
     table: (Frame, usize, VirtAddr),
 ) -> Result<(), Broken> {
-    kernel::table(pmaps, found, table, |at, entry| {
+    let slots = user_entries::<P::Format>(table.1);
+    kernel::table(pmaps, found, table, slots, |at, entry| {
         let is_users = entry.0 & Pte::U != 0 && entry.0 & Pte::G == 0;
         ensure!(is_users && at < P::Format::USER_END, "the entry for {at} is {entry:?}");
         Ok(())

@@ -1,6 +1,6 @@
 //! Tables: reaching, making and freeing them.
 
-use rumpvm_arch::{Format, Frame, Pte, VirtAddr, VirtRange, entries, index, span};
+use rumpvm_arch::{Format, Frame, Pte, VirtAddr, VirtRange, entries, index, span, user_entries};
 use rumpvm_platform::Platform;
 
 use super::{Debt, Mmu, Pmap};
@@ -272,12 +272,14 @@ impl<P: Platform> Pmap<P> {
         pin: &Pin<'_, P>,
         f: impl FnMut(Frame, usize, VirtAddr),
     ) {
-        mmu.for_each_table_below(pin, self.root, self.base, f);
+        let is_users = self.flip & Pte::U == 0;
+        let slots = if is_users { user_entries::<P::Format> } else { entries::<P::Format> };
+        mmu.for_each_table_below(pin, self.root, self.base, slots(P::Format::LEVELS), f);
     }
 
-    /// Calls `f` with every nonzero entry of the table in `frame` at `level`.
-    pub fn for_each_entry(mmu: &Mmu<P>, frame: Frame, level: usize, mut f: impl FnMut(usize, Pte)) {
-        for slot in 0..entries::<P::Format>(level) {
+    /// Calls `f` with every nonzero one of the first `slots` entries of the table in `frame`.
+    pub fn for_each_entry(mmu: &Mmu<P>, frame: Frame, slots: usize, mut f: impl FnMut(usize, Pte)) {
+        for slot in 0..slots {
             let entry = load(mmu, frame, slot);
             if entry != Pte::ABSENT {
                 f(slot, entry);
@@ -285,7 +287,8 @@ impl<P: Platform> Pmap<P> {
         }
     }
 
-    /// Gives up all tables below one that nobody uses any more.
+    /// Gives up all tables below one that nobody uses any more. Entries of a root that are the host's come last, and are not
+    /// counted.
     pub(super) fn release_below(&self, mmu: &Mmu<P>, table: Frame, level: usize) {
         let mut left = mmu.phys.page(table).live.get();
         for slot in 0..entries::<P::Format>(level) {
@@ -313,12 +316,14 @@ impl<P: Platform> Pmap<P> {
 }
 
 impl<P: Platform> Mmu<P> {
-    /// Calls `f` with every table from `root` down, which serves addresses from `base` on: frame, level, first address.
+    /// Calls `f` with every table below the first `slots` entries of `root`, and with that, which serves addresses from `base`
+    /// on: frame, level, first address.
     pub(crate) fn for_each_table_below(
         &self,
         _pin: &Pin<'_, P>,
         root: Frame,
         base: VirtAddr,
+        slots: usize,
         mut f: impl FnMut(Frame, usize, VirtAddr),
     ) {
         fn walk<P: Platform>(
@@ -326,20 +331,22 @@ impl<P: Platform> Mmu<P> {
             table: Frame,
             level: usize,
             base: VirtAddr,
+            slots: usize,
             f: &mut impl FnMut(Frame, usize, VirtAddr),
         ) {
             f(table, level, base);
             if level == 1 {
                 return;
             }
-            for slot in 0..entries::<P::Format>(level) {
+            for slot in 0..slots {
                 let entry = load(mmu, table, slot);
                 if entry.is_present() {
                     let base = base + slot as u64 * span::<P::Format>(level);
-                    walk(mmu, entry.frame(), level - 1, base, f);
+                    let slots = entries::<P::Format>(level - 1);
+                    walk(mmu, entry.frame(), level - 1, base, slots, f);
                 }
             }
         }
-        walk(self, root, P::Format::LEVELS, base, &mut f);
+        walk(self, root, P::Format::LEVELS, base, slots, &mut f);
     }
 }
