@@ -8,7 +8,9 @@
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use rumpvm_arch::{Format, Frame, PhysAddr, VirtRange};
+#[cfg(any(feature = "pmap", feature = "spaces"))]
+use rumpvm_arch::Format;
+use rumpvm_arch::{Frame, PhysAddr, VirtRange};
 use rumpvm_platform::{CpuId, CpuSet, MAX_CPUS, Platform, Seam, Site, ThreadLocal};
 
 use crate::format::Tables;
@@ -65,6 +67,7 @@ pub(crate) fn serve_flushes() {
 }
 
 /// What a fault has just made good may be in a root that this CPU has to load again to see it.
+#[cfg(any(feature = "pmap", feature = "spaces"))]
 #[inline]
 pub(crate) fn catch_up() {
     if Tables::ROOT_HAS_RIGHTS {

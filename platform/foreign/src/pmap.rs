@@ -14,7 +14,7 @@ use crate::errno::{
 };
 use crate::frames::frame;
 use crate::handles::Table;
-use crate::home::Foreign;
+use crate::home::{self, Foreign};
 use crate::window::rights;
 use crate::{heap, machine};
 
@@ -126,6 +126,8 @@ pub extern "C" fn rumpvm_pmap_enter(
     outcome(with(pmap, |pmaps, named, _| {
         let (frame, prot, wiring) = (self::frame(frame)?, rights(prot)?, wiring(flags)?);
         let entered = pmaps.enter(&named.pmap, VirtAddr(address), frame, prot, wiring);
+        // A fault is made good by this.
+        home::catch_up();
         entered.map_err(|error| {
             Errno(match error {
                 PmapError::Invalid => RUMPVM_EINVAL,

@@ -133,7 +133,7 @@ impl<P: Platform> Pmaps<P> {
             return false;
         }
         let pin = self.phys.epoch.pin();
-        let leaf = pmap.tables.find_leaf(self, &pin, at);
+        let leaf = pmap.tables.find_leaf_seldom(self, &pin, at);
         leaf.is_some_and(|mut leaf| leaf.set_software(at, Pte::WIRED, wiring.bits()))
     }
 
@@ -183,11 +183,11 @@ impl<P: Platform> Pmaps<P> {
         let mut copied = 0;
         // Two tables of one level: in the order of their pmaps, as nobody else ever holds two.
         let (reader, writer) = if from.tables.id() < to.tables.id() {
-            let reader = from.tables.find_leaf(self, &pin, source);
-            (reader, to.tables.find_leaf(self, &pin, target))
+            let reader = from.tables.find_leaf_seldom(self, &pin, source);
+            (reader, to.tables.find_leaf_seldom(self, &pin, target))
         } else {
-            let writer = to.tables.find_leaf(self, &pin, target);
-            (from.tables.find_leaf(self, &pin, source), writer)
+            let writer = to.tables.find_leaf_seldom(self, &pin, target);
+            (from.tables.find_leaf_seldom(self, &pin, source), writer)
         };
         if let (Some(reader), Some(mut writer)) = (reader, writer) {
             for page in 0..pages {

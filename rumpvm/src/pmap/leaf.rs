@@ -64,6 +64,17 @@ impl<P: Platform> Pmap<P> {
         }
     }
 
+    /// As [`Pmap::find_leaf`], out of line: where finding it is not what costs.
+    #[inline(never)]
+    pub(crate) fn find_leaf_seldom<'m>(
+        &self,
+        mmu: &'m Mmu<P>,
+        pin: &'m Pin<'_, P>,
+        at: VirtAddr,
+    ) -> Option<Leaf<'m, P>> {
+        self.find_leaf(mmu, pin, at)
+    }
+
     /// The leaf table that serves `at`, locked; made if there is none. With `store`, one through which
     /// stores can pass: a table that a fork shared is taken over or given up for an empty one. In line as
     /// [`Pmap::find_leaf`] is.

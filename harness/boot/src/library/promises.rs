@@ -12,7 +12,7 @@ use object::{
 const SECTIONS: [&str; 4] = [".text", ".rodata", ".data", ".bss"];
 
 /// The component's modules that stand on maps.
-const ABOVE: [&str; 6] = ["map", "amap", "object", "fault", "space", "process"];
+const ABOVE: [&str; 4] = ["map", "object", "fault", "space"];
 
 /// Relocations that any linker resolves without making a table.
 const DIRECT_X86_64: &[elf::RelocationType] = &[
