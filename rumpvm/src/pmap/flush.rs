@@ -50,13 +50,9 @@ pub struct Debt<P: Platform> {
     ranges: Ranges,
     /// Not only the CPUs of one pmap.
     everywhere: bool,
-<<<<<<< HEAD
     /// It is counted in [`Mmu::revoking`] until it is paid.
     revokes: bool,
-    /// Unlinked tables, chained through their records.
-=======
     /// Unlinked tables, and frames to be freed, chained through their records.
->>>>>>> main
     tables: u32,
     /// Object pages that were dirty when an entry of theirs went. Until this is paid a CPU that knows the
     /// entry can store to them without anybody noting it.
