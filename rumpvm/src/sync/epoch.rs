@@ -198,8 +198,7 @@ impl<S: Seam> Epoch<S> {
     /// Whether any CPU is pinned, or counts pins that there are not. Stale at once unless nobody runs.
     pub fn is_pinned(&self) -> bool {
         self.locals.iter().any(|local| {
-            local.pinned.load(Ordering::Relaxed) != IDLE
-                || local.depth.load(Ordering::Relaxed) != 0
+            local.pinned.load(Ordering::Relaxed) != IDLE || local.depth.load(Ordering::Relaxed) != 0
         })
     }
 }
