@@ -253,6 +253,15 @@
 // Of rumpvm_msync: write, and return when it is done.
 #define RUMPVM_MS_SYNC 4
 
+// Of rumpvm_shm_status: `id` is a segment's number (IPC_STAT).
+#define RUMPVM_SHM_BY_NUMBER 0
+
+// Of rumpvm_shm_status: `id` is a place in the table (SHM_STAT).
+#define RUMPVM_SHM_BY_PLACE 1
+
+// Of rumpvm_shm_status: `id` is a place in the table, whoever asks (SHM_STAT_ANY).
+#define RUMPVM_SHM_BY_PLACE_ANY 2
+
 // Of rumpvm_shmget, for `key`: a segment that nobody finds by its key.
 #define RUMPVM_IPC_PRIVATE 0
 
@@ -276,15 +285,6 @@
 
 // Of rumpvm_shmat: to execute, too.
 #define RUMPVM_SHM_EXEC 32768
-
-// Of rumpvm_shm_status: `id` is a segment's number (IPC_STAT).
-#define RUMPVM_SHM_BY_NUMBER 0
-
-// Of rumpvm_shm_status: `id` is a place in the table (SHM_STAT).
-#define RUMPVM_SHM_BY_PLACE 1
-
-// Of rumpvm_shm_status: `id` is a place in the table, whoever asks (SHM_STAT_ANY).
-#define RUMPVM_SHM_BY_PLACE_ANY 2
 
 // Words of 64 bits in struct rumpvm_thread.
 #define RUMPVM_THREAD_WORDS 256
@@ -860,8 +860,15 @@ int32_t rumpvm_add_memory(uint64_t start,
 // (too early).
 int32_t rumpvm_cpu_attach(void);
 
-// Does a little work on a CPU that has nothing to do (pages are zeroed, records freed). Returns 1 if there may be
-// more, 0 if not. Takes spin locks, does not sleep; from a thread, not from an interrupt.
+// Does a little work that need not be done now: zeroes a page ahead of need, frees what nobody can see any more, lets the
+// heap grow while there is time. Returns 1 if there may be more, 0 if not. Takes spin locks, does not sleep; from a
+// thread, not from an interrupt.
+//
+// This is all that rumpvm wants of the host's threads. The idle loop of each CPU calls it until it returns 0, and halts; or a
+// thread of least priority on each CPU does, and sleeps for a tenth of a second. A CPU frees what it gave up itself, so
+// one thread for all of them is not enough. Without any, pages are zeroed when they are needed, and what was given up
+// comes back when memory is short. There is no pageout daemon, because there is no swap, and no syncer: files are
+// written by rumpvm_msync and for their last user.
 int32_t rumpvm_idle(void);
 
 // Carries out what other CPUs asked of this one: to be called on each CPU that the hypercall tlb_ipi names, from its
@@ -1116,33 +1123,6 @@ int32_t rumpvm_process_thread_starts(rumpvm_pid process);
 // thread. Or -EINVAL (there is none), -ESRCH, -ENODEV.
 int32_t rumpvm_process_thread_ends(rumpvm_pid process);
 
-// The number of the segment with `key`, or of a new one of `bytes` bytes; `flags` are RUMPVM_IPC_CREAT,
-// RUMPVM_IPC_EXCL, RUMPVM_SHM_NORESERVE, and permissions below them. See shmget(2). Takes the table's sleep lock; from a
-// thread. Or -ENOENT, -EEXIST, -EACCES, -ENOSPC, -ENOMEM, -EINVAL, -ENODEV.
-// Contract: `caller` is null, or points to a caller with his groups.
-int64_t rumpvm_shmget(const struct rumpvm_caller *caller,
-                      int32_t key,
-                      uint64_t bytes,
-                      uint32_t flags);
-
-// Maps segment `id` in `space`, at `address`, or anywhere if that is 0, as `flags` say (RUMPVM_SHM_*); returns where. See
-// shmat(2). Takes the table's sleep lock, then the map's; from a thread, with interrupts on. Or -EINVAL, -EACCES,
-// -ENOMEM, -EBADF, -ENODEV.
-// Contract: `caller` is null, or points to a caller with his groups.
-int64_t rumpvm_shmat(const struct rumpvm_caller *caller,
-                     rumpvm_space space,
-                     int32_t id,
-                     uint64_t address,
-                     uint32_t flags);
-
-// Unmaps what is left of the segment that was attached in `space` at `address`; see shmdt(2). Takes the map's sleep
-// lock, waits for other CPUs' flushes; from a thread, with interrupts on. Returns 0, -EINVAL, -ENOMEM, -EBADF,
-// -ENODEV.
-// Contract: `caller` is null, or points to a caller with his groups.
-int32_t rumpvm_shmdt(const struct rumpvm_caller *caller,
-                     rumpvm_space space,
-                     uint64_t address);
-
 // Stores what is known of segment `id`, which is found as `how` says (RUMPVM_SHM_BY_*), at `into`. Takes the table's
 // sleep lock; from a thread. Returns 0, -EINVAL, -EACCES, -ENODEV.
 // Contract: `caller` is null, or points to a caller with his groups; `into` is null, or there is a segment to write.
@@ -1190,6 +1170,33 @@ int32_t rumpvm_shm_limits(struct rumpvm_segment_limits *into);
 // (null), -ENODEV.
 // Contract: `from` is null, or points to limits.
 int32_t rumpvm_shm_set_limits(const struct rumpvm_segment_limits *from);
+
+// The number of the segment with `key`, or of a new one of `bytes` bytes; `flags` are RUMPVM_IPC_CREAT,
+// RUMPVM_IPC_EXCL, RUMPVM_SHM_NORESERVE, and permissions below them. See shmget(2). Takes the table's sleep lock; from a
+// thread. Or -ENOENT, -EEXIST, -EACCES, -ENOSPC, -ENOMEM, -EINVAL, -ENODEV.
+// Contract: `caller` is null, or points to a caller with his groups.
+int64_t rumpvm_shmget(const struct rumpvm_caller *caller,
+                      int32_t key,
+                      uint64_t bytes,
+                      uint32_t flags);
+
+// Maps segment `id` in `space`, at `address`, or anywhere if that is 0, as `flags` say (RUMPVM_SHM_*); returns where. See
+// shmat(2). Takes the table's sleep lock, then the map's; from a thread, with interrupts on. Or -EINVAL, -EACCES,
+// -ENOMEM, -EBADF, -ENODEV.
+// Contract: `caller` is null, or points to a caller with his groups.
+int64_t rumpvm_shmat(const struct rumpvm_caller *caller,
+                     rumpvm_space space,
+                     int32_t id,
+                     uint64_t address,
+                     uint32_t flags);
+
+// Unmaps what is left of the segment that was attached in `space` at `address`; see shmdt(2). Takes the map's sleep
+// lock, waits for other CPUs' flushes; from a thread, with interrupts on. Returns 0, -EINVAL, -ENOMEM, -EBADF,
+// -ENODEV.
+// Contract: `caller` is null, or points to a caller with his groups.
+int32_t rumpvm_shmdt(const struct rumpvm_caller *caller,
+                     rumpvm_space space,
+                     uint64_t address);
 
 // Makes another number for `space` itself, as threads of a program or the two sides of a vfork want it, and stores it
 // at `made`: whatever is done under one number is seen under the other, and CPUs that translate through one translate
