@@ -864,11 +864,11 @@ int32_t rumpvm_cpu_attach(void);
 // heap grow while there is time. Returns 1 if there may be more, 0 if not. Takes spin locks, does not sleep; from a
 // thread, not from an interrupt.
 //
-// This is all that rumpvm wants of the host's threads. The idle loop of each CPU calls it until it returns 0, and halts; or a
+// This is all that rumpvm asks of the host's threads. The idle loop of each CPU calls it until it returns 0, and halts; or a
 // thread of least priority on each CPU does, and sleeps for a tenth of a second. A CPU frees what it gave up itself, so
 // one thread for all of them is not enough. Without any, pages are zeroed when they are needed, and what was given up
-// comes back when memory is short. There is no pageout daemon, because there is no swap, and no syncer: files are
-// written by rumpvm_msync and for their last user.
+// comes back when memory is short. There is no pageout daemon, because there is no swap. Files are written by
+// rumpvm_msync, by rumpvm_object_sync, which a syncer of the host's may call, and for their last user.
 int32_t rumpvm_idle(void);
 
 // Carries out what other CPUs asked of this one: to be called on each CPU that the hypercall tlb_ipi names, from its
@@ -964,8 +964,8 @@ int64_t rumpvm_object_size(rumpvm_object object);
 
 // Stores `length` bytes at `from` in `object` from byte `offset` on, and returns how many; mappings see them. A memory
 // file becomes longer if need be; a file of the host's is written with its last user, or by rumpvm_msync. Sleeps as a
-// fault does; from a thread, with interrupts on. Or, when nothing was stored: -EPERM (sealed), -EIO, -ENOMEM, -EINVAL, -EFBIG,
-// -EBADF, -ENODEV.
+// fault does; from a thread, with interrupts on. Or, when nothing was stored: -EPERM (sealed), -EIO, -ENOMEM, -EINVAL,
+// -EFBIG, -EBADF, -ENODEV.
 // Contract: There are `length` bytes to read at `from`, which nobody changes meanwhile.
 int64_t rumpvm_object_write(rumpvm_object object,
                             uint64_t offset,
@@ -1051,6 +1051,12 @@ int32_t rumpvm_msync(rumpvm_space space,
                      uint64_t length,
                      uint32_t flags);
 
+// Writes what was stored in `object`, through whatever mapping, to its file, and makes that durable, as fsync(2). Nothing
+// is done for what is no file. A host that wants files to be written now and then has a thread that calls it for
+// each that it has open. Sleeps; from a thread, with interrupts on. Returns 0; -EIO, and what was not written is
+// still to be; -EBADF, -ENODEV.
+int32_t rumpvm_object_sync(rumpvm_object object);
+
 // Copies up to `length` bytes of `object` from byte `offset` on to `into`; returns how many there were, or a negative
 // error. It sees what mappings see. Sleeps as a fault does; from a thread.
 // Contract: There are `length` bytes to write at `into`.
@@ -1066,16 +1072,17 @@ int32_t rumpvm_object_resize(rumpvm_object object,
                              uint64_t bytes);
 
 // Makes a process without parent, with an empty space and one thread, and returns its number; stores a number for its
-// space at `space`. That number is another user of the space, as of rumpvm_space_share, for faults, calls and switches;
-// the host destroys it when the process ends, or what is mapped stays. Takes sleep locks for an instant; from a thread. Or
-// -ENOMEM, -ENOSPC, -EINVAL (`space` is null), -EAGAIN (all 4 billion numbers are used up), -ENODEV, and nothing has
-// changed.
+// space at `space`. That number is another user of the space, as of rumpvm_space_share, for faults, calls and
+// switches; the host destroys it when the process ends, or what is mapped stays. Takes sleep locks for an instant;
+// from a thread. Or -ENOMEM, -ENOSPC, -EINVAL (`space` is null), -EAGAIN (all 4 billion numbers are used up), -ENODEV,
+// and nothing has changed.
 // Contract: `space` is null, or there is a number to write.
 int64_t rumpvm_process_create(rumpvm_space *space);
 
 // Makes a child of `process` with a copy of its space (see rumpvm_space_fork) and one thread, and returns its number;
 // stores a number for its space at `space`, as rumpvm_process_create does. Takes the map's sleep lock, then the
-// table's; from a thread. Or as rumpvm_process_create; -EINVAL also if `process` has exited, or does so meanwhile; -ESRCH.
+// table's; from a thread. Or as rumpvm_process_create; -EINVAL also if `process` has exited, or does so meanwhile;
+// -ESRCH.
 // Contract: `space` is null, or there is a number to write.
 int64_t rumpvm_process_fork(rumpvm_pid process,
                             rumpvm_space *space);
@@ -1098,11 +1105,11 @@ int32_t rumpvm_process_space(rumpvm_pid process,
                              rumpvm_space *space);
 
 // Gives `process` a fresh, empty space in place of its own, as execve(2) does: one step, after which nothing can fail.
-// The number at `space`, if it is not 0, is destroyed, and that of the fresh space stored there; this CPU is to be switched
-// to it. The parent of a vfork goes on. Sleeps until the caller's is the only thread of the process: the host ends the
-// others, each with rumpvm_process_thread_ends. Takes sleep locks, waits for other CPUs' flushes; from a thread, with
-// interrupts on. Returns 0; or -EAGAIN (another thread is in exec), -EINVAL (it has exited; `space` is null), -EBADF (no
-// such number at `space`), -ENOMEM, -ENOSPC, -ESRCH, -ENODEV, and nothing has changed.
+// The number at `space`, if it is not 0, is destroyed, and that of the fresh space stored there; this CPU is to be
+// switched to it. The parent of a vfork goes on. Sleeps until the caller's is the only thread of the process: the host
+// ends the others, each with rumpvm_process_thread_ends. Takes sleep locks, waits for other CPUs' flushes; from a
+// thread, with interrupts on. Returns 0; or -EAGAIN (another thread is in exec), -EINVAL (it has exited; `space` is
+// null), -EBADF (no such number at `space`), -ENOMEM, -ENOSPC, -ESRCH, -ENODEV, and nothing has changed.
 // Contract: `space` is null, or points to a number that nobody else uses meanwhile.
 int32_t rumpvm_process_exec(rumpvm_pid process,
                             rumpvm_space *space);
@@ -1209,10 +1216,10 @@ int32_t rumpvm_space_share(rumpvm_space space,
 
 // Gives up the space whose number is at `space`, and stores the number of a fresh, empty one there, as execve(2) does:
 // one step, after which nothing can fail. Whoever else has a number for the old space (the parent of a vfork) keeps
-// it; else what is mapped there goes. This CPU is to be switched to the fresh one. Limits, layout and heap are those of a new
-// space. Takes sleep locks for an instant, the old map's lock, and waits for other CPUs' flushes; from a thread, with
-// interrupts on. Returns 0; or -EBADF, -ENOMEM, -ENOSPC, -EINVAL (`space` is null), -ENODEV, and the old space is as
-// it was.
+// it; else what is mapped there goes. This CPU is to be switched to the fresh one. Limits, layout and heap are those
+// of a new space. Takes sleep locks for an instant, the old map's lock, and waits for other CPUs' flushes; from a
+// thread, with interrupts on. Returns 0; or -EBADF, -ENOMEM, -ENOSPC, -EINVAL (`space` is null), -ENODEV, and the old
+// space is as it was.
 // Contract: `space` is null, or points to a number that nobody else uses meanwhile.
 int32_t rumpvm_space_exec(rumpvm_space *space);
 
@@ -1234,9 +1241,10 @@ int32_t rumpvm_space_fork(rumpvm_space space,
 // flush when it translates through none. Returns 0, -EBADF, -ENODEV.
 int32_t rumpvm_space_switch(rumpvm_space space);
 
-// Ends `space`: its number names nothing from now on, and when the last call that still uses it has returned, and it has
-// no other number (rumpvm_space_share) and no process, what is mapped goes, and CPUs that translate through it are made to give it up. Takes the map's lock and waits for other
-// CPUs' flushes; from a thread, with interrupts on. Returns 0, -EBADF, -ENODEV.
+// Ends `space`: its number names nothing from now on, and when the last call that still uses it has returned, and it
+// has no other number (rumpvm_space_share) and no process, what is mapped goes, and CPUs that translate through it are
+// made to give it up. Takes the map's lock and waits for other CPUs' flushes; from a thread, with interrupts on.
+// Returns 0, -EBADF, -ENODEV.
 int32_t rumpvm_space_destroy(rumpvm_space space);
 
 // Physical address of the root of the page tables of `space`, for looking only: who changes entries, breaks it. Takes

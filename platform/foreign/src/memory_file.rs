@@ -54,8 +54,8 @@ pub extern "C" fn rumpvm_object_size(object: Object) -> i64 {
 
 /// Stores `length` bytes at `from` in `object` from byte `offset` on, and returns how many; mappings see them. A memory
 /// file becomes longer if need be; a file of the host's is written with its last user, or by rumpvm_msync. Sleeps as a
-/// fault does; from a thread, with interrupts on. Or, when nothing was stored: -EPERM (sealed), -EIO, -ENOMEM, -EINVAL, -EFBIG,
-/// -EBADF, -ENODEV.
+/// fault does; from a thread, with interrupts on. Or, when nothing was stored: -EPERM (sealed), -EIO, -ENOMEM, -EINVAL,
+/// -EFBIG, -EBADF, -ENODEV.
 ///
 /// # Safety
 /// There are `length` bytes to read at `from`, which nobody changes meanwhile.

@@ -169,6 +169,15 @@ pub extern "C" fn rumpvm_msync(space: Space, address: u64, length: u64, flags: u
     outcome(with(space, |vm, space| Ok(space.msync(vm, VirtAddr(address), length, flags)?)))
 }
 
+/// Writes what was stored in `object`, through whatever mapping, to its file, and makes that durable, as fsync(2). Nothing
+/// is done for what is no file. A host that wants files to be written now and then has a thread that calls it for
+/// each that it has open. Sleeps; from a thread, with interrupts on. Returns 0; -EIO, and what was not written is
+/// still to be; -EBADF, -ENODEV.
+#[unsafe(no_mangle)]
+pub extern "C" fn rumpvm_object_sync(object: Object) -> i32 {
+    outcome(with_object(object, |vm, object| Ok(vm.sync_object(object)?)))
+}
+
 /// Copies up to `length` bytes of `object` from byte `offset` on to `into`; returns how many there were, or a negative
 /// error. It sees what mappings see. Sleeps as a fault does; from a thread.
 ///

@@ -33,10 +33,10 @@ pub(crate) fn with_process<T>(
 }
 
 /// Makes a process without parent, with an empty space and one thread, and returns its number; stores a number for its
-/// space at `space`. That number is another user of the space, as of rumpvm_space_share, for faults, calls and switches;
-/// the host destroys it when the process ends, or what is mapped stays. Takes sleep locks for an instant; from a thread. Or
-/// -ENOMEM, -ENOSPC, -EINVAL (`space` is null), -EAGAIN (all 4 billion numbers are used up), -ENODEV, and nothing has
-/// changed.
+/// space at `space`. That number is another user of the space, as of rumpvm_space_share, for faults, calls and
+/// switches; the host destroys it when the process ends, or what is mapped stays. Takes sleep locks for an instant;
+/// from a thread. Or -ENOMEM, -ENOSPC, -EINVAL (`space` is null), -EAGAIN (all 4 billion numbers are used up), -ENODEV,
+/// and nothing has changed.
 ///
 /// # Safety
 /// `space` is null, or there is a number to write.
@@ -48,7 +48,8 @@ pub unsafe extern "C" fn rumpvm_process_create(space: *mut Space) -> i64 {
 
 /// Makes a child of `process` with a copy of its space (see rumpvm_space_fork) and one thread, and returns its number;
 /// stores a number for its space at `space`, as rumpvm_process_create does. Takes the map's sleep lock, then the
-/// table's; from a thread. Or as rumpvm_process_create; -EINVAL also if `process` has exited, or does so meanwhile; -ESRCH.
+/// table's; from a thread. Or as rumpvm_process_create; -EINVAL also if `process` has exited, or does so meanwhile;
+/// -ESRCH.
 ///
 /// # Safety
 /// `space` is null, or there is a number to write.
@@ -100,11 +101,11 @@ pub unsafe extern "C" fn rumpvm_process_space(process: Pid, space: *mut Space) -
 }
 
 /// Gives `process` a fresh, empty space in place of its own, as execve(2) does: one step, after which nothing can fail.
-/// The number at `space`, if it is not 0, is destroyed, and that of the fresh space stored there; this CPU is to be switched
-/// to it. The parent of a vfork goes on. Sleeps until the caller's is the only thread of the process: the host ends the
-/// others, each with rumpvm_process_thread_ends. Takes sleep locks, waits for other CPUs' flushes; from a thread, with
-/// interrupts on. Returns 0; or -EAGAIN (another thread is in exec), -EINVAL (it has exited; `space` is null), -EBADF (no
-/// such number at `space`), -ENOMEM, -ENOSPC, -ESRCH, -ENODEV, and nothing has changed.
+/// The number at `space`, if it is not 0, is destroyed, and that of the fresh space stored there; this CPU is to be
+/// switched to it. The parent of a vfork goes on. Sleeps until the caller's is the only thread of the process: the host
+/// ends the others, each with rumpvm_process_thread_ends. Takes sleep locks, waits for other CPUs' flushes; from a
+/// thread, with interrupts on. Returns 0; or -EAGAIN (another thread is in exec), -EINVAL (it has exited; `space` is
+/// null), -EBADF (no such number at `space`), -ENOMEM, -ENOSPC, -ESRCH, -ENODEV, and nothing has changed.
 ///
 /// # Safety
 /// `space` is null, or points to a number that nobody else uses meanwhile.

@@ -32,10 +32,10 @@ pub unsafe extern "C" fn rumpvm_space_share(space: Space, made: *mut Space) -> i
 
 /// Gives up the space whose number is at `space`, and stores the number of a fresh, empty one there, as execve(2) does:
 /// one step, after which nothing can fail. Whoever else has a number for the old space (the parent of a vfork) keeps
-/// it; else what is mapped there goes. This CPU is to be switched to the fresh one. Limits, layout and heap are those of a new
-/// space. Takes sleep locks for an instant, the old map's lock, and waits for other CPUs' flushes; from a thread, with
-/// interrupts on. Returns 0; or -EBADF, -ENOMEM, -ENOSPC, -EINVAL (`space` is null), -ENODEV, and the old space is as
-/// it was.
+/// it; else what is mapped there goes. This CPU is to be switched to the fresh one. Limits, layout and heap are those
+/// of a new space. Takes sleep locks for an instant, the old map's lock, and waits for other CPUs' flushes; from a
+/// thread, with interrupts on. Returns 0; or -EBADF, -ENOMEM, -ENOSPC, -EINVAL (`space` is null), -ENODEV, and the old
+/// space is as it was.
 ///
 /// # Safety
 /// `space` is null, or points to a number that nobody else uses meanwhile.

@@ -80,9 +80,10 @@ pub extern "C" fn rumpvm_space_switch(space: Space) -> i32 {
     }))
 }
 
-/// Ends `space`: its number names nothing from now on, and when the last call that still uses it has returned, and it has
-/// no other number (rumpvm_space_share) and no process, what is mapped goes, and CPUs that translate through it are made to give it up. Takes the map's lock and waits for other
-/// CPUs' flushes; from a thread, with interrupts on. Returns 0, -EBADF, -ENODEV.
+/// Ends `space`: its number names nothing from now on, and when the last call that still uses it has returned, and it
+/// has no other number (rumpvm_space_share) and no process, what is mapped goes, and CPUs that translate through it are
+/// made to give it up. Takes the map's lock and waits for other CPUs' flushes; from a thread, with interrupts on.
+/// Returns 0, -EBADF, -ENODEV.
 #[unsafe(no_mangle)]
 pub extern "C" fn rumpvm_space_destroy(space: Space) -> i32 {
     outcome(destroy(space))
