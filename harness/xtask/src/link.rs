@@ -117,7 +117,8 @@ pub(crate) fn run() -> Result<()> {
                 }
             }
         }
-        for kernel in KERNELS.iter().filter(|kernel| kernel.target == target) {
+        let most = if layer == Layer::All { KERNELS.len() } else { 1 };
+        for kernel in KERNELS.iter().filter(|kernel| kernel.target == target).take(most) {
             run_kernel(kernel, spaces, &library, &folder)?;
         }
     }

@@ -69,7 +69,7 @@ impl<P: Platform> Pmaps<P> {
         let pin = self.phys.epoch.pin();
         let entered = pmap
             .tables
-            .leaf(self, &pin, at, true)
+            .own_leaf(self, &pin, at)
             .and_then(|mut leaf| leaf.replace(at, frame, prot, wiring.bits(), &mut debt));
         if entered.is_err() {
             // Tables that were made in vain.

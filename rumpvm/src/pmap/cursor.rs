@@ -42,31 +42,6 @@ impl<'m, P: Platform> Cursor<'m, P> {
         prot: Prot,
         debt: &mut Debt<P>,
     ) -> Result<u64, NoMemory> {
-        self.enter_by(frames, prot, debt, |leaf, at, frame, debt| {
-            leaf.enter(at, frame, prot, None, debt)
-        })
-    }
-
-    /// As [`Cursor::enter`], with exactly `prot`, and the bits of `software` in each entry, whatever is there.
-    pub(crate) fn replace(
-        self,
-        frames: impl IntoIterator<Item = Frame>,
-        prot: Prot,
-        software: u64,
-        debt: &mut Debt<P>,
-    ) -> Result<u64, NoMemory> {
-        self.enter_by(frames, prot, debt, |leaf, at, frame, debt| {
-            leaf.replace(at, frame, prot, software, debt)
-        })
-    }
-
-    fn enter_by(
-        self,
-        frames: impl IntoIterator<Item = Frame>,
-        prot: Prot,
-        debt: &mut Debt<P>,
-        enter: impl Fn(&mut Leaf<'m, P>, VirtAddr, Frame, &mut Debt<P>) -> Result<(), NoMemory>,
-    ) -> Result<u64, NoMemory> {
         let mut frames = frames.into_iter().peekable();
         let mut at = self.range.start;
         while at < self.range.end && frames.peek().is_some() {
@@ -80,9 +55,33 @@ impl<'m, P: Platform> Cursor<'m, P> {
             }
             while at < end && !debt.is_full() {
                 let Some(frame) = frames.next() else { break };
-                enter(&mut leaf, at, frame, debt)?;
+                leaf.enter(at, frame, prot, None, debt)?;
                 at = at + PAGE_SIZE;
             }
+        }
+        Ok((at - self.range.start) / PAGE_SIZE)
+    }
+
+    /// As [`Cursor::enter`], with exactly `prot`, and the bits of `software` in each entry, whatever is there; of a pmap that
+    /// never shares tables.
+    pub(crate) fn replace(
+        self,
+        frames: impl IntoIterator<Item = Frame>,
+        prot: Prot,
+        software: u64,
+        debt: &mut Debt<P>,
+    ) -> Result<u64, NoMemory> {
+        let mut at = self.range.start;
+        for frame in frames {
+            if at >= self.range.end {
+                break;
+            }
+            if debt.is_full() {
+                core::mem::take(debt).pay(self.mmu, self.pmap);
+            }
+            let mut leaf = self.pmap.own_leaf(self.mmu, self.pin, at)?;
+            leaf.replace(at, frame, prot, software, debt)?;
+            at = at + PAGE_SIZE;
         }
         Ok((at - self.range.start) / PAGE_SIZE)
     }

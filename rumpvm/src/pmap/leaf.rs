@@ -75,6 +75,22 @@ impl<P: Platform> Pmap<P> {
         self.find_leaf(mmu, pin, at)
     }
 
+    /// The leaf table that serves `at`, locked; made if there is none. Out of line, and of a pmap that never shares tables.
+    #[inline(never)]
+    pub(crate) fn own_leaf<'m>(
+        &self,
+        mmu: &'m Mmu<P>,
+        pin: &'m Pin<'_, P>,
+        at: VirtAddr,
+    ) -> Result<Leaf<'m, P>, NoMemory> {
+        loop {
+            if let Some(leaf) = self.find_leaf(mmu, pin, at) {
+                return Ok(leaf);
+            }
+            self.make_tables(mmu, at, 1)?;
+        }
+    }
+
     /// The leaf table that serves `at`, locked; made if there is none. With `store`, one through which
     /// stores can pass: a table that a fork shared is taken over or given up for an empty one. In line as
     /// [`Pmap::find_leaf`] is.
