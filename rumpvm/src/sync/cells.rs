@@ -1,5 +1,5 @@
-//! The atomics themselves: core's (64 bits: those of x86, which are core's where the CPU has such words), or under `--cfg loom` those of the loom checker, which tries every order and
-//! every value that the memory model allows.
+//! The atomics themselves: core's, or under `--cfg loom` those of the loom checker, which tries every order and every value
+//! that the memory model allows. What core's words of 64 bits are on a CPU of 32, `rumpvm-arch` says.
 //!
 //! Only primitives in records of their own can be checked so: loom's atomics are larger than what they hold, so
 //! nothing that lies in a frame, or is counted in bytes, works with them. `tests/loom` says what is checked.
