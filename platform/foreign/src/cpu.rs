@@ -3,10 +3,6 @@
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use rumpvm_arch::{Format, PAGE_SIZE, VirtRange};
-#[cfg(target_arch = "x86")]
-use x86::bits32::eflags::{self as flags, EFlags as Flags};
-#[cfg(target_arch = "x86_64")]
-use x86::bits64::rflags::{self as flags, RFlags as Flags};
 use x86::controlregs::{self, Cr4};
 
 use crate::format::{self, Tables};
@@ -29,23 +25,15 @@ pub(crate) fn is_ring_0() -> bool {
 /// Masks interrupts; the result is for [`intr_restore`].
 #[inline]
 pub(crate) fn intr_save() -> usize {
-    #[allow(unused_unsafe, reason = "`x86` has it safe for 64 bits, and not for 32")]
-    // SAFETY: reading the flags changes nothing.
-    let on = unsafe { flags::read() }.contains(Flags::FLAGS_IF);
-    if on {
-        // SAFETY: masking interrupts breaks nothing; this is ring 0 (`hypercalls::check`).
-        unsafe { x86::irq::disable() };
-    }
-    usize::from(on)
+    // SAFETY: this is ring 0 (`hypercalls::check`).
+    unsafe { rumpvm_arch::intr_save() }
 }
 
 /// Goes back to what [`intr_save`] found.
 #[inline]
 pub(crate) fn intr_restore(before: usize) {
-    if before != 0 {
-        // SAFETY: they were on when the caller masked them, and all that he did meanwhile is finished.
-        unsafe { x86::irq::enable() };
-    }
+    // SAFETY: as there; and all that the caller did meanwhile is finished.
+    unsafe { rumpvm_arch::intr_restore(before) };
 }
 
 /// Loads `root`, after giving it the host's part of `kernel_root`; or `kernel_root` itself. Both are seen at
