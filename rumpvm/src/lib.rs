@@ -7,6 +7,7 @@ pub mod amap;
 pub mod check;
 mod error;
 pub mod fault;
+pub mod kmem;
 pub mod map;
 pub mod object;
 pub mod phys;
@@ -19,6 +20,7 @@ pub mod space;
 pub mod stats;
 pub mod sync;
 mod vm;
+pub mod zone;
 
 pub use check::Broken;
 pub use error::{CallError, FaultError, NoMemory, Signal};

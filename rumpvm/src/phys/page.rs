@@ -39,9 +39,11 @@ pub enum PageKind {
     Wired = 10,
     /// Holds page records.
     Record = 11,
+    /// Part of a slab: see `zone::slab`.
+    Zone = 12,
 }
 
-const KINDS: [PageKind; 12] = [
+const KINDS: [PageKind; 13] = [
     PageKind::FreeTail,
     PageKind::Free,
     PageKind::Cached,
@@ -54,6 +56,7 @@ const KINDS: [PageKind; 12] = [
     PageKind::Object,
     PageKind::Wired,
     PageKind::Record,
+    PageKind::Zone,
 ];
 
 const KIND_MASK: u32 = 0xf;
