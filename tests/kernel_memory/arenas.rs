@@ -26,8 +26,8 @@ fn ranges_are_disjoint_aligned_and_inside_and_all_come_back() {
         alone(move |vm| {
             let (phys, mut dice) = (&vm.mmu.phys, Dice(seed));
             let mut arena = Arena::try_new(phys, spec(8, fit, cached), None).unwrap();
-            arena.add(phys, Span { start: 1003, size: 1 << 16 }).unwrap();
-            arena.add(phys, Span { start: 1 << 40, size: 1 << 14 }).unwrap();
+            arena.add(phys, Span { start: 1003, size: 1 << 14 }).unwrap();
+            arena.add(phys, Span { start: 1 << 40, size: 1 << 12 }).unwrap();
             let total = arena.usage().total;
             let mut model = Model::new();
             let mut refused = 0;
@@ -42,8 +42,8 @@ fn ranges_are_disjoint_aligned_and_inside_and_all_come_back() {
                             assert!(start.is_multiple_of(align), "seed {seed}, {start:#x}");
                             let inside = |from: u64, to: u64| start >= from && start + size <= to;
                             assert!(
-                                inside(1008, 1003 + (1 << 16))
-                                    || inside(1 << 40, (1 << 40) + (1 << 14))
+                                inside(1008, 1003 + (1 << 14))
+                                    || inside(1 << 40, (1 << 40) + (1 << 12))
                             );
                             assert!(is_disjoint(&model, start, size), "seed {seed}: {start:#x}");
                             model.insert(start, size);
@@ -51,7 +51,7 @@ fn ranges_are_disjoint_aligned_and_inside_and_all_come_back() {
                         Err(NoMemory) => refused += 1,
                     }
                 } else if let Some((start, size)) = {
-                    let from = dice.roll((1 << 16) + 1000);
+                    let from = dice.roll((1 << 14) + 1000);
                     model.range(from..).next().map(|(start, size)| (*start, *size))
                 } {
                     model.remove(&start);
@@ -87,8 +87,8 @@ fn ranges_are_disjoint_aligned_and_inside_and_all_come_back() {
             arena.check(phys).unwrap();
             assert_eq!((arena.usage().free, arena.usage().allocated), (total, 0));
             // All of it is in one piece again.
-            let all = arena.alloc(phys, (1 << 16) - 8).unwrap();
-            arena.free(phys, all, (1 << 16) - 8);
+            let all = arena.alloc(phys, (1 << 14) - 8).unwrap();
+            arena.free(phys, all, (1 << 14) - 8);
             assert!(arena.close(phys));
         });
     }

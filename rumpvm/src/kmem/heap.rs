@@ -119,8 +119,8 @@ impl<P: Platform> KernelHeap<P> {
         let mut zones = Vec::new();
         for (class, (size, name)) in SIZES.into_iter().zip(NAMES).enumerate() {
             let align = (1 << size.trailing_zeros()).min(PAGE_SIZE as u32);
-            let spec = Spec { label: class as u16, ..Spec::new(name, size, align) };
-            let zone = Zone::try_new(phys, spec).map_err(|error| match error {
+            let spec = Spec::new(name, size, align);
+            let zone = Zone::try_labelled(phys, spec, class as u16).map_err(|error| match error {
                 SpecError::NoMemory => NoMemory,
                 SpecError::Size | SpecError::Alignment => {
                     tell(phys, format_args!("K1: {error}: {name}"))
@@ -160,7 +160,7 @@ impl<P: Platform> KernelHeap<P> {
             Some(zone) => unsafe { zone.free_part(phys, block, Some(layout.size() as u32)) },
             None => {
                 let start = block.as_ptr().expose_provenance() as u64;
-                self.pages.free(phys, start, layout.size() as u64);
+                self.pages.free(phys, start, layout.size().max(1) as u64);
             }
         }
     }
@@ -210,9 +210,9 @@ impl<P: Platform> KernelHeap<P> {
             }
             (None, None) => {
                 let start = block.as_ptr().expose_provenance() as u64;
-                let pages = |size: usize| size.div_ceil(PAGE_SIZE as usize);
+                let pages = |size: usize| size.max(1).div_ceil(PAGE_SIZE as usize);
                 let same = pages(layout.size()) == pages(size);
-                if same || self.pages.resize(phys, start, size as u64) {
+                if same || self.pages.resize(phys, start, size.max(1) as u64) {
                     return Ok(block);
                 }
             }
@@ -280,7 +280,7 @@ impl<P: Platform> KernelHeap<P> {
         match self.zone(layout.size(), layout.align()) {
             Some(zone) => zone.alloc_part(phys, layout.size() as u32),
             None => {
-                let (size, align) = (layout.size() as u64, layout.align() as u64);
+                let (size, align) = (layout.size().max(1) as u64, layout.align() as u64);
                 Ok(pointer(self.pages.alloc_aligned(phys, size, align.max(PAGE_SIZE))?))
             }
         }

@@ -73,14 +73,12 @@ pub struct Spec {
     pub construct: Option<fn(NonNull<u8>)>,
     /// Undoes that: called before the memory is given back.
     pub destroy: Option<fn(NonNull<u8>)>,
-    /// A number that [`place`] finds.
-    pub(crate) label: u16,
 }
 
 impl Spec {
     /// Items of `size` bytes at multiples of `align`, without constructor and limit.
     pub const fn new(name: &'static str, size: u32, align: u32) -> Self {
-        Self { name, size, align, limit: None, construct: None, destroy: None, label: u16::MAX }
+        Self { name, size, align, limit: None, construct: None, destroy: None }
     }
 }
 
@@ -193,6 +191,11 @@ fn pointer(item: u64) -> NonNull<u8> {
 impl<P: Platform> Zone<P> {
     /// A zone without slabs. Its record for each CPU comes from the heap; nothing else will.
     pub fn try_new(phys: &Phys<P>, spec: Spec) -> Result<Self, SpecError> {
+        Self::try_labelled(phys, spec, u16::MAX)
+    }
+
+    /// As [`Zone::try_new`]; [`place`] finds `label` for its items.
+    pub(crate) fn try_labelled(phys: &Phys<P>, spec: Spec, label: u16) -> Result<Self, SpecError> {
         if !spec.align.is_power_of_two() || u64::from(spec.align) > PAGE_SIZE {
             return Err(SpecError::Alignment);
         }
@@ -206,7 +209,7 @@ impl<P: Platform> Zone<P> {
         let magazines = PerCpu::try_new(cpus, |_| Magazine::new())?;
         // No two zones that live have their magazines in one place.
         let owner = ptr::from_ref(magazines.of(CpuId(0))).addr() as u64;
-        let plan = Plan::new(stride, link, spec.label, owner);
+        let plan = Plan::new(stride, link, label, owner);
         let core = Core { slabs: Slabs::new(plan), depot: Depot::new(owner), visits: 0, failed: 0 };
         let zone = Self {
             magazines,
@@ -392,7 +395,7 @@ impl<P: Platform> Zone<P> {
         let mut found = None;
         phys.for_each_frame(|frame| {
             let place = place(phys, frame.start());
-            let ours = place.filter(|place| self.owns(place) && place.label == self.spec.label);
+            let ours = place.filter(|place| self.owns(place) && place.label == self.plan.label());
             if DEBUG && found.is_none() && ours.is_some_and(|place| place.offset == 0) {
                 let mut items = Slab::at(phys, frame).items(&self.plan);
                 found = items.find_map(|at| self.records.allocated(phys, at));

@@ -120,6 +120,11 @@ impl Plan {
         self.owner
     }
 
+    /// What the slabs are called.
+    pub(crate) fn label(&self) -> u16 {
+        self.label
+    }
+
     /// Items of a slab of 2^`order` frames.
     fn items(&self, order: u32) -> u64 {
         (PAGE_SIZE << order) / u64::from(self.stride)
