@@ -1,4 +1,20 @@
-//! rumpvm: a virtual-memory subsystem that can be linked.
+//! A virtual-memory subsystem that can be linked: BSD-style VM and pmap for kernels, unikernels and hypervisors that have
+//! none.
+//!
+//! A host implements [`platform::Platform`] (six functions), makes a [`Vm`], gives it memory, and hands it page faults; it
+//! gets address spaces with Linux's calls: [`guide`] says how, in seven steps.
+//!
+//! | layer | what a host uses | module |
+//! |---|---|---|
+//! | frames | physical memory, by frame and run | [`phys`] |
+//! | page tables | reverse mappings, shootdown, shared tables | [`pmap`] |
+//! | private memory, objects | copy-on-write trees, files and their pagers | [`amap`], [`object`] |
+//! | maps, faults | `mmap` and its family | [`map`], [`fault`] |
+//! | spaces | what a program sees, and who uses it | [`space`] |
+//! | processes | fork, exec, exit, wait | [`process`] |
+//!
+//! Nothing is global: everything hangs on a [`Vm`], and a thousand of them fit in one process. Running out of memory is an
+//! error value; a panic ([`platform::Platform::panic`]) means that an invariant of the component broke, and says which.
 #![no_std]
 
 extern crate alloc;
@@ -7,6 +23,7 @@ pub mod amap;
 pub mod check;
 mod error;
 pub mod fault;
+pub mod guide;
 pub mod kmem;
 pub mod map;
 pub mod object;
@@ -21,6 +38,11 @@ pub mod stats;
 pub mod sync;
 mod vm;
 pub mod zone;
+
+/// Addresses, page-table formats and entries: what a host's own code for page tables speaks.
+pub use rumpvm_arch as arch;
+/// The hypercalls: what a host implements.
+pub use rumpvm_platform as platform;
 
 pub use check::Broken;
 pub use error::{CallError, FaultError, NoMemory, Signal};

@@ -1,5 +1,6 @@
-//! `cargo xtask check`: formatting, layers, `rumpvm.h`, clippy, documentation. Quickest first.
+//! `cargo xtask check`: formatting, layers, `rumpvm.h`, packages, clippy, documentation. Quickest first.
 
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Result, bail};
@@ -15,10 +16,23 @@ pub(crate) fn run() -> Result<()> {
     step::run("format of the fuzzers", &mut step::cargo(&root, fuzzers))?;
     layers::run()?;
     header::check()?;
+    package(&root)?;
     let clippy = "clippy --workspace --all-targets --quiet -- -D warnings";
     step::run("clippy", &mut step::cargo(&root, clippy))?;
     let mut doc = step::cargo(&root, "doc --workspace --no-deps --quiet");
     step::run("documentation", doc.env("RUSTDOCFLAGS", "-D warnings"))
+}
+
+/// Crates that others may depend on, lowest first.
+const PUBLISHED: &str = "-p rumpvm-arch -p rumpvm-platform -p rumpvm -p rumpvm-hosted";
+
+/// What is published can be packed, and the component does without each of its features. (Without `--no-verify` each package
+/// is also built by itself, in half a minute.)
+fn package(root: &Path) -> Result<()> {
+    let pack = format!("package --quiet --no-verify --allow-dirty {PUBLISHED}");
+    step::run("packages", &mut step::cargo(root, &pack))?;
+    let bare = "check --quiet -p rumpvm --no-default-features";
+    step::run("rumpvm without features", &mut step::cargo(root, bare))
 }
 
 /// rustfmt and clippy come with rustup's default profile, but not with its minimal one.

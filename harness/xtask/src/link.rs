@@ -88,7 +88,7 @@ fn run_kernel(library: &Library, folder: &Path) -> Result<()> {
     let mut link = Command::new("ld");
     link.args(["-nostdlib", "-static", "-znoexecstack", "--no-warn-rwx-segments", "-T"]);
     link.arg(sources.join("kernel.ld")).arg("-o").arg(&kernel);
-    for source in ["kernel.S", "kernel.c"] {
+    for source in ["kernel.S", "kernel.c", "space_map.c"] {
         let object =
             folder.join(source).with_extension(if source.ends_with('S') { "S.o" } else { "o" });
         let mut compile = Command::new("gcc");

@@ -10,7 +10,7 @@ use crate::NoMemory;
 use crate::phys::Phys;
 
 /// A heap on the memory of one machine that lives for good. It is made of boxes itself, so a host that has no other
-/// allocator begins with a [`BootHeap`](crate::phys::BootHeap), and tells blocks of the two apart by their addresses.
+/// allocator begins with a `phys::BootHeap`, and tells blocks of the two apart by their addresses.
 pub struct HostHeap<P: Platform> {
     phys: &'static Phys<P>,
     heap: KernelHeap<P>,

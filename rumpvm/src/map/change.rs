@@ -88,13 +88,10 @@ impl<P: Platform> Use<P> {
         }
     }
 
-    /// Ends it. A file that could not be written keeps its pages, and the log says so: unmapping has no way to
-    /// report it, as in POSIX.
+    /// Ends it.
     pub(super) fn settle(&self, store: &Store<P>) {
         self.leave();
-        if let Err(error) = store.objects.release(&store.mmu, &self.object) {
-            log::warn!("object {} stays in memory: {error:?}", self.object.id());
-        }
+        store.objects.let_go(&store.mmu, &self.object);
     }
 }
 

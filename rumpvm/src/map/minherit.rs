@@ -58,9 +58,7 @@ impl<P: Platform> Made<P> {
     /// user.
     pub(super) fn settle(self, store: &Store<P>) {
         self.gone.settle(store);
-        if let Err(error) = store.objects.release(&store.mmu, &self.object) {
-            log::warn!("object {} stays in memory: {error:?}", self.object.id());
-        }
+        store.objects.let_go(&store.mmu, &self.object);
     }
 }
 

@@ -91,6 +91,15 @@ impl<P: Platform> Registry<P> {
         list.insert(at, Pager::Device { first }, u64::from(frames) * PAGE_SIZE)
     }
 
+    /// As [`Registry::release`], for a user who has no way to report an error, such as munmap(2): a file that could not
+    /// be written keeps its pages, and the log says so.
+    pub fn let_go(&self, mmu: &Mmu<P>, object: &Hold<Object<P>, P>) {
+        if let Err(_error) = self.release(mmu, object) {
+            #[cfg(feature = "log")]
+            log::warn!("object {} stays in memory: {_error:?}", object.id());
+        }
+    }
+
     /// One user of `object` leaves. The last one has dirty pages written and all pages freed; if writing
     /// fails the object stays, with its pages, for the next `open_file` of that file. Sleeps.
     pub fn release(&self, mmu: &Mmu<P>, object: &Hold<Object<P>, P>) -> Result<(), IoError> {

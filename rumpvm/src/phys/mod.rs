@@ -14,6 +14,7 @@ mod add;
 mod buddy;
 mod cache;
 mod contents;
+#[cfg(feature = "boot-heap")]
 mod heap;
 mod limbo;
 mod page;
@@ -26,6 +27,7 @@ use rumpvm_arch::Frame;
 use rumpvm_platform::{Platform, Scarce};
 
 pub use add::AddMemoryError;
+#[cfg(feature = "boot-heap")]
 pub use heap::BootHeap;
 pub use page::{Busy, Page, PageKind};
 pub use run::Run;
