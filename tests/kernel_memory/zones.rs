@@ -1,6 +1,7 @@
 //! Zones: items of one size.
 
 use std::collections::BTreeSet;
+use std::ffi::c_void;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -79,12 +80,12 @@ static DESTROYED: AtomicU64 = AtomicU64::new(0);
 
 #[test]
 fn an_item_in_use_is_constructed_and_what_is_constructed_is_destroyed() {
-    fn construct(item: NonNull<u8>) {
+    extern "C" fn construct(item: NonNull<c_void>) {
         // SAFETY: a constructor is given an item of its zone, here of 8 bytes.
         unsafe { item.cast::<u64>().write(0x5eed) };
         CONSTRUCTED.fetch_add(1, Ordering::Relaxed);
     }
-    fn destroy(item: NonNull<u8>) {
+    extern "C" fn destroy(item: NonNull<c_void>) {
         // SAFETY: as in `construct`.
         assert_eq!(unsafe { item.cast::<u64>().read() }, 0x5eed);
         DESTROYED.fetch_add(1, Ordering::Relaxed);

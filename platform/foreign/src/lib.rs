@@ -2,7 +2,7 @@
 //! virtual-memory subsystem. `rumpvm.h` is made of what is here; `rumpvm lib` packs it into one object.
 //!
 //! Reading order: `hypercalls` (what a host gives), `home` (what the component sees of it), `machine` (init, memory,
-//! CPUs), `space` -> `map` -> `object` -> `access` (what a host calls).
+//! CPUs), `space` -> `map` -> `object` -> `access` -> `kmem` (what a host calls).
 //!
 //! Flow:  host -> `rumpvm_*` -> `handles` -> `Vm` -> `home` -> host's hypercalls.
 //! Locks: its own spin locks (`lock`), each for a few instructions; none is held when component or host is called.
@@ -21,6 +21,7 @@ mod handles;
 mod heap;
 mod home;
 mod hypercalls;
+mod kmem;
 mod lock;
 mod machine;
 mod map;
@@ -37,6 +38,7 @@ pub use access::*;
 pub use errno::*;
 pub use home::Foreign;
 pub use hypercalls::*;
+pub use kmem::*;
 pub use machine::*;
 pub use map::*;
 pub use object::*;

@@ -10,7 +10,7 @@
 
 use alloc::vec::Vec;
 use core::alloc::Layout;
-use core::ptr::NonNull;
+use core::ptr::{self, NonNull};
 
 use rumpvm_arch::PAGE_SIZE;
 use rumpvm_platform::Platform;
@@ -185,7 +185,7 @@ impl<P: Platform> KernelHeap<P> {
     #[track_caller]
     pub fn usable(&self, phys: &Phys<P>, block: NonNull<u8>) -> usize {
         match self.zone_of(phys, block) {
-            Some(zone) => zone.spec().size as usize,
+            Some(zone) => zone.part(phys, block) as usize,
             None => self.pages_of(phys, block) as usize,
         }
     }
@@ -225,6 +225,40 @@ impl<P: Platform> KernelHeap<P> {
         unsafe { to.copy_from_nonoverlapping(block, size.min(layout.size())) };
         // SAFETY: by the caller's promise.
         unsafe { self.free(phys, block, layout) };
+        Ok(to)
+    }
+
+    /// As [`KernelHeap::realloc`], of a block whose layout is not known; elsewhere it is at a multiple of 16.
+    ///
+    /// # Safety
+    /// As [`KernelHeap::free_unsized`].
+    #[track_caller]
+    pub unsafe fn realloc_unsized(
+        &self,
+        phys: &Phys<P>,
+        block: NonNull<u8>,
+        size: usize,
+    ) -> Result<NonNull<u8>, NoMemory> {
+        match (self.zone_of(phys, block), self.zone(size, MIN_ALIGN)) {
+            (Some(had), Some(has)) if ptr::eq(had, has) => {
+                had.resize_part(phys, block, size as u32);
+                return Ok(block);
+            }
+            (None, None) => {
+                let start = block.as_ptr().expose_provenance() as u64;
+                if self.pages.resize(phys, start, size as u64) {
+                    return Ok(block);
+                }
+            }
+            _ => {}
+        }
+        let new = Layout::from_size_align(size, MIN_ALIGN).map_err(|_| NoMemory)?;
+        let to = self.alloc(phys, new)?;
+        let had = self.usable(phys, block);
+        // SAFETY: both blocks have so many bytes, and the new one is nobody else's.
+        unsafe { to.copy_from_nonoverlapping(block, size.min(had)) };
+        // SAFETY: by the caller's promise.
+        unsafe { self.free_unsized(phys, block) };
         Ok(to)
     }
 

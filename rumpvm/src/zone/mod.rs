@@ -23,6 +23,7 @@ mod records;
 mod slab;
 mod story;
 
+use core::ffi::c_void;
 use core::fmt;
 use core::panic::Location;
 use core::ptr::{self, NonNull};
@@ -58,6 +59,9 @@ const SHARE: u64 = 1024;
 /// Empty slabs that a zone keeps.
 const SPARE_SLABS: u32 = 1;
 
+/// What makes something of an item's memory, or undoes that. Called with interrupts masked; it may not use the zone.
+pub type Hook = extern "C" fn(item: NonNull<c_void>);
+
 /// What the items of a zone are.
 #[derive(Clone, Copy, Debug)]
 pub struct Spec {
@@ -70,9 +74,9 @@ pub struct Spec {
     /// Most items, rounded up to whole slabs; those in magazines count too.
     pub limit: Option<u64>,
     /// Makes an item of memory: called before it is handed out, not each time.
-    pub construct: Option<fn(NonNull<u8>)>,
+    pub construct: Option<Hook>,
     /// Undoes that: called before the memory is given back.
-    pub destroy: Option<fn(NonNull<u8>)>,
+    pub destroy: Option<Hook>,
 }
 
 impl Spec {
@@ -252,7 +256,7 @@ impl<P: Platform> Zone<P> {
             let at = phys.platform.virt_to_phys(item);
             self.records.hand_out(phys, at, size.into(), Location::caller());
             if let Some(construct) = self.spec.construct {
-                construct(item);
+                construct(item.cast());
             }
         }
         Ok(item)
@@ -290,6 +294,14 @@ impl<P: Platform> Zone<P> {
         place.owner == self.plan.owner()
     }
 
+    /// How much of an item that is out may be used.
+    pub(crate) fn part(&self, phys: &Phys<P>, item: NonNull<u8>) -> u64 {
+        match DEBUG {
+            true => self.records.size(phys, phys.platform.virt_to_phys(item)),
+            false => self.size.into(),
+        }
+    }
+
     /// Changes how much of an item is used.
     #[track_caller]
     pub(crate) fn resize_part(&self, phys: &Phys<P>, item: NonNull<u8>, size: u32) {
@@ -313,7 +325,7 @@ impl<P: Platform> Zone<P> {
         }
         self.records.take_back(phys, at, size.map(u64::from), now);
         if let Some(destroy) = self.spec.destroy {
-            destroy(item);
+            destroy(item.cast());
         }
         self.records.bury(phys, at);
     }
@@ -478,7 +490,7 @@ impl<P: Platform> Zone<P> {
         drop(core);
         for item in batch.items() {
             if let Some(construct) = self.spec.construct.filter(|_| !DEBUG) {
-                construct(pointer(*item));
+                construct(pointer(*item).cast());
             }
             mine.push(*item, MAGAZINE as u32);
         }
@@ -517,7 +529,7 @@ impl<P: Platform> Zone<P> {
         }
         if let Some(destroy) = self.spec.destroy.filter(|_| !DEBUG) {
             drop(core);
-            batch.items().iter().for_each(|item| destroy(pointer(*item)));
+            batch.items().iter().for_each(|item| destroy(pointer(*item).cast()));
             core = self.core.lock();
         }
         for item in batch.items() {

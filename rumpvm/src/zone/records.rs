@@ -205,6 +205,11 @@ impl Records {
         item.word(SIZE).set(size);
     }
 
+    /// Bytes that are used of an item that is out.
+    pub(crate) fn size<P: Platform>(self, phys: &Phys<P>, at: PhysAddr) -> u64 {
+        self.item(phys, at).word(SIZE).get()
+    }
+
     /// Where an item that is out was allocated.
     pub(crate) fn allocated<P: Platform>(
         self,
