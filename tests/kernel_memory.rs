@@ -8,6 +8,8 @@ mod arenas;
 mod heap;
 #[path = "kernel_memory/machine.rs"]
 mod machine;
+#[path = "kernel_memory/maps.rs"]
+mod maps;
 #[path = "kernel_memory/reports.rs"]
 mod reports;
 #[path = "kernel_memory/zones.rs"]

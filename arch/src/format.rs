@@ -7,7 +7,7 @@
 
 use core::fmt;
 
-use crate::{Frame, PAGE_SHIFT, Prot, VirtAddr};
+use crate::{Frame, PAGE_SHIFT, PAGE_SIZE, Prot, VirtAddr, VirtRange};
 
 /// The shape of one kind of page table.
 ///
@@ -56,6 +56,17 @@ pub const fn index<F: Format>(level: usize, at: VirtAddr) -> usize {
     (at.0 >> shift) as usize & (entries::<F>(level) - 1)
 }
 
+/// The addresses above user memory, which are the kernel's in every space; without the last page, so that each end of a range
+/// in it is an address.
+#[inline]
+pub const fn kernel_half<F: Format>() -> VirtRange {
+    let start = F::USER_END.0.next_multiple_of(span::<F>(F::LEVELS));
+    // Addresses that are longer than 32 bits are sign-extended: those of the upper half begin with ones.
+    let (start, last) =
+        if start >> 32 == 0 { (start, u32::MAX as u64) } else { (!(start - 1), u64::MAX) };
+    VirtRange { start: VirtAddr(start), end: VirtAddr(last & !(PAGE_SIZE - 1)) }
+}
+
 /// One page-table entry, widened to 64 bits whatever the format stores.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Pte(pub u64);
@@ -74,6 +85,12 @@ impl Pte {
     pub const A: u64 = 1 << 5;
     /// Dirty: set by the CPU when it writes through the entry.
     pub const D: u64 = 1 << 6;
+    /// Stays when CR3 is loaded, where the CPU is told so (CR4.PGE): entries that are the same in every space.
+    pub const G: u64 = 1 << 8;
+    /// For software, in leaf entries: their owner relies on it, so nobody drops it on his own account.
+    pub const WIRED: u64 = 1 << 9;
+    /// For software, in leaf entries: no reverse map knows of it.
+    pub const UNTRACKED: u64 = 1 << 10;
     /// No instruction fetches.
     pub const NX: u64 = 1 << 63;
     /// The frame's address: bits 12 to 51.
@@ -168,9 +185,16 @@ impl fmt::Debug for Pte {
             return write!(f, "absent({:#x})", self.0);
         }
         write!(f, "{:?}", self.frame())?;
-        for (bit, name) in
-            [(Self::W, " W"), (Self::U, " U"), (Self::A, " A"), (Self::D, " D"), (Self::NX, " NX")]
-        {
+        for (bit, name) in [
+            (Self::W, " W"),
+            (Self::U, " U"),
+            (Self::A, " A"),
+            (Self::D, " D"),
+            (Self::G, " G"),
+            (Self::WIRED, " wired"),
+            (Self::UNTRACKED, " untracked"),
+            (Self::NX, " NX"),
+        ] {
             if self.0 & bit != 0 {
                 f.write_str(name)?;
             }

@@ -38,7 +38,10 @@ impl Format for Pae {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Frame, Prot, Pte, X86_64, X86_64La57, entries, index, span};
+    use crate::{
+        Frame, Prot, Pte, VirtRange, X86_64, X86_64La57, X86_64Lower, entries, index, kernel_half,
+        span,
+    };
 
     fn root_covers_user_memory<F: Format>() {
         assert!(span::<F>(F::LEVELS + 1) >= F::USER_END.0);
@@ -57,6 +60,17 @@ mod tests {
         root_covers_user_memory::<Pae>();
         root_covers_user_memory::<X86_64>();
         root_covers_user_memory::<X86_64La57>();
+    }
+
+    #[test]
+    fn the_kernels_half_begins_behind_user_memory_where_a_root_entry_does() {
+        let of = |half: VirtRange| (half.start.0, half.end.0);
+        assert_eq!(of(kernel_half::<I386>()), (0xc000_0000, 0xffff_f000));
+        assert_eq!(of(kernel_half::<Pae>()), (0xc000_0000, 0xffff_f000));
+        let end = 0xffff_ffff_ffff_f000;
+        assert_eq!(of(kernel_half::<X86_64>()), (0xffff_8000_0000_0000, end));
+        assert_eq!(of(kernel_half::<X86_64Lower>()), (0xffff_8000_0000_0000, end));
+        assert_eq!(of(kernel_half::<X86_64La57>()), (0xff00_0000_0000_0000, end));
     }
 
     #[test]

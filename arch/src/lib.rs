@@ -12,7 +12,7 @@ mod trap;
 mod x86_64;
 
 pub use addr::{Frame, PAGE_SHIFT, PAGE_SIZE, PhysAddr, VirtAddr, VirtRange};
-pub use format::{Format, Pte, entries, index, span};
+pub use format::{Format, Pte, entries, index, kernel_half, span};
 pub use i386::{I386, Pae};
 pub use prot::{Access, Prot};
 pub use trap::PageFault;

@@ -179,7 +179,8 @@ pub trait Platform: Seam {
     fn tlb_activate(&self, root: Option<Frame>);
 
     /// Drops this CPU's translations for `range` of the active space, those of the tables above the
-    /// pages included.
+    /// pages included; of addresses of the kernel's ([`rumpvm_arch::kernel_half`]) global ones too, if the home has
+    /// opened a window there.
     fn tlb_invalidate(&self, range: VirtRange);
 
     /// Asks each CPU in `targets` to call `Vm::tlb_interrupt` soon. Never names the calling CPU.

@@ -75,9 +75,25 @@ pub(crate) fn activate(root: Option<u64>, kernel_root: u64, direct_map: u64) {
     unsafe { controlregs::cr3_write(root.unwrap_or(kernel_root)) };
 }
 
-/// Drops this CPU's translations of `range`.
+/// Drops translations that a load of CR3 keeps.
+fn drop_global() {
+    // SAFETY: global translations are dropped when CR4.PGE changes, and kept again when it is as it was. Nobody else
+    // changes CR4 meanwhile: flushes are served with interrupts masked.
+    unsafe {
+        let before = controlregs::cr4();
+        if before.contains(Cr4::CR4_ENABLE_GLOBAL_PAGES) {
+            controlregs::cr4_write(before - Cr4::CR4_ENABLE_GLOBAL_PAGES);
+            controlregs::cr4_write(before);
+        }
+    }
+}
+
+/// Drops this CPU's translations of `range`, which are the kernel's window's if they are not a user's.
 pub(crate) fn invalidate(range: VirtRange) {
     if range.pages() > SINGLY {
+        if range.end > X86_64Lower::USER_END {
+            drop_global();
+        }
         // SAFETY: loading the same root again drops translations, which costs walks and no more.
         unsafe { x86::tlb::flush_all() };
         return;

@@ -141,9 +141,7 @@ pub extern "C" fn rumpvm_cpu_attach() -> i32 {
 }
 
 fn cpu_attach() -> Result<(), Errno> {
-    if VM.get().is_none() {
-        return Err(refuse(RUMPVM_ENODEV, c"rumpvm_add_memory comes first"));
-    }
+    let vm = VM.get().ok_or_else(|| refuse(RUMPVM_ENODEV, c"rumpvm_add_memory comes first"))?;
     let number = Foreign::cpu_id().0 as usize;
     if number >= Foreign.cpu_count() {
         return Err(refuse(RUMPVM_EINVAL, c"cpu_id is not below cpu_count"));
@@ -154,6 +152,7 @@ fn cpu_attach() -> Result<(), Errno> {
     if ATTACHED[number].swap(true, Ordering::AcqRel) {
         return Err(refuse(RUMPVM_EEXIST, c"a CPU of that number has attached"));
     }
+    vm.mmu.attach_cpu();
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! What the rest of the machine can reach of a CPU: its TLB, its mailbox, and its attention.
 //!
 //! Flow:  a birth, a wake-up, a flush request or a stop -> mailbox and attention bits -> that CPU.
-//! Locks: `mail` for births, wake-ups and falling asleep; `tlb` for the translations.
+//! Locks: `mail` for births, wake-ups and falling asleep; `tlb` and `kernel_tlb` for the translations.
 //! Sleep: the host thread of an idle CPU waits here, on `bell`.
 //! Owns:  births and wake-ups until the CPU collects them.
 //!
@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::outcome::Group;
-use crate::tlb::Tlb;
+use crate::tlb::{Mode, Tlb};
 
 /// Index of a thread among those of its CPU.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -59,6 +59,8 @@ pub(crate) struct Mail {
 #[derive(Default)]
 pub(crate) struct Cpu {
     pub(crate) tlb: spin::Mutex<Tlb>,
+    /// For the kernel's half. Whatever the CPU translates through, it keeps these, as if all were global.
+    pub(crate) kernel_tlb: spin::Mutex<Tlb>,
     /// Threads that live here; who places a new one picks the smallest number.
     pub(crate) load: AtomicU32,
     attention: AtomicU32,
@@ -97,6 +99,14 @@ impl Census {
 }
 
 impl Cpu {
+    #[inline]
+    pub(crate) fn tlb_of(&self, mode: Mode) -> &spin::Mutex<Tlb> {
+        match mode {
+            Mode::User => &self.tlb,
+            Mode::Kernel => &self.kernel_tlb,
+        }
+    }
+
     #[inline]
     pub(crate) fn attention(&self) -> Attention {
         Attention(self.attention.load(Ordering::Acquire))

@@ -11,6 +11,7 @@ use rumpvm_arch::{Access, Format, PhysAddr, VirtAddr};
 
 use crate::arena::Arena;
 use crate::freed::{Freed, Generation};
+use crate::kernel_half::KernelHalf;
 use crate::tlb::{Tlb, Translation};
 use crate::walk::{Refused, Walker};
 
@@ -18,6 +19,7 @@ use crate::walk::{Refused, Walker};
 pub(crate) struct Hardware {
     pub(crate) arena: Arena,
     pub(crate) freed: Freed,
+    pub(crate) kernel: KernelHalf,
 }
 
 /// Where the bytes of one access within a page are.
@@ -31,13 +33,15 @@ pub(crate) struct Place {
 impl Hardware {
     pub(crate) fn new(memory: u64) -> io::Result<Self> {
         let arena = Arena::new(memory)?;
-        Ok(Self { freed: Freed::new(arena.frames())?, arena })
+        let kernel = KernelHalf::default();
+        Ok(Self { freed: Freed::new(arena.frames())?, arena, kernel })
     }
 
     /// As if the power had just come on. Nobody else uses it.
     pub(crate) fn renew(&self) {
         self.arena.soil();
         self.freed.forget();
+        self.kernel.forget();
     }
 
     pub(crate) fn walker(&self) -> Walker<'_> {
@@ -54,7 +58,9 @@ impl Hardware {
     ) -> Result<Place, Refused> {
         tlb.clock += 1;
         let translation = match tlb.page(at) {
-            Some(known) if !known.rights.allow::<F>(access) => return Err(Refused::Denied),
+            Some(known) if !known.rights.allow::<F>(access, tlb.mode) => {
+                return Err(Refused::Denied);
+            }
             // The first store through a clean translation has to set D in the entry: walk again.
             Some(known) if known.dirty || access != Access::Write => known,
             _ => self.walker().fill::<F>(tlb, at, access)?,
@@ -87,8 +93,11 @@ impl Hardware {
 
     /// What the page table says about `at` at the moment.
     pub(crate) fn table_now<F: Format>(&self, tlb: &Tlb, at: VirtAddr) -> String {
-        let root = tlb.root().expect("an access was translated");
-        match self.walker().peek::<F>(root.frame, 1, at) {
+        let top = match tlb.root() {
+            Some(root) => Some((root.frame, F::LEVELS)),
+            None => self.kernel.below::<F>(at),
+        };
+        match top.and_then(|top| self.walker().peek_below::<F>(top, 1, at)) {
             Some(seen) => format!("The page table now says {:?}", seen.entry),
             None => "There is no page table for it any more".to_owned(),
         }

@@ -154,10 +154,9 @@ impl<F: Format> Hosted<F> {
     /// Compares every cached translation with the page tables; the error is the story. Only at a quiet
     /// moment: no access and no flush under way.
     pub fn verify_tlbs(&self) -> Result<(), String> {
-        verify::verify::<F>(
-            &self.machine.hardware,
-            self.machine.cpus.iter().map(|cpu| cpu.tlb.lock()),
-        )
+        let (hardware, cpus) = (&self.machine.hardware, &self.machine.cpus);
+        verify::verify::<F>(hardware, cpus.iter().map(|cpu| cpu.tlb.lock()))?;
+        verify::verify::<F>(hardware, cpus.iter().map(|cpu| cpu.kernel_tlb.lock()))
     }
 
     /// Whether the caller runs on a CPU, of this machine or another.
@@ -328,7 +327,11 @@ impl<F: Format> Platform for Hosted<F> {
     }
 
     fn tlb_invalidate(&self, range: VirtRange) {
-        self.machine.cpu(cpu_id()).tlb.lock().invalidate::<F>(range);
+        let cpu = self.machine.cpu(cpu_id());
+        cpu.tlb.lock().invalidate::<F>(range);
+        if range.end > F::USER_END {
+            cpu.kernel_tlb.lock().invalidate::<F>(range);
+        }
     }
 
     fn tlb_ipi(&self, targets: &CpuSet) {

@@ -24,6 +24,7 @@ mod freed;
 mod hardware;
 mod here;
 mod hosted;
+mod kernel_half;
 mod machine;
 mod memory_file;
 mod outcome;

@@ -46,8 +46,19 @@ pub(crate) struct Table {
     pub(crate) generation: Generation,
 }
 
+/// Whose accesses go through a TLB.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum Mode {
+    /// User code's, to its half.
+    #[default]
+    User,
+    /// The kernel's, to its own half; it never touches what user code can (SMAP, SMEP).
+    Kernel,
+}
+
 #[derive(Default)]
 pub(crate) struct Tlb {
+    pub(crate) mode: Mode,
     /// Accesses that this CPU has made.
     pub(crate) clock: u64,
     root: Option<Table>,
@@ -68,8 +79,8 @@ impl Rights {
     }
 
     #[inline]
-    pub(crate) fn allow<F: Format>(self, access: Access) -> bool {
-        self.user && self.prot.allows(access, F::HAS_NX)
+    pub(crate) fn allow<F: Format>(self, access: Access, mode: Mode) -> bool {
+        self.user == (mode == Mode::User) && self.prot.allows(access, F::HAS_NX)
     }
 
     /// Whether these rights allow something that `other` does not.
@@ -213,7 +224,10 @@ mod tests {
         let kernel = Rights::of::<X86_64>(Pte(Pte::P | Pte::W));
         assert_eq!(Rights::ALL.and(read), read);
         assert!(Rights::ALL.exceed(read) && !read.exceed(Rights::ALL));
-        assert!(!kernel.allow::<X86_64>(Access::Read));
-        assert!(read.allow::<X86_64>(Access::Read) && !read.allow::<X86_64>(Access::Execute));
+        assert!(!kernel.allow::<X86_64>(Access::Read, Mode::User));
+        assert!(kernel.allow::<X86_64>(Access::Read, Mode::Kernel));
+        assert!(!read.allow::<X86_64>(Access::Read, Mode::Kernel));
+        let may = |access| read.allow::<X86_64>(access, Mode::User);
+        assert!(may(Access::Read) && !may(Access::Execute));
     }
 }

@@ -10,7 +10,7 @@ use std::ops::Deref;
 use rumpvm_arch::{Format, Frame, VirtAddr};
 
 use crate::hardware::Hardware;
-use crate::tlb::{Table, Tlb, Translation};
+use crate::tlb::{Mode, Table, Tlb, Translation};
 
 /// Checks the TLB of each CPU, in order of number.
 pub(crate) fn verify<F: Format>(
@@ -25,12 +25,15 @@ pub(crate) fn verify<F: Format>(
 }
 
 fn verify_tlb<F: Format>(hardware: &Hardware, tlb: &Tlb) -> Result<(), String> {
+    if tlb.mode == Mode::Kernel {
+        return verify_kernel::<F>(hardware, tlb);
+    }
     let Some(root) = tlb.root() else { return Ok(()) };
     if hardware.walker().generation(root.frame) != Some(root.generation) {
         return Err(format!("it is active on root {:?}, which has been freed", root.frame));
     }
     for (at, page) in tlb.pages() {
-        verify_page::<F>(hardware, root.frame, at, page)?;
+        verify_page::<F>(hardware, (root.frame, F::LEVELS), at, page)?;
     }
     for (level, at, table) in tlb.tables::<F>() {
         verify_table::<F>(hardware, root.frame, level, at, table)?;
@@ -38,14 +41,24 @@ fn verify_tlb<F: Format>(hardware: &Hardware, tlb: &Tlb) -> Result<(), String> {
     Ok(())
 }
 
+/// Pages alone: the tables above them stay, as the links do.
+fn verify_kernel<F: Format>(hardware: &Hardware, tlb: &Tlb) -> Result<(), String> {
+    for (at, page) in tlb.pages() {
+        let top = hardware.kernel.below::<F>(at);
+        let top = top.ok_or_else(|| format!("{at} of the kernel is in no part that was linked"))?;
+        verify_page::<F>(hardware, top, at, page)?;
+    }
+    Ok(())
+}
+
 fn verify_page<F: Format>(
     hardware: &Hardware,
-    root: Frame,
+    top: (Frame, usize),
     at: VirtAddr,
     page: Translation,
 ) -> Result<(), String> {
     let names = format!("{at} leads to {:?} (filled at access {})", page.frame, page.filled);
-    let seen = match hardware.walker().peek::<F>(root, 1, at) {
+    let seen = match hardware.walker().peek_below::<F>(top, 1, at) {
         Some(seen) if seen.entry.is_present() => seen,
         _ => return Err(format!("{names}, but is not mapped")),
     };

@@ -15,7 +15,7 @@ use rumpvm_arch::{Access, Format, Frame, Pte, VirtAddr, entries, index, span};
 
 use crate::arena::{Arena, Entry};
 use crate::freed::{Freed, Generation};
-use crate::tlb::{Rights, Table, Tlb, Translation};
+use crate::tlb::{Mode, Rights, Table, Tlb, Translation};
 
 /// Memory as the page walker sees it.
 #[derive(Clone, Copy)]
@@ -60,7 +60,7 @@ impl Walker<'_> {
         at: VirtAddr,
         access: Access,
     ) -> Result<Translation, Refused> {
-        if at.0 >= span::<F>(F::LEVELS + 1) {
+        if tlb.mode == Mode::User && at.0 >= span::<F>(F::LEVELS + 1) {
             return Err(Refused::Absent);
         }
         let (mut level, mut table) = tlb.nearest_table::<F>(at).ok_or(Refused::Absent)?;
@@ -69,7 +69,7 @@ impl Walker<'_> {
             level -= 1;
             tlb.remember_table::<F>(level, at, table);
         }
-        let translation = self.leaf::<F>(table, at, access, tlb.clock)?;
+        let translation = self.leaf::<F>(table, at, access, (tlb.mode, tlb.clock))?;
         tlb.remember_page(at, translation);
         Ok(translation)
     }
@@ -105,7 +105,7 @@ impl Walker<'_> {
         table: Table,
         at: VirtAddr,
         access: Access,
-        clock: u64,
+        (mode, clock): (Mode, u64),
     ) -> Result<Translation, Refused> {
         let entry = self.entry::<F>(1, table, at)?;
         let mark = if access == Access::Write { Pte::A | Pte::D } else { Pte::A };
@@ -115,7 +115,7 @@ impl Walker<'_> {
                 return Err(Refused::Absent);
             }
             let rights = table.rights.and(Rights::of::<F>(seen));
-            if !rights.allow::<F>(access) {
+            if !rights.allow::<F>(access, mode) {
                 return Err(Refused::Denied);
             }
             let generation = self.named_by(1, seen, at)?;
@@ -167,9 +167,18 @@ impl Walker<'_> {
         level: usize,
         at: VirtAddr,
     ) -> Option<Glimpse> {
+        self.peek_below::<F>((root, F::LEVELS), level, at)
+    }
+
+    /// As [`Walker::peek`], from a table at some level.
+    pub(crate) fn peek_below<F: Format>(
+        &self,
+        (mut table, top): (Frame, usize),
+        level: usize,
+        at: VirtAddr,
+    ) -> Option<Glimpse> {
         let mut rights = Rights::ALL;
-        let mut table = root;
-        for above in (level..=F::LEVELS).rev() {
+        for above in (level..=top).rev() {
             self.arena.position(table)?;
             debug_assert!(index::<F>(above, at) < entries::<F>(above));
             let entry = self.arena.entry::<F>(table, index::<F>(above, at)).load();

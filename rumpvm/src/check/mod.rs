@@ -6,6 +6,7 @@
 //! | file | invariants of DESIGN |
 //! |---|---|
 //! | [`spaces`](self) | areas, 1 (entries name what the map says), 2 (live counts of tables) |
+//! | `kernel` | 2 and 3 of the window of kernel addresses |
 //! | `trees` | live counts and references of amap and object nodes |
 //! | `frames` | 3 (reverse map), 4 (a frame is in one place), 5 (free frames are unused) |
 //! | `family` | 9 (processes and their states) |
@@ -15,6 +16,7 @@
 
 mod family;
 mod frames;
+mod kernel;
 mod spaces;
 mod trees;
 
@@ -82,6 +84,7 @@ pub(crate) fn check<P: Platform>(vm: &Processes<P>) -> Result<(), Broken> {
     };
     ensure!(!vm.mmu.phys.epoch.is_pinned(), "a CPU is inside the component");
     trees::check(vm, &mut found)?;
+    kernel::check(&vm.mmu, &mut found)?;
     spaces::check(vm, &mut found)?;
     frames::check(vm, &found)?;
     family::check(vm)

@@ -158,6 +158,28 @@ impl<'s, P: Platform> Arena<'s, P> {
         Some(tag.span(phys).size)
     }
 
+    /// What is allocated where `at` is, if anything is. Takes the arena's lock, and looks at one segment after the other.
+    pub fn containing(&self, phys: &Phys<P>, at: u64) -> Option<Span> {
+        let mut found = None;
+        self.for_each_allocated(phys, |span| {
+            if span.start <= at && at - span.start < span.size {
+                found = Some(span);
+            }
+        });
+        found
+    }
+
+    /// Some span of it.
+    pub(super) fn first_span(&self, phys: &Phys<P>) -> Option<Span> {
+        let mut first = None;
+        self.segments.lock().for_each(phys, |span, kind| {
+            if matches!(kind, Kind::Added | Kind::Imported) && first.is_none() {
+                first = Some(span);
+            }
+        });
+        first
+    }
+
     /// Changes the size of what is allocated at `start` in its place; whether there was room for that.
     pub fn resize(&self, phys: &Phys<P>, start: u64, size: u64) -> bool {
         let Some(size) = self.rounded(size) else { return false };

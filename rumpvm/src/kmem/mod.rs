@@ -5,6 +5,7 @@
 //! | `arena` | ranges of anything, handed out in multiples of a quantum, with caches for small multiples |
 //! | `segments` | an arena's boundary tags, free lists and table |
 //! | `source` | where an arena's spans come from: frames of the direct map, another arena |
+//! | `map` | memory in a row in the window of kernel addresses: wired, or filled on first touch; guard pages; submaps |
 //! | `heap` | memory of any size: zones up to a page, an arena above |
 //! | `global` | the same as Rust's `GlobalAlloc` |
 //!
@@ -13,6 +14,7 @@
 mod arena;
 mod global;
 mod heap;
+mod map;
 mod segments;
 mod source;
 
@@ -21,6 +23,7 @@ use core::ptr::{self, NonNull};
 pub use arena::{Arena, ArenaSpec, ArenaUsage, Fit, MAX_CACHES};
 pub use global::HostHeap;
 pub use heap::{HeapUsage, KernelHeap};
+pub use map::{Backing, Guards, KernelMap, MapError};
 pub use segments::Span;
 pub use source::{Direct, Source};
 

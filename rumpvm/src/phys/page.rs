@@ -39,11 +39,13 @@ pub enum PageKind {
     Wired = 10,
     /// Holds page records.
     Record = 11,
+    /// Taken by the kernel around us, for itself.
+    Kernel = 12,
     /// Part of a slab: see `zone::slab`.
-    Zone = 12,
+    Zone = 13,
 }
 
-const KINDS: [PageKind; 13] = [
+const KINDS: [PageKind; 14] = [
     PageKind::FreeTail,
     PageKind::Free,
     PageKind::Cached,
@@ -56,6 +58,7 @@ const KINDS: [PageKind; 13] = [
     PageKind::Object,
     PageKind::Wired,
     PageKind::Record,
+    PageKind::Kernel,
     PageKind::Zone,
 ];
 

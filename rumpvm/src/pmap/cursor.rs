@@ -106,10 +106,21 @@ impl<'m, P: Platform> Cursor<'m, P> {
     /// Removes every mapping in the range. A leaf table that a fork shared is given up as a whole: what
     /// else it mapped faults in again.
     pub fn remove(self, debt: &mut Debt<P>) {
+        self.remove_each(debt, |_, _, _| ());
+    }
+
+    /// As [`Cursor::remove`]; tells `gone` of every entry as it was.
+    pub(super) fn remove_each(
+        self,
+        debt: &mut Debt<P>,
+        mut gone: impl FnMut(VirtAddr, Pte, &mut Debt<P>),
+    ) {
         self.change(debt, |leaf, part, debt| {
             let mut at = part.start;
             while at < part.end && leaf.live() > 0 && !debt.is_full() {
-                leaf.remove(at, debt);
+                if let Some(old) = leaf.remove(at, debt) {
+                    gone(at, old, debt);
+                }
                 at = at + PAGE_SIZE;
             }
             if leaf.live() == 0 { part.end } else { at }
@@ -161,7 +172,7 @@ impl<'m, P: Platform> Cursor<'m, P> {
     fn change(
         self,
         debt: &mut Debt<P>,
-        change: impl Fn(&mut Leaf<'m, P>, VirtRange, &mut Debt<P>) -> VirtAddr,
+        mut change: impl FnMut(&mut Leaf<'m, P>, VirtRange, &mut Debt<P>) -> VirtAddr,
     ) {
         fence::<P>();
         let mut at = self.range.start;

@@ -10,7 +10,7 @@
 use core::marker::PhantomData;
 
 use rumpvm_arch::{Frame, PAGE_SIZE, VirtAddr, VirtRange};
-use rumpvm_platform::Platform;
+use rumpvm_platform::{CpuSet, Platform};
 
 use super::ranges::Ranges;
 use super::{Mmu, Pmap};
@@ -50,7 +50,7 @@ pub struct Debt<P: Platform> {
     ranges: Ranges,
     /// Not only the CPUs of one pmap.
     everywhere: bool,
-    /// Unlinked tables, chained through their records.
+    /// Unlinked tables, and frames to be freed, chained through their records.
     tables: u32,
     /// Object pages that were dirty when an entry of theirs went. Until this is paid a CPU that knows the
     /// entry can store to them without anybody noting it.
@@ -108,6 +108,11 @@ impl<P: Platform> Debt<P> {
         self.tables = frame.0;
     }
 
+    /// Has `frame` freed when it is paid: a frame of the kernel's that nothing maps any more, but TLBs.
+    pub(super) fn frame(&mut self, phys: &Phys<P>, frame: Frame) {
+        self.table(phys, frame);
+    }
+
     /// Remembers that `frame`, a page of an object, can be stored to through an entry that is gone.
     pub(super) fn dirty(&mut self, frame: Frame) {
         self.dirty.push(frame);
@@ -145,7 +150,7 @@ impl<P: Platform> Debt<P> {
             fence::<P>();
             let everywhere = self.everywhere;
             let targets = if everywhere { mmu.shootdown.translating() } else { pmap.active() };
-            mmu.flush(&self.ranges, targets);
+            self.flush(mmu, targets);
         }
         self.after_flush(mmu);
     }
@@ -154,9 +159,15 @@ impl<P: Platform> Debt<P> {
     pub fn pay_everywhere(mut self, mmu: &Mmu<P>) {
         if self.ranges.len > 0 {
             fence::<P>();
-            mmu.flush(&self.ranges, mmu.shootdown.translating());
+            self.flush(mmu, mmu.shootdown.translating());
         }
         self.after_flush(mmu);
+    }
+
+    /// On `targets`; but every CPU translates the kernel's addresses.
+    fn flush(&self, mmu: &Mmu<P>, targets: CpuSet) {
+        let targets = if self.ranges.kernel { mmu.shootdown.all() } else { targets };
+        mmu.flush(&self.ranges, targets);
     }
 
     fn after_flush(&mut self, mmu: &Mmu<P>) {
@@ -170,8 +181,13 @@ impl<P: Platform> Debt<P> {
         }
         while self.tables != NO_TABLE {
             let frame = Frame(self.tables);
-            self.tables = phys.page(frame).next.get();
-            phys.page(frame).refs.set(0);
+            let page = phys.page(frame);
+            self.tables = page.next.get();
+            if page.kind() == PageKind::Kernel {
+                phys.free(phys.take(frame));
+                continue;
+            }
+            page.refs.set(0);
             phys.retire(frame);
             phys.counters.count(Event::TableFreed);
         }

@@ -4,7 +4,7 @@ use rumpvm_arch::{Access, Frame, PAGE_SIZE, Prot, Pte, VirtAddr, VirtRange, entr
 use rumpvm_platform::Platform;
 
 use super::table::{self, Entries};
-use super::{Debt, Mmu, Pmap, is_tracked, keep_dirty, rmap, tracked};
+use super::{Debt, Mmu, Pmap, is_tracked, keep_dirty, known_to_map, rmap};
 use crate::NoMemory;
 use crate::phys::{Fresh, Page, PageKind};
 use crate::stats::Event;
@@ -19,6 +19,8 @@ pub struct Leaf<'m, P: Platform> {
     range: VirtRange,
     /// The entry above lets stores pass. It changes only with this leaf's lock held.
     writable: bool,
+    /// As [`Pmap`] has it.
+    flip: u64,
     _lock: RawGuard<'m, P>,
 }
 
@@ -47,7 +49,17 @@ impl<P: Platform> Pmap<P> {
                 let range = table::serves::<P::Format>(1, at);
                 let writable = now.is_writable();
                 let entries = Entries::of(&mmu.phys, frame);
-                return Some(Leaf { mmu, page, frame, entries, range, writable, _lock: lock });
+                let flip = self.flip;
+                return Some(Leaf {
+                    mmu,
+                    page,
+                    frame,
+                    entries,
+                    range,
+                    writable,
+                    flip,
+                    _lock: lock,
+                });
             }
         }
     }
@@ -168,6 +180,12 @@ impl<P: Platform> Leaf<'_, P> {
         self.entries.load(index::<P::Format>(1, at))
     }
 
+    /// An entry for `frame` with `prot`, which is not empty.
+    #[inline]
+    fn entry(&self, frame: Frame, prot: Prot) -> Pte {
+        Pte(Pte::page::<P::Format>(frame, prot).0 ^ self.flip)
+    }
+
     /// Maps `frame` at `at` with `prot`, less what the entry above forbids. `touched` is the access that
     /// is about to follow, so that the CPU need not note it again.
     ///
@@ -188,7 +206,7 @@ impl<P: Platform> Leaf<'_, P> {
             Prot::WRITE => Prot::READ,
             _ => prot.difference(Prot::WRITE),
         };
-        let mut entry = Pte::page::<P::Format>(frame, prot);
+        let mut entry = self.entry(frame, prot);
         if let Some(access) = touched {
             let stores = access == Access::Write && prot.contains(Prot::WRITE);
             entry = entry.with(if stores { Pte::A | Pte::D } else { Pte::A });
@@ -237,7 +255,7 @@ impl<P: Platform> Leaf<'_, P> {
     ) -> u64 {
         let noted = if prot.contains(Prot::WRITE) { Pte::A | Pte::D } else { Pte::A };
         let (phys, table) = (&self.mmu.phys, self.frame);
-        self.enter_absent(range, Pte::page::<P::Format>(Frame(0), prot).with(noted), |slot| {
+        self.enter_absent(range, self.entry(Frame(0), prot).with(noted), |slot| {
             let fresh = frames.next()?;
             let page = phys.page(fresh.frame());
             rmap::begin(page, rmap::Place::new(table, slot));
@@ -249,7 +267,7 @@ impl<P: Platform> Leaf<'_, P> {
     /// mapped; returns how many.
     pub fn enter_device(&mut self, range: VirtRange, first: Frame, prot: Prot) -> u64 {
         let mut next = first.0;
-        self.enter_absent(range, Pte::page::<P::Format>(Frame(0), prot), |_| {
+        self.enter_absent(range, self.entry(Frame(0), prot), |_| {
             next += 1;
             Some(Frame(next - 1))
         })
@@ -340,8 +358,10 @@ impl<P: Platform> Leaf<'_, P> {
             return Some(old);
         }
         let old = self.entries.clear_bits(slot, mask & (Pte::A | Pte::D));
-        if mask & Pte::D != 0 {
-            keep_dirty(self.mmu.phys.page(old.frame()), old);
+        if mask & Pte::D != 0
+            && let Some(page) = known_to_map(&self.mmu.phys, old)
+        {
+            keep_dirty(page, old);
         }
         debt.page(at);
         Some(old)
@@ -359,7 +379,7 @@ impl<P: Platform> Leaf<'_, P> {
 /// Keeps what an entry that went away knew; whether a page of an object was stored to through it.
 #[inline]
 fn forget<P: Platform>(mmu: &Mmu<P>, table: Frame, slot: usize, old: Pte) -> bool {
-    let Some(page) = tracked(&mmu.phys, old.frame()) else { return false };
+    let Some(page) = known_to_map(&mmu.phys, old) else { return false };
     let stored = keep_dirty(page, old);
     rmap::remove(&mmu.phys, page, old.frame(), rmap::Place::new(table, slot));
     stored

@@ -17,6 +17,7 @@
 
 mod cursor;
 mod flush;
+mod kernel;
 mod leaf;
 mod ranges;
 mod rmap;
@@ -24,11 +25,12 @@ mod share;
 mod shootdown;
 mod table;
 
-use rumpvm_arch::{Frame, Pte, VirtAddr};
+use rumpvm_arch::{Format, Frame, Pte, VirtAddr};
 use rumpvm_platform::{CpuSet, Platform};
 
 pub use cursor::Cursor;
 pub use flush::Debt;
+pub use kernel::{Kernel, Link, TlbScope, WindowError};
 pub use leaf::Leaf;
 pub use share::Inherit;
 pub use shootdown::Shootdown;
@@ -36,7 +38,7 @@ pub use shootdown::Shootdown;
 use crate::NoMemory;
 use crate::phys::{Page, PageKind, Phys};
 use crate::stats::Event;
-use crate::sync::{Atomic, Ordering, Pin, fence};
+use crate::sync::{Atomic, Once, Ordering, Pin, fence};
 
 /// What the pmaps of one machine share: physical memory, and the way to other CPUs' TLBs.
 pub struct Mmu<P: Platform> {
@@ -46,6 +48,8 @@ pub struct Mmu<P: Platform> {
     pub shootdown: Shootdown<P>,
     /// Number of the next pmap.
     next_id: Atomic<u64, P>,
+    /// The window of kernel addresses, if the host gave one.
+    kernel: Once<Kernel<P>, P>,
 }
 
 /// The page tables of one space.
@@ -54,6 +58,12 @@ pub struct Pmap<P: Platform> {
     id: u64,
     /// CPUs that translate through it.
     active: [Atomic<u64, P>; CpuSet::WORDS],
+    /// Bits in which its leaf entries differ from those of user memory: none, but for the kernel's.
+    flip: u64,
+    /// Tables from this level on stay when they are empty: the root, but for the kernel's.
+    kept: usize,
+    /// The first address that the root serves.
+    base: VirtAddr,
 }
 
 impl<P: Platform> Mmu<P> {
@@ -64,6 +74,7 @@ impl<P: Platform> Mmu<P> {
             phys: Phys::try_new(platform)?,
             shootdown: Shootdown::try_new(cpus)?,
             next_id: Atomic::new(1),
+            kernel: Once::new(),
         })
     }
 }
@@ -71,11 +82,16 @@ impl<P: Platform> Mmu<P> {
 impl<P: Platform> Pmap<P> {
     /// An empty pmap: one root table.
     pub fn try_new(mmu: &Mmu<P>) -> Result<Self, NoMemory> {
+        Self::try_with(mmu, VirtAddr(0), 0, P::Format::LEVELS)
+    }
+
+    /// An empty pmap whose root serves the addresses from `base` on.
+    fn try_with(mmu: &Mmu<P>, base: VirtAddr, flip: u64, kept: usize) -> Result<Self, NoMemory> {
         let fresh = mmu.phys.alloc_zeroed()?;
         let id = mmu.next_id.fetch_add(1, Ordering::Relaxed);
-        let levels = <P::Format as rumpvm_arch::Format>::LEVELS;
-        let root = table::make(mmu, fresh, VirtAddr(0), levels, id);
-        Ok(Self { root, id, active: core::array::from_fn(|_| Atomic::new(0)) })
+        let root = table::make(mmu, fresh, base, P::Format::LEVELS, id);
+        let active = core::array::from_fn(|_| Atomic::new(0));
+        Ok(Self { root, id, active, flip, kept, base })
     }
 
     /// Frame of the root table.
@@ -145,13 +161,19 @@ impl<P: Platform> Pmap<P> {
         if !self.active().is_empty() {
             mmu.phys.broken(format_args!("pmap {} is destroyed while active", self.id));
         }
-        self.release_below(mmu, self.root, <P::Format as rumpvm_arch::Format>::LEVELS);
+        self.release_below(mmu, self.root, P::Format::LEVELS);
         let root = mmu.phys.page(self.root);
         root.refs.set(0);
         root.live.set(0);
         mmu.phys.retire(self.root);
         mmu.phys.counters.count(Event::TableFreed);
     }
+}
+
+/// The record of the frame that an entry maps, if its reverse map knows of that.
+#[inline]
+fn known_to_map<P: Platform>(phys: &Phys<P>, entry: Pte) -> Option<&Page<P>> {
+    if entry.0 & Pte::UNTRACKED == 0 { tracked(phys, entry.frame()) } else { None }
 }
 
 /// Whether the reverse map of `frame` is kept: not for the zero page, nor for memory of devices.

@@ -1,6 +1,6 @@
 //! Ranges to be flushed: a few, or everything.
 
-use rumpvm_arch::{Format, PAGE_SIZE, VirtAddr, VirtRange};
+use rumpvm_arch::{Format, PAGE_SIZE, VirtAddr, VirtRange, kernel_half, span};
 
 /// Ranges that a debt or a mailbox tells apart before it asks for a full flush. Beyond about this many
 /// single invalidations a full flush is cheaper on hardware (Linux draws the line at 33 pages).
@@ -15,12 +15,19 @@ pub(super) struct Ranges {
     pub(super) ranges: [VirtRange; RANGES],
     pub(super) len: usize,
     pub(super) pages: u64,
+    /// Addresses of the kernel are among them, which every CPU translates.
+    pub(super) kernel: bool,
+}
+
+/// Whether there are addresses of the kernel in `range`, of which a user's ends where the kernel's half begins, at most.
+const fn is_kernel<F: Format>(range: VirtRange) -> bool {
+    range.end.0 > F::USER_END.0.next_multiple_of(span::<F>(F::LEVELS))
 }
 
 impl Ranges {
     pub(super) const fn new() -> Self {
         let none = VirtRange { start: VirtAddr(0), end: VirtAddr(0) };
-        Self { ranges: [none; RANGES], len: 0, pages: 0 }
+        Self { ranges: [none; RANGES], len: 0, pages: 0, kernel: false }
     }
 
     pub(super) fn everything<F: Format>() -> VirtRange {
@@ -31,8 +38,12 @@ impl Ranges {
     pub(super) fn add<F: Format>(&mut self, range: VirtRange) {
         if self.pages > MAX_PAGES {
             // It is everything already.
+            if is_kernel::<F>(range) {
+                self.whole::<F>(true);
+            }
             return;
         }
+        self.kernel |= is_kernel::<F>(range);
         if let Some(last) = self.ranges[..self.len].last_mut()
             && last.start <= range.start
             && range.start <= last.end
@@ -47,9 +58,16 @@ impl Ranges {
             self.pages = u64::MAX >> 1;
         }
         if self.pages > MAX_PAGES {
-            self.ranges[0] = Self::everything::<F>();
-            (self.len, self.pages) = (1, u64::MAX >> 1);
+            self.whole::<F>(self.kernel);
         }
+    }
+
+    /// Makes it everything, the kernel's addresses included or not.
+    fn whole<F: Format>(&mut self, kernel: bool) {
+        let everything = Self::everything::<F>();
+        let end = if kernel { kernel_half::<F>().end } else { everything.end };
+        self.ranges[0] = VirtRange { end, ..everything };
+        (self.len, self.pages, self.kernel) = (1, u64::MAX >> 1, kernel);
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = VirtRange> + '_ {
@@ -102,6 +120,17 @@ mod tests {
         assert_eq!(flushed(&[(0x100, 20), (0x110, 17)]), [(0x100, 33)], "counted once");
         assert_eq!(flushed(&[(0x100, 20), (0x200, 14)]), everything());
         assert_eq!(flushed(&[(0x100, 900), (0x800, 1), (0x900, 900)]), everything());
+    }
+
+    #[test]
+    fn a_page_of_the_kernel_makes_everything_its_addresses_too() {
+        let half = kernel_half::<X86_64>();
+        let (first, end) = (half.start.page(), half.end.page());
+        assert_eq!(flushed(&[(first, 33)]), [(first, 33)]);
+        assert_eq!(flushed(&[(first, 34)]), [(0, end)]);
+        assert_eq!(flushed(&[(0x100, 900), (first, 1)]), [(0, end)], "which it was not before");
+        assert_eq!(flushed(&[(first, 1), (0x100, 900)]), [(0, end)]);
+        assert_eq!(flushed(&[(first, 1), (0x100, 1)]), [(first, 1), (0x100, 1)]);
     }
 
     #[test]

@@ -59,6 +59,12 @@ impl<P: Platform> Shootdown<P> {
         members(&self.translating)
     }
 
+    /// CPUs that have ever served requests, and the caller's.
+    pub(super) fn all(&self) -> CpuSet {
+        self.serves(P::cpu_id());
+        members(&self.serving)
+    }
+
     /// Notes that `cpu`, the caller's, begins or ends translating.
     pub(super) fn attach(&self, cpu: CpuId, translates: bool) {
         let (word, bit) = (cpu.0 as usize / 64, 1 << (cpu.0 % 64));

@@ -145,7 +145,8 @@ pub(super) fn set_bits<P: Platform>(mmu: &Mmu<P>, table: Frame, at: usize, mask:
 pub(super) fn serves<F: Format>(level: usize, at: VirtAddr) -> VirtRange {
     let span = span::<F>(level + 1);
     let start = VirtAddr(at.0 & !(span - 1));
-    VirtRange::new(start, start + span)
+    // The last table of all ends where there is no address any more.
+    VirtRange::new(start, VirtAddr(start.0.saturating_add(span)))
 }
 
 /// Turns a zeroed frame into a table at `level` over `at`.
@@ -207,7 +208,8 @@ impl<P: Platform> Pmap<P> {
                 }
                 let below = make(mmu, fresh, at, above - 1, self.id);
                 page.live.set(page.live.get() + 1);
-                store(mmu, table, slot, Pte::table::<P::Format>(above, below, true));
+                let link = Pte::table::<P::Format>(above, below, true);
+                store(mmu, table, slot, link.without(self.flip & Pte::U));
                 drop(lock);
                 fence::<P>();
                 table = below;
@@ -219,7 +221,7 @@ impl<P: Platform> Pmap<P> {
     /// Unlinks the table at `level` over `at` if it is empty and nobody shares it, then those above it
     /// that this empties.
     pub(super) fn free_empty(&self, mmu: &Mmu<P>, at: VirtAddr, level: usize, debt: &mut Debt<P>) {
-        for level in level..P::Format::LEVELS {
+        for level in level..self.kept {
             let Some(parent) = self.table_at(mmu, at, level + 1) else { return };
             let above = mmu.phys.page(parent);
             let lock = above.lock.lock(&class::TABLE);
@@ -289,7 +291,7 @@ impl<P: Platform> Pmap<P> {
                 }
             }
         }
-        walk(mmu, self.root, P::Format::LEVELS, VirtAddr(0), &mut f);
+        walk(mmu, self.root, P::Format::LEVELS, self.base, &mut f);
     }
 
     /// Calls `f` with every nonzero entry of the table in `frame` at `level`.

@@ -16,6 +16,7 @@
 //! | [`lockmgr`] | sleep locks: shared or alone, upgrades, time limits, hand-over to I/O |
 //! | [`token`] | soft locks: given up while their holder sleeps |
 //! | [`event`] | wait channels by generation |
+//! | [`once`] | a value that comes once and stays |
 //! | [`hold`] | counted pointers that can fail to be made |
 //! | [`refs`] | uses: the first of two stages of a record's end |
 //! | [`percpu`] | one padded value for each CPU |
@@ -31,6 +32,7 @@ pub mod event;
 pub mod hold;
 pub mod lockmgr;
 pub mod mutex;
+pub mod once;
 pub mod percpu;
 pub mod refs;
 pub mod rw;
@@ -46,6 +48,7 @@ pub use event::Event;
 pub use hold::{Hold, Vacant};
 pub use lockmgr::SleepLock;
 pub use mutex::Mutex;
+pub use once::Once;
 pub use percpu::PerCpu;
 pub use refs::{Left, Uses};
 pub use rw::Rw;
