@@ -39,7 +39,7 @@ pub(crate) use story::tell;
 use crate::NoMemory;
 use crate::phys::Phys;
 use crate::sync::spin::SpinGuard;
-use crate::sync::{Atomic, PerCpu, Spin, class};
+use crate::sync::{Atomic, Ordering, PerCpu, Spin, class};
 use depot::{Batch, Depot, MAX_BATCH};
 use records::Records;
 use slab::{MAX_STRIDE, Slab};
@@ -169,6 +169,7 @@ struct Core {
 /// A zone.
 pub struct Zone<P: Platform> {
     magazines: PerCpu<Magazine<P, MAGAZINE>, P>,
+    /// Changed under the lock, looked at without.
     batch: Atomic<u32, P>,
     /// The spec's.
     size: u32,
@@ -225,7 +226,7 @@ impl<P: Platform> Zone<P> {
             cpus: cpus as u32,
             core: Spin::new(&class::ZONE, core),
         };
-        zone.batch.set(FIRST_BATCH.min(zone.most(phys)));
+        zone.batch.store(FIRST_BATCH.min(zone.most(phys)), Ordering::Relaxed);
         Ok(zone)
     }
 
@@ -284,7 +285,7 @@ impl<P: Platform> Zone<P> {
             self.take_back(phys, item, size, Location::caller());
         }
         let item = item.as_ptr().expose_provenance() as u64;
-        if !self.magazines.mine().push(item, 2 * self.batch.get()) {
+        if !self.magazines.mine().push(item, 2 * self.batch.load(Ordering::Relaxed)) {
             self.spill(phys, item);
         }
     }
@@ -348,7 +349,7 @@ impl<P: Platform> Zone<P> {
         let mut core = self.core.lock();
         core.depot.trim(phys);
         core.visits = 0;
-        self.batch.set(FIRST_BATCH.min(self.most(phys)));
+        self.batch.store(FIRST_BATCH.min(self.most(phys)), Ordering::Relaxed);
         drop(core);
         self.trim(phys, 0);
     }
@@ -387,7 +388,7 @@ impl<P: Platform> Zone<P> {
             items: core.slabs.items(),
             frames: core.slabs.frames() + core.depot.frames(),
             failed: core.failed,
-            batch: self.batch.get(),
+            batch: self.batch.load(Ordering::Relaxed),
         }
     }
 
@@ -425,7 +426,10 @@ impl<P: Platform> Zone<P> {
         core.visits += visits;
         if core.visits >= VISITS {
             core.visits = 0;
-            self.batch.set((2 * self.batch.get()).min(self.most(phys)));
+            self.batch.store(
+                (2 * self.batch.load(Ordering::Relaxed)).min(self.most(phys)),
+                Ordering::Relaxed,
+            );
         }
         core
     }
@@ -483,7 +487,7 @@ impl<P: Platform> Zone<P> {
             return mine.pop();
         }
         let mut batch = Batch::new();
-        for _ in 0..self.batch.get() {
+        for _ in 0..self.batch.load(Ordering::Relaxed) {
             let Some(at) = core.slabs.take(phys) else { break };
             batch.push(phys.platform.phys_to_virt(at).as_ptr().expose_provenance() as u64);
         }
@@ -501,7 +505,7 @@ impl<P: Platform> Zone<P> {
     #[cold]
     #[inline(never)]
     fn spill(&self, phys: &Phys<P>, item: u64) {
-        let mut batch = self.unload(self.batch.get());
+        let mut batch = self.unload(self.batch.load(Ordering::Relaxed));
         if !self.magazines.mine().push(item, MAGAZINE as u32) {
             // Interrupts have filled it again.
             batch = Batch::new();
