@@ -57,9 +57,6 @@ fn zone(kernel: &Kernel, limit: Option<u64>) -> Arc<Zone<Pc>> {
             panic!("{broken}");
         }
         assert_eq!(own.usage().out, 0, "items in use that nobody has");
-        // A slab has four items at most.
-        let most = limit.map_or(u64::MAX, |limit| limit + 3);
-        assert!(own.usage().items <= most, "more items than the limit");
     });
     zone
 }
@@ -71,6 +68,9 @@ fn use_items(zone: &Arc<Zone<Pc>>, phys: &Phys<Pc>, count: usize, mark: u8) -> u
         let Some(item) = Item::take(zone, phys, mark) else { break };
         taken.push(item);
     }
+    // A slab has four items.
+    let most = zone.spec().limit.map_or(u64::MAX, |limit| limit + 3);
+    assert!(zone.usage().items <= most, "more items than the limit");
     let many = taken.len();
     for item in taken {
         assert_eq!(item.mark(phys), mark, "an item was handed out twice");
