@@ -109,7 +109,7 @@ fn class_of(size: usize, align: usize) -> Option<usize> {
     let size = size.max(1).checked_next_multiple_of(align)?;
     let class = usize::from(*CLASS.get(size.div_ceil(MIN_ALIGN))?);
     // Some class is a multiple: the last one is a page, and the alignment no more.
-    (class..SIZES.len()).find(|class| SIZES[*class] as usize % align == 0)
+    (class..SIZES.len()).find(|class| (SIZES[*class] as usize).is_multiple_of(align))
 }
 
 impl<P: Platform> KernelHeap<P> {
