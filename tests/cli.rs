@@ -26,6 +26,7 @@ fn bad_values_are_refused_by_name() {
     assert_refused("run server --cpus 0", &["0", "--cpus", "256"]);
     assert_refused("run server --seed x", &["x", "--seed"]);
     assert_refused("run server --rounds 0", &["0", "--rounds"]);
+    assert_refused("boot --swap 64M", &["--swap", "does not swap yet", "--memory"]);
     assert_refused("tour --report /nonesuch/report.html", &["/nonesuch/report.html"]);
 }
 

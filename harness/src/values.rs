@@ -25,6 +25,14 @@ pub fn memory(text: &str) -> Result<u64, String> {
     }
 }
 
+/// Refuses room on a disk for memory: an option that was accepted and did nothing would be worse.
+pub(crate) fn swap(text: &str) -> Result<u64, String> {
+    size(text)?;
+    Err("rumpvm does not swap yet: memory stays where it is until a program gives it up, and who finds none is killed. \
+         Give the machine more with --memory"
+        .into())
+}
+
 /// Reads `60s`, `2m`, `1h 30m`.
 pub fn time(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {

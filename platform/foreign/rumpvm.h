@@ -34,14 +34,41 @@
 // An instruction fetch.
 #define RUMPVM_ACCESS_EXECUTE 4
 
+// Of an area: stores go to the object.
+#define RUMPVM_AREA_SHARED 1
+
+// Of an area: a stack, which faults extend.
+#define RUMPVM_AREA_GROWSDOWN 2
+
+// Of an area: its pages stay in memory.
+#define RUMPVM_AREA_LOCKED 4
+
+// Of an area: nothing can be used there; see rumpvm_reserve.
+#define RUMPVM_AREA_RESERVED 8
+
+// Of an area: it has an object, of which `offset` is the first byte there.
+#define RUMPVM_AREA_OBJECT 16
+
+// Of an area: that is a file of the host's, with `device` and `inode`.
+#define RUMPVM_AREA_FILE 32
+
 // Not permitted: a limit, or a seal.
 #define RUMPVM_EPERM 1
+
+// Nothing has that name.
+#define RUMPVM_ENOENT 2
+
+// There is no such process, or it has been waited for.
+#define RUMPVM_ESRCH 3
 
 // Input or output failed, or an object ends before that page: SIGBUS.
 #define RUMPVM_EIO 5
 
 // There is no such space, or it has ended.
 #define RUMPVM_EBADF 9
+
+// There is no child to wait for.
+#define RUMPVM_ECHILD 10
 
 // Temporarily impossible.
 #define RUMPVM_EAGAIN 11
@@ -67,17 +94,32 @@
 // An argument makes no sense.
 #define RUMPVM_EINVAL 22
 
+// It would become longer than an object can be.
+#define RUMPVM_EFBIG 27
+
 // A table is full.
 #define RUMPVM_ENOSPC 28
 
 // A string has no end within the room for it.
 #define RUMPVM_ENAMETOOLONG 36
 
+// Offset and length are more than an object can have.
+#define RUMPVM_EOVERFLOW 75
+
 // Not supported.
 #define RUMPVM_EOPNOTSUPP 95
 
 // An invariant is broken.
 #define RUMPVM_EUCLEAN 117
+
+// Of rumpvm_process_wait: do not sleep.
+#define RUMPVM_WNOHANG 1
+
+// State of a process: it has a space.
+#define RUMPVM_STATE_RUNNING 0
+
+// State of a process: it has exited, and nobody has waited for it.
+#define RUMPVM_STATE_ZOMBIE 1
 
 // Version of this interface. A library serves hosts that were compiled against the same one.
 #define RUMPVM_VERSION 1
@@ -87,6 +129,27 @@
 
 // In place of a moment: never.
 #define RUMPVM_NEVER UINT64_MAX
+
+// One request larger than all memory is refused (Linux's mode 0).
+#define RUMPVM_COMMIT_HEURISTIC 0
+
+// Nothing is refused (mode 1).
+#define RUMPVM_COMMIT_ALWAYS 1
+
+// What goes beyond the limit in sum is refused (mode 2).
+#define RUMPVM_COMMIT_NEVER 2
+
+// Of rumpvm_mlock2: pages are not brought in, but stay once they are.
+#define RUMPVM_MLOCK_ONFAULT 1
+
+// Of rumpvm_mlockall: what is mapped now.
+#define RUMPVM_MCL_CURRENT 1
+
+// Of rumpvm_mlockall: what is mapped from now on.
+#define RUMPVM_MCL_FUTURE 2
+
+// Of rumpvm_mlockall, with either: pages are not brought in, but stay once they are.
+#define RUMPVM_MCL_ONFAULT 4
 
 // Loads.
 #define RUMPVM_PROT_READ 1
@@ -103,11 +166,17 @@
 // Stores are one's own.
 #define RUMPVM_MAP_PRIVATE 2
 
+// In place of RUMPVM_MAP_PRIVATE: pages that may go when memory is short.
+#define RUMPVM_MAP_DROPPABLE 8
+
 // Exactly at the hint, replacing what is there.
 #define RUMPVM_MAP_FIXED 16
 
 // Zero-filled memory: of rumpvm_mmap, and not of rumpvm_mmap_object.
 #define RUMPVM_MAP_ANONYMOUS 32
+
+// Below 2 GiB.
+#define RUMPVM_MAP_32BIT 64
 
 // A stack: faults below extend it.
 #define RUMPVM_MAP_GROWSDOWN 256
@@ -121,6 +190,9 @@
 // The pages are brought in at once.
 #define RUMPVM_MAP_POPULATE 32768
 
+// With RUMPVM_MAP_POPULATE, and of rumpvm_remap_file_pages: nothing is brought in.
+#define RUMPVM_MAP_NONBLOCK 65536
+
 // Exactly at the hint, or not at all.
 #define RUMPVM_MAP_FIXED_NOREPLACE 1048576
 
@@ -129,6 +201,9 @@
 
 // It must move to the new address, replacing what is there.
 #define RUMPVM_MREMAP_FIXED 2
+
+// It moves, and the old range stays mapped, empty.
+#define RUMPVM_MREMAP_DONTUNMAP 4
 
 // A child gets the same memory.
 #define RUMPVM_INHERIT_SHARE 0
@@ -142,6 +217,33 @@
 // A child gets zeros.
 #define RUMPVM_INHERIT_ZERO 3
 
+// Of rumpvm_object_memory_file: seals can be added.
+#define RUMPVM_MFD_ALLOW_SEALING 2
+
+// Of rumpvm_object_memory_file: not executable, and sealed so; other seals can be added.
+#define RUMPVM_MFD_NOEXEC_SEAL 8
+
+// Of rumpvm_object_memory_file: executable, as it is without this.
+#define RUMPVM_MFD_EXEC 16
+
+// Seal: no more seals.
+#define RUMPVM_SEAL_SEAL 1
+
+// Seal: it does not become shorter.
+#define RUMPVM_SEAL_SHRINK 2
+
+// Seal: it does not become longer.
+#define RUMPVM_SEAL_GROW 4
+
+// Seal: nobody stores to it.
+#define RUMPVM_SEAL_WRITE 8
+
+// Seal: nobody stores to it but through mappings that there are already.
+#define RUMPVM_SEAL_FUTURE_WRITE 16
+
+// Seal: whether it is executable does not change.
+#define RUMPVM_SEAL_EXEC 32
+
 // Of rumpvm_msync: begin to write.
 #define RUMPVM_MS_ASYNC 1
 
@@ -150,6 +252,39 @@
 
 // Of rumpvm_msync: write, and return when it is done.
 #define RUMPVM_MS_SYNC 4
+
+// Of rumpvm_shm_status: `id` is a segment's number (IPC_STAT).
+#define RUMPVM_SHM_BY_NUMBER 0
+
+// Of rumpvm_shm_status: `id` is a place in the table (SHM_STAT).
+#define RUMPVM_SHM_BY_PLACE 1
+
+// Of rumpvm_shm_status: `id` is a place in the table, whoever asks (SHM_STAT_ANY).
+#define RUMPVM_SHM_BY_PLACE_ANY 2
+
+// Of rumpvm_shmget, for `key`: a segment that nobody finds by its key.
+#define RUMPVM_IPC_PRIVATE 0
+
+// Of rumpvm_shmget: make it if there is none with that key.
+#define RUMPVM_IPC_CREAT 512
+
+// Of rumpvm_shmget, with RUMPVM_IPC_CREAT: fail if there is one.
+#define RUMPVM_IPC_EXCL 1024
+
+// Of rumpvm_shmget: it is not counted against memory.
+#define RUMPVM_SHM_NORESERVE 4096
+
+// Of rumpvm_shmat: to load only.
+#define RUMPVM_SHM_RDONLY 4096
+
+// Of rumpvm_shmat: round the address down.
+#define RUMPVM_SHM_RND 8192
+
+// Of rumpvm_shmat: in place of what is there.
+#define RUMPVM_SHM_REMAP 16384
+
+// Of rumpvm_shmat: to execute, too.
+#define RUMPVM_SHM_EXEC 32768
 
 // Words of 64 bits in struct rumpvm_thread.
 #define RUMPVM_THREAD_WORDS 256
@@ -160,6 +295,31 @@ struct rumpvm_zone;
 // An address space, by a number that is never 0 and, once it was destroyed, names no other (until 4 billion more were
 // made in its place). A wrong number is refused with -EBADF.
 typedef uint64_t rumpvm_space;
+
+// A range of addresses that means one thing.
+struct rumpvm_area {
+    // Its first byte.
+    uint64_t start;
+    // One past its last.
+    uint64_t end;
+    // Byte of the object at `start`; 0 without one.
+    uint64_t offset;
+    // As the host named the file in rumpvm_object_open; else 0.
+    uint64_t device;
+    // As `device`.
+    uint64_t inode;
+    // RUMPVM_PROT_*.
+    uint32_t prot;
+    // What rumpvm_mprotect may make of that.
+    uint32_t max_prot;
+    // RUMPVM_AREA_*.
+    uint32_t flags;
+    // Zero.
+    uint32_t reserved;
+};
+
+// A process, by its number: from 1 on, and none is given twice.
+typedef uint32_t rumpvm_pid;
 
 // What a zone has.
 struct rumpvm_zone_usage {
@@ -175,6 +335,80 @@ struct rumpvm_zone_usage {
     uint64_t frames;
     // Requests that failed.
     uint64_t failed;
+};
+
+// Where things begin in a space. A new space has the layout of Linux without chance; a child has its parent's.
+struct rumpvm_layout {
+    // Where mappings begin that may go anywhere.
+    uint64_t base;
+    // One past the highest byte of the stack. For whoever loads a program; nothing comes of it.
+    uint64_t stack_top;
+    // Bytes between the end of a program and its heap. As stack_top.
+    uint64_t heap_gap;
+    // 0: each mapping goes below the last. 1: above it.
+    uint32_t goes_up;
+    // Zero.
+    uint32_t reserved;
+};
+
+// Limits of one space, in bytes but `areas`. A new space has Linux's for root; a child has its parent's.
+struct rumpvm_limits {
+    // Largest size that a growing stack reaches (RLIMIT_STACK).
+    uint64_t stack;
+    // Most bytes mapped (RLIMIT_AS).
+    uint64_t address_space;
+    // Largest heap, and most bytes of private memory that can be stored to, stacks aside (RLIMIT_DATA).
+    uint64_t data;
+    // Most bytes locked (RLIMIT_MEMLOCK).
+    uint64_t locked;
+    // Most areas (vm.max_map_count).
+    uint64_t areas;
+    // No mapping below this address (vm.mmap_min_addr).
+    uint64_t lowest;
+    // 1: what is kept for administrators is kept from this space, too. 0: it is not.
+    uint32_t is_ordinary;
+    // Zero.
+    uint32_t reserved;
+};
+
+// What one space has.
+struct rumpvm_usage {
+    // Bytes mapped.
+    uint64_t mapped;
+    // Bytes in locked areas.
+    uint64_t locked;
+    // Bytes of private memory that can be stored to, stacks aside.
+    uint64_t data;
+    // Bytes that were promised to it.
+    uint64_t promised;
+    // Areas.
+    uint64_t areas;
+    // Pages that its page tables map, those that it shares with other spaces included.
+    uint64_t resident;
+    // Pages of those tables, shared ones included.
+    uint64_t tables;
+};
+
+// How much may be promised: memory that was mapped and may be needed. In bytes but `mode` and `ratio`.
+struct rumpvm_commit_policy {
+    // RUMPVM_COMMIT_*.
+    uint32_t mode;
+    // Of all memory, in per cent, unless `bytes` says it. For RUMPVM_COMMIT_NEVER.
+    uint32_t ratio;
+    // In all; 0 for the ratio.
+    uint64_t bytes;
+    // What only spaces get that are not ordinary.
+    uint64_t admin_reserve;
+    // Most that is kept from a space because it is large: a 32nd of its own size.
+    uint64_t user_reserve;
+};
+
+// A range of addresses, as struct iovec.
+struct rumpvm_range {
+    // Where it begins.
+    uint64_t start;
+    // Bytes.
+    uint64_t length;
 };
 
 // A thread, as far as rumpvm knows it. A host with threads has one in each; its contents are rumpvm's.
@@ -243,6 +477,10 @@ struct rumpvm_hypercalls {
     void (*release_cpu)(void);
 };
 
+// Something that can be mapped, by a number as that of a space. Each number is one user of the object; its mappings
+// are others, so a number may be closed while the object is mapped.
+typedef uint64_t rumpvm_object;
+
 // How rumpvm reaches the contents of a file of the host's. Callbacks get the cookie of rumpvm_object_open, may sleep,
 // are called with no lock of rumpvm held, from several CPUs at once, but never twice at once for the same page. They
 // return 0, or an error number, negative, which the caller of rumpvm gets as -EIO. They must not use memory that only
@@ -267,9 +505,81 @@ struct rumpvm_pager {
     void (*close)(void *cookie);
 };
 
-// Something that can be mapped, by a number as that of a space. Each number is one user of the object; its mappings
-// are others, so a number may be closed while the object is mapped.
-typedef uint64_t rumpvm_object;
+// Who calls.
+struct rumpvm_caller {
+    // Effective user.
+    uint32_t uid;
+    // Effective group.
+    uint32_t gid;
+    // Further groups, as many as `group_count`.
+    const uint32_t *groups;
+    // How many.
+    uint32_t group_count;
+    // 1 if permissions and ownership do not bind it, else 0.
+    uint32_t is_admin;
+    // Number of its process.
+    uint32_t pid;
+    // Zero.
+    uint32_t reserved;
+    // Seconds since 1970.
+    int64_t now;
+};
+
+// What is known of a segment.
+struct rumpvm_segment {
+    // Its number.
+    int32_t id;
+    // Its key; RUMPVM_IPC_PRIVATE once it is removed.
+    int32_t key;
+    // Owner.
+    uint32_t uid;
+    // The owner's group.
+    uint32_t gid;
+    // Who made it.
+    uint32_t creator_uid;
+    // The group of who made it.
+    uint32_t creator_gid;
+    // Permissions, with 0o1000 (octal) when it is removed and 0o2000 when it is locked.
+    uint32_t mode;
+    // Process that made it.
+    uint32_t creator;
+    // Process that attached or detached it last.
+    uint32_t last;
+    // Zero.
+    uint32_t reserved;
+    // Bytes, as they were asked for.
+    uint64_t bytes;
+    // Areas of it, in all spaces.
+    uint64_t attachments;
+    // When it was last attached, in seconds since 1970.
+    int64_t attached;
+    // When it was last detached by rumpvm_shmdt.
+    int64_t detached;
+    // When it was made or changed.
+    int64_t changed;
+};
+
+// What there is of all segments.
+struct rumpvm_segment_totals {
+    // Segments.
+    uint64_t segments;
+    // Pages of all.
+    uint64_t pages;
+    // Pages of all that are in memory.
+    uint64_t resident;
+    // Highest place in the table that is in use; 0 if none is.
+    uint64_t highest;
+};
+
+// Limits of all segments.
+struct rumpvm_segment_limits {
+    // Most bytes of one.
+    uint64_t bytes;
+    // Most of them.
+    uint64_t segments;
+    // Most pages of all.
+    uint64_t pages;
+};
 
 // Counts since the start, and what is in use now. In pieces, pages or calls; the last two in bytes. Later versions
 // append.
@@ -379,6 +689,49 @@ int32_t rumpvm_copyinstr(rumpvm_space space,
                          size_t size,
                          size_t *length);
 
+// Stores the areas of `space` that end above `from` at `into`, in order of address, `room` at most, and returns how
+// many it has stored; whoever wants more calls with the last one's end. Time grows with the number of areas below, too.
+// Takes no lock, does not sleep; from a thread. Or -EINVAL (null), -EBADF, -ENODEV.
+// Contract: There is room for so many at `into`.
+int64_t rumpvm_areas(rumpvm_space space,
+                     uint64_t from,
+                     struct rumpvm_area *into,
+                     size_t room);
+
+// Waits for child `whom` of `process`, or for whichever ends first if that is 0, and returns its number, which names
+// nothing from now on; stores its status at `status`, unless that is null. Any thread of the process may wait, several
+// at once: each child is for one of them. Takes the table's lock, and sleeps until a child has ended; with `flags`
+// RUMPVM_WNOHANG it does not sleep, and returns 0 if none has. From a thread. Or -ECHILD (no such child), -EINVAL (no
+// such flag), -ESRCH, -ENODEV.
+// Contract: `status` is null, or there is a number to write.
+int64_t rumpvm_process_wait(rumpvm_pid process,
+                            rumpvm_pid whom,
+                            uint32_t flags,
+                            int32_t *status);
+
+// Says whether `process` gets the children of its descendants when those exit: `adopts` is 1 if it does
+// (PR_SET_CHILD_SUBREAPER), 0 if they go to somebody above it. A child does not inherit this. Takes the table's lock for
+// an instant; from a thread. Returns 0, -EINVAL, -ESRCH, -ENODEV.
+int32_t rumpvm_process_adopt_orphans(rumpvm_pid process,
+                                     uint32_t adopts);
+
+// Number of the parent of `process`; 0 if it has none, and then it is waited for by nobody: its number is gone when it
+// exits. Takes the table's lock for an instant; from a thread. Or -ESRCH, -ENODEV.
+int64_t rumpvm_process_parent(rumpvm_pid process);
+
+// How many threads `process` has. Takes the table's lock for an instant; from a thread. Or -ESRCH, -ENODEV.
+int64_t rumpvm_process_threads(rumpvm_pid process);
+
+// RUMPVM_STATE_* of `process`; of a zombie its status is stored at `status`, unless that is null. Takes the table's
+// lock for an instant; from a thread. Or -ESRCH, -ENODEV.
+// Contract: `status` is null, or there is a number to write.
+int32_t rumpvm_process_state(rumpvm_pid process,
+                             int32_t *status);
+
+// The lowest number above `process` that a process has, zombies too, or 0 if there is none: from 0 on, all of them one
+// after the other. Takes the table's lock for an instant; from a thread. Or -ENODEV.
+int64_t rumpvm_process_after(rumpvm_pid process);
+
 // A block of `size` bytes, at a multiple of 16; of 0 bytes too. Its contents are unknown. The first call, which is from
 // a thread, makes the heap: some 20 KiB for each CPU. Blocks up to a page come from caches of the calling CPU, larger
 // ones are whole pages in a row; all are wired. All calls of this family: from anywhere, on an attached CPU; they take
@@ -449,6 +802,125 @@ int32_t rumpvm_zone_usage(struct rumpvm_zone *zone,
 // Contract: As rumpvm_zone_alloc, or null; nobody else uses the zone from now on.
 int32_t rumpvm_zone_destroy(struct rumpvm_zone *zone);
 
+// Moves the end of the heap of `space` to `end` if that is possible, and returns where it is then, which is all that
+// brk(2) says: with 0, where it is now. The heap begins where rumpvm_set_brk_base said, and is private memory. Takes the
+// map's sleep lock, waits for other CPUs' flushes when it shrinks; from a thread, with interrupts on. Or -EBADF,
+// -ENODEV.
+int64_t rumpvm_brk(rumpvm_space space,
+                   uint64_t end);
+
+// Has the heap of `space` begin at `start`, empty, for whoever loads a program; what was mapped as heap stays mapped.
+// Takes the map's sleep lock; from a thread. Returns 0, -EBADF, -ENODEV.
+int32_t rumpvm_set_brk_base(rumpvm_space space,
+                            uint64_t start);
+
+// Where the heap of `space` begins. Takes the map's sleep lock; from a thread. Or -EBADF, -ENODEV.
+int64_t rumpvm_brk_base(rumpvm_space space);
+
+// Keeps `length` bytes free, at `hint`, near it, or anywhere: nothing can be used there, no rights can be given, and no
+// mapping goes there but by RUMPVM_MAP_FIXED (FreeBSD's MAP_GUARD). `flags` is RUMPVM_MAP_FIXED,
+// RUMPVM_MAP_FIXED_NOREPLACE, or 0. Returns where, or a negative error as rumpvm_mmap does. Takes the map's sleep
+// lock; from a thread, with interrupts on.
+int64_t rumpvm_reserve(rumpvm_space space,
+                       uint64_t hint,
+                       uint64_t length,
+                       uint32_t flags);
+
+// Stores the layout of `space` at `into`. Takes the map's sleep lock; from a thread. Returns 0, -EINVAL (null),
+// -EBADF, -ENODEV.
+// Contract: `into` is null, or there is a layout to write.
+int32_t rumpvm_layout(rumpvm_space space,
+                      struct rumpvm_layout *into);
+
+// Places mappings of `space` by the layout at `from` from now on, and those of children made from now on. Takes the
+// map's sleep lock; from a thread. Returns 0; -EINVAL (null, `base` is not a multiple of 4096, `goes_up` is neither 0
+// nor 1, `reserved` not 0), -EBADF, -ENODEV, and nothing has changed.
+// Contract: `from` is null, or points to a layout.
+int32_t rumpvm_set_layout(rumpvm_space space,
+                          const struct rumpvm_layout *from);
+
+// Stores the limits of `space` at `into`. Takes the map's sleep lock; from a thread. Returns 0, -EINVAL (null),
+// -EBADF, -ENODEV.
+// Contract: `into` is null, or there are limits to write.
+int32_t rumpvm_limits(rumpvm_space space,
+                      struct rumpvm_limits *into);
+
+// Gives `space` the limits at `from`; what is over one already stays. Takes the map's sleep lock; from a thread.
+// Returns 0; -EINVAL (null, `is_ordinary` is neither 0 nor 1, `reserved` not 0), -EBADF, -ENODEV, and nothing has
+// changed.
+// Contract: `from` is null, or points to limits.
+int32_t rumpvm_set_limits(rumpvm_space space,
+                          const struct rumpvm_limits *from);
+
+// Stores what `space` has at `into`, each number as of some moment of the call. Takes the map's sleep lock; from a
+// thread. Returns 0, -EINVAL (null), -EBADF, -ENODEV.
+// Contract: `into` is null, or there is a usage to write.
+int32_t rumpvm_usage(rumpvm_space space,
+                     struct rumpvm_usage *into);
+
+// Stores how much may be promised at `into`. Takes no lock; from a thread. Returns 0, -EINVAL (null), -ENODEV.
+// Contract: `into` is null, or there is a policy to write.
+int32_t rumpvm_commit_policy(struct rumpvm_commit_policy *into);
+
+// Changes how much may be promised to what is at `from`; what has been promised stays so. Takes no lock; from a
+// thread. Returns 0; -EINVAL (null, no such mode), -ENODEV, and nothing has changed.
+// Contract: `from` is null, or points to a policy.
+int32_t rumpvm_set_commit_policy(const struct rumpvm_commit_policy *from);
+
+// Bytes that are promised now (Committed_AS): private memory that can be stored to, and shared anonymous memory, both
+// unless they were mapped with RUMPVM_MAP_NORESERVE. As of some moment. Takes no lock; from a thread. Or -ENODEV.
+int64_t rumpvm_committed(void);
+
+// Bytes that may be promised with RUMPVM_COMMIT_NEVER (CommitLimit). Takes no lock; from a thread. Or -ENODEV.
+int64_t rumpvm_commit_limit(void);
+
+// As rumpvm_mlock, with `flags` (RUMPVM_MLOCK_*); see mlock2(2).
+int32_t rumpvm_mlock2(rumpvm_space space, uint64_t address, uint64_t length, uint32_t flags);
+
+// Keeps all pages in memory as `flags` say (RUMPVM_MCL_*); without RUMPVM_MCL_FUTURE what is mapped later is not kept
+// any more. See mlockall(2). A page that cannot be brought in is no error. Takes the map's sleep lock, and sleeps as a
+// fault does; from a thread, with interrupts on. Returns 0, -EINVAL, -ENOMEM, -EPERM, -EBADF, -ENODEV.
+int32_t rumpvm_mlockall(rumpvm_space space,
+                        uint32_t flags);
+
+// Undoes rumpvm_mlockall and rumpvm_mlock for the whole space; see munlockall(2). Takes the map's sleep lock; from a
+// thread. Returns 0, -ENOMEM, -EBADF, -ENODEV.
+int32_t rumpvm_munlockall(rumpvm_space space);
+
+// As rumpvm_mprotect, for the protection key `key`: -1 for none. There are no others, so pkey_alloc(2) and
+// pkey_free(2) are -EINVAL, and this is too where it would have something to do.
+int32_t rumpvm_pkey_mprotect(rumpvm_space space,
+                             uint64_t address,
+                             uint64_t length,
+                             uint32_t prot,
+                             int32_t key);
+
+// Maps `size` bytes of the object at `start` from its page `page` on, in place of what is there, with the rights that
+// are there; `start` and `size` are rounded down to pages, and `rights` is 0. The range is shared, and mapped alike
+// throughout. Pages are brought in unless `flags` is RUMPVM_MAP_NONBLOCK. See remap_file_pages(2). Takes the map's
+// sleep lock, and sleeps as a fault does; from a thread, with interrupts on. Returns 0, -EINVAL, -ENOMEM, -EPERM,
+// -EAGAIN, -EACCES, -EBADF, -ENODEV.
+int32_t rumpvm_remap_file_pages(rumpvm_space space,
+                                uint64_t start,
+                                uint64_t size,
+                                uint64_t rights,
+                                uint64_t page,
+                                uint32_t flags);
+
+// Takes `advice`, by the numbers of rumpvm_madvise, on each of the `count` ranges at `ranges` in `space`, and returns
+// how many bytes were advised; the first range that cannot be ends it, and its error is returned only if nothing was
+// advised before. See process_madvise(2); `flags` is 0. `is_own` is 1 if `space` is the adviser's own; if it is 0, only
+// advice is taken that destroys nothing, and whether this adviser may is for the host to say. Takes the map's sleep lock,
+// waits for other CPUs' flushes; from a thread, with interrupts on. Or -EINVAL (also: more than 1024 ranges, a null
+// pointer), -EFAULT, an error of rumpvm_madvise.
+// Contract: There are `count` ranges at `ranges`, which nobody changes meanwhile.
+int64_t rumpvm_process_madvise(rumpvm_space space,
+                               const struct rumpvm_range *ranges,
+                               size_t count,
+                               int32_t advice,
+                               uint32_t flags,
+                               uint32_t is_own);
+
 // Takes over the host's table, of which a copy is kept; the first call of all. `version` is RUMPVM_VERSION. Once, on
 // one CPU. Touches nothing but the table; takes no lock, does not sleep. Returns 0; or -EINVAL, and rumpvm_reason
 // says what is wrong with it.
@@ -477,8 +949,15 @@ int32_t rumpvm_add_memory(uint64_t start,
 // (too early).
 int32_t rumpvm_cpu_attach(void);
 
-// Does a little work on a CPU that has nothing to do (pages are zeroed, records freed). Returns 1 if there may be
-// more, 0 if not. Takes spin locks, does not sleep; from a thread, not from an interrupt.
+// Does a little work that need not be done now: zeroes a page ahead of need, frees what nobody can see any more, lets the
+// heap grow while there is time. Returns 1 if there may be more, 0 if not. Takes spin locks, does not sleep; from a
+// thread, not from an interrupt.
+//
+// This is all that rumpvm asks of the host's threads. The idle loop of each CPU calls it until it returns 0, and halts; or a
+// thread of least priority on each CPU does, and sleeps for a tenth of a second. A CPU frees what it gave up itself, so
+// one thread for all of them is not enough. Without any, pages are zeroed when they are needed, and what was given up
+// comes back when memory is short. There is no pageout daemon, because there is no swap. Files are written by
+// rumpvm_msync, by rumpvm_object_sync, which a syncer of the host's may call, and for their last user.
 int32_t rumpvm_idle(void);
 
 // Carries out what other CPUs asked of this one: to be called on each CPU that the hypercall tlb_ipi names, from its
@@ -563,6 +1042,52 @@ int32_t rumpvm_munlock(rumpvm_space space,
                        uint64_t address,
                        uint64_t length);
 
+// Makes an empty memory file, as memfd_create(2) does with `flags` (RUMPVM_MFD_*), and stores its object's number at
+// `made`. Takes the registry's sleep lock; from a thread. Returns 0, -EINVAL, -ENOMEM, -ENOSPC, -ENODEV.
+// Contract: `made` is null, or there is a number to write.
+int32_t rumpvm_object_memory_file(uint32_t flags,
+                                  rumpvm_object *made);
+
+// How many bytes `object` has. Takes no lock; from a thread. Or -EBADF, -ENODEV.
+int64_t rumpvm_object_size(rumpvm_object object);
+
+// Stores `length` bytes at `from` in `object` from byte `offset` on, and returns how many; mappings see them. A memory
+// file becomes longer if need be; a file of the host's is written with its last user, or by rumpvm_msync. Sleeps as a
+// fault does; from a thread, with interrupts on. Or, when nothing was stored: -EPERM (sealed), -EIO, -ENOMEM, -EINVAL,
+// -EFBIG, -EBADF, -ENODEV.
+// Contract: There are `length` bytes to read at `from`, which nobody changes meanwhile.
+int64_t rumpvm_object_write(rumpvm_object object,
+                            uint64_t offset,
+                            const uint8_t *from,
+                            size_t length);
+
+// Makes `length` bytes of a memory file from byte `offset` on zeros, and gives their pages back; see fallocate(2),
+// FALLOC_FL_PUNCH_HOLE. Sleeps; from a thread, with interrupts on. Returns 0; -EINVAL (no length), -EPERM (sealed),
+// -EOPNOTSUPP (no memory file), -EFBIG, -EBADF, -ENODEV, and nothing has changed.
+int32_t rumpvm_object_punch(rumpvm_object object,
+                            uint64_t offset,
+                            uint64_t length);
+
+// Brings in what is missing of `length` bytes of a memory file from byte `offset` on, so that none of it can fail to
+// come later; see fallocate(2). `keeps_size` is 0 if the file is to become longer where it has to, 1 if not. Sleeps;
+// from a thread, with interrupts on. Returns 0; -EINVAL, -EFBIG, -EPERM (sealed), -EOPNOTSUPP (no memory file),
+// -ENOMEM (the size is what it was then), -EBADF, -ENODEV.
+int32_t rumpvm_object_allocate(rumpvm_object object,
+                               uint64_t offset,
+                               uint64_t length,
+                               uint32_t keeps_size);
+
+// The seals of a memory file (RUMPVM_SEAL_*). Takes no lock; from a thread. Or -EINVAL (no memory file), -EBADF,
+// -ENODEV.
+int64_t rumpvm_object_seals(rumpvm_object object);
+
+// Adds `seals` (RUMPVM_SEAL_*) to a memory file; see fcntl(2), F_ADD_SEALS. That the descriptor was opened for writing
+// is for the host to look at. Sleeps while the size is being changed; from a thread. Returns 0; -EINVAL (unknown
+// seals, no memory file), -EPERM (sealed off itself), -EBUSY (stores are to be sealed off, and a shared mapping could
+// be stored through), -EBADF, -ENODEV, and nothing has changed.
+int32_t rumpvm_object_add_seals(rumpvm_object object,
+                                uint32_t seals);
+
 // Opens the file `inode` of volume `device`, by numbers of the host's: opens of one file share pages. Stores the
 // object's number at `made`. The table is copied. If the file is open already, its first cookie goes on being used,
 // and this one is closed at once. Takes the registry's sleep lock, and sleeps while the file's last user writes it;
@@ -615,6 +1140,12 @@ int32_t rumpvm_msync(rumpvm_space space,
                      uint64_t length,
                      uint32_t flags);
 
+// Writes what was stored in `object`, through whatever mapping, to its file, and makes that durable, as fsync(2). Nothing
+// is done for what is no file. A host that wants files to be written now and then has a thread that calls it for
+// each that it has open. Sleeps; from a thread, with interrupts on. Returns 0; -EIO, and what was not written is
+// still to be; -EBADF, -ENODEV.
+int32_t rumpvm_object_sync(rumpvm_object object);
+
 // Copies up to `length` bytes of `object` from byte `offset` on to `into`; returns how many there were, or a negative
 // error. It sees what mappings see. Sleeps as a fault does; from a thread.
 // Contract: There are `length` bytes to write at `into`.
@@ -628,6 +1159,158 @@ int64_t rumpvm_object_read(rumpvm_object object,
 // -EIO, -ENOMEM.
 int32_t rumpvm_object_resize(rumpvm_object object,
                              uint64_t bytes);
+
+// Makes a process without parent, with an empty space and one thread, and returns its number; stores a number for its
+// space at `space`. That number is another user of the space, as of rumpvm_space_share, for faults, calls and
+// switches; the host destroys it when the process ends, or what is mapped stays. Takes sleep locks for an instant;
+// from a thread. Or -ENOMEM, -ENOSPC, -EINVAL (`space` is null), -EAGAIN (all 4 billion numbers are used up), -ENODEV,
+// and nothing has changed.
+// Contract: `space` is null, or there is a number to write.
+int64_t rumpvm_process_create(rumpvm_space *space);
+
+// Makes a child of `process` with a copy of its space (see rumpvm_space_fork) and one thread, and returns its number;
+// stores a number for its space at `space`, as rumpvm_process_create does. Takes the map's sleep lock, then the
+// table's; from a thread. Or as rumpvm_process_create; -EINVAL also if `process` has exited, or does so meanwhile;
+// -ESRCH.
+// Contract: `space` is null, or there is a number to write.
+int64_t rumpvm_process_fork(rumpvm_pid process,
+                            rumpvm_space *space);
+
+// As rumpvm_process_fork, but the child has the space of `process` itself until it execs or exits. The calling thread
+// calls rumpvm_process_await_release, and runs in the space again after that; other threads of `process` go on.
+// Contract: `space` is null, or there is a number to write.
+int64_t rumpvm_process_vfork(rumpvm_pid process,
+                             rumpvm_space *space);
+
+// Sleeps until `child`, which rumpvm_process_vfork made, has a space of its own or has exited; takes no lock. From a
+// thread. Returns 0, -ESRCH (it has even been waited for), -ENODEV.
+int32_t rumpvm_process_await_release(rumpvm_pid child);
+
+// Stores another number for the space that `process` has now at `space`, as rumpvm_space_share does. Takes a sleep
+// lock for an instant; from a thread. Returns 0, -EINVAL (it has exited; `space` is null), -ENOMEM, -ENOSPC, -ESRCH,
+// -ENODEV.
+// Contract: `space` is null, or there is a number to write.
+int32_t rumpvm_process_space(rumpvm_pid process,
+                             rumpvm_space *space);
+
+// Gives `process` a fresh, empty space in place of its own, as execve(2) does: one step, after which nothing can fail.
+// The number at `space`, if it is not 0, is destroyed, and that of the fresh space stored there; this CPU is to be
+// switched to it. The parent of a vfork goes on. Sleeps until the caller's is the only thread of the process: the host
+// ends the others, each with rumpvm_process_thread_ends. Takes sleep locks, waits for other CPUs' flushes; from a
+// thread, with interrupts on. Returns 0; or -EAGAIN (another thread is in exec), -EINVAL (it has exited; `space` is
+// null), -EBADF (no such number at `space`), -ENOMEM, -ENOSPC, -ESRCH, -ENODEV, and nothing has changed.
+// Contract: `space` is null, or points to a number that nobody else uses meanwhile.
+int32_t rumpvm_process_exec(rumpvm_pid process,
+                            rumpvm_space *space);
+
+// Ends `process` with `status`, for its last thread: its space loses a user, and is taken down unless there are others
+// (a number of the host's; the other side of a vfork). It is a zombie, whose number and status stay until somebody has
+// waited for it; its children go to the nearest ancestor that adopts orphans, else to the oldest that runs. Nothing
+// happens if it has exited before. Takes sleep locks, waits for other CPUs' flushes, and sleeps where a file loses its
+// last user; from a thread, with interrupts on. Returns 0, -ESRCH, -ENODEV.
+int32_t rumpvm_process_exit(rumpvm_pid process,
+                            int32_t status);
+
+// `process` has one more thread. Takes the table's lock for an instant; from a thread. Returns 0, -ESRCH, -ENODEV.
+int32_t rumpvm_process_thread_starts(rumpvm_pid process);
+
+// `process` has one thread less. Returns 1 if that was the last, which now calls rumpvm_process_exit; 0 if there are
+// others, one of which may be waiting for this in rumpvm_process_exec. Takes the table's lock for an instant; from a
+// thread. Or -EINVAL (there is none), -ESRCH, -ENODEV.
+int32_t rumpvm_process_thread_ends(rumpvm_pid process);
+
+// Stores what is known of segment `id`, which is found as `how` says (RUMPVM_SHM_BY_*), at `into`. Takes the table's
+// sleep lock; from a thread. Returns 0, -EINVAL, -EACCES, -ENODEV.
+// Contract: `caller` is null, or points to a caller with his groups; `into` is null, or there is a segment to write.
+int32_t rumpvm_shm_status(const struct rumpvm_caller *caller,
+                          int32_t id,
+                          uint32_t how,
+                          struct rumpvm_segment *into);
+
+// Changes owner and permissions of segment `id` (IPC_SET). Takes the table's sleep lock; from a thread. Returns 0,
+// -EINVAL, -EPERM, -ENODEV.
+// Contract: `caller` is null, or points to a caller with his groups.
+int32_t rumpvm_shm_set(const struct rumpvm_caller *caller,
+                       int32_t id,
+                       uint32_t uid,
+                       uint32_t gid,
+                       uint32_t mode);
+
+// Removes segment `id` (IPC_RMID): nobody finds it by its key any more, and its memory goes with its last area. Takes
+// the table's sleep lock, and sleeps where the memory goes now; from a thread, with interrupts on. Returns 0, -EINVAL,
+// -EPERM, -ENODEV.
+// Contract: `caller` is null, or points to a caller with his groups.
+int32_t rumpvm_shm_remove(const struct rumpvm_caller *caller,
+                          int32_t id);
+
+// Marks segment `id` as locked in memory, or not, as `locked` is 1 or 0 (SHM_LOCK, SHM_UNLOCK), by the limit of
+// `space` on locked memory. It is in memory anyway. Takes the table's sleep lock; from a thread. Returns 0, -EINVAL,
+// -EPERM, -EBADF, -ENODEV.
+// Contract: `caller` is null, or points to a caller with his groups.
+int32_t rumpvm_shm_lock(const struct rumpvm_caller *caller,
+                        rumpvm_space space,
+                        int32_t id,
+                        uint32_t locked);
+
+// Stores what there is of all segments at `into` (SHM_INFO). Takes the table's sleep lock; from a thread. Returns 0,
+// -EINVAL (null), -ENODEV.
+// Contract: `into` is null, or there are totals to write.
+int32_t rumpvm_shm_totals(struct rumpvm_segment_totals *into);
+
+// Stores the limits of all segments at `into` (IPC_INFO); before rumpvm_shm_set_limits, Linux's. Takes the table's sleep
+// lock; from a thread. Returns 0, -EINVAL (null), -ENODEV.
+// Contract: `into` is null, or there are limits to write.
+int32_t rumpvm_shm_limits(struct rumpvm_segment_limits *into);
+
+// Changes them to those at `from`; what there is stays. Takes the table's sleep lock; from a thread. Returns 0, -EINVAL
+// (null), -ENODEV.
+// Contract: `from` is null, or points to limits.
+int32_t rumpvm_shm_set_limits(const struct rumpvm_segment_limits *from);
+
+// The number of the segment with `key`, or of a new one of `bytes` bytes; `flags` are RUMPVM_IPC_CREAT,
+// RUMPVM_IPC_EXCL, RUMPVM_SHM_NORESERVE, and permissions below them. See shmget(2). Takes the table's sleep lock; from a
+// thread. Or -ENOENT, -EEXIST, -EACCES, -ENOSPC, -ENOMEM, -EINVAL, -ENODEV.
+// Contract: `caller` is null, or points to a caller with his groups.
+int64_t rumpvm_shmget(const struct rumpvm_caller *caller,
+                      int32_t key,
+                      uint64_t bytes,
+                      uint32_t flags);
+
+// Maps segment `id` in `space`, at `address`, or anywhere if that is 0, as `flags` say (RUMPVM_SHM_*); returns where. See
+// shmat(2). Takes the table's sleep lock, then the map's; from a thread, with interrupts on. Or -EINVAL, -EACCES,
+// -ENOMEM, -EBADF, -ENODEV.
+// Contract: `caller` is null, or points to a caller with his groups.
+int64_t rumpvm_shmat(const struct rumpvm_caller *caller,
+                     rumpvm_space space,
+                     int32_t id,
+                     uint64_t address,
+                     uint32_t flags);
+
+// Unmaps what is left of the segment that was attached in `space` at `address`; see shmdt(2). Takes the map's sleep
+// lock, waits for other CPUs' flushes; from a thread, with interrupts on. Returns 0, -EINVAL, -ENOMEM, -EBADF,
+// -ENODEV.
+// Contract: `caller` is null, or points to a caller with his groups.
+int32_t rumpvm_shmdt(const struct rumpvm_caller *caller,
+                     rumpvm_space space,
+                     uint64_t address);
+
+// Makes another number for `space` itself, as threads of a program or the two sides of a vfork want it, and stores it
+// at `made`: whatever is done under one number is seen under the other, and CPUs that translate through one translate
+// through the other. Each number is destroyed by itself; what is mapped goes with the last. Takes no sleep lock and
+// does not sleep; from a thread. Returns 0, -EBADF, -ENOMEM, -ENOSPC (65,536 numbers), -EINVAL (`made` is null),
+// -ENODEV.
+// Contract: `made` is null, or there is a number to write.
+int32_t rumpvm_space_share(rumpvm_space space,
+                           rumpvm_space *made);
+
+// Gives up the space whose number is at `space`, and stores the number of a fresh, empty one there, as execve(2) does:
+// one step, after which nothing can fail. Whoever else has a number for the old space (the parent of a vfork) keeps
+// it; else what is mapped there goes. This CPU is to be switched to the fresh one. Limits, layout and heap are those
+// of a new space. Takes sleep locks for an instant, the old map's lock, and waits for other CPUs' flushes; from a
+// thread, with interrupts on. Returns 0; or -EBADF, -ENOMEM, -ENOSPC, -EINVAL (`space` is null), -ENODEV, and the old
+// space is as it was.
+// Contract: `space` is null, or points to a number that nobody else uses meanwhile.
+int32_t rumpvm_space_exec(rumpvm_space *space);
 
 // Makes an empty space and stores its number at `made`. Takes a sleep lock for an instant; from a thread. Returns 0,
 // or -ENOMEM, -ENOSPC (65,536 spaces), -EINVAL (`made` is null), -ENODEV, and nothing has changed.
@@ -647,9 +1330,10 @@ int32_t rumpvm_space_fork(rumpvm_space space,
 // flush when it translates through none. Returns 0, -EBADF, -ENODEV.
 int32_t rumpvm_space_switch(rumpvm_space space);
 
-// Ends `space`: its number names nothing from now on, and when the last call that still uses it has returned, what is
-// mapped goes, and CPUs that translate through it are made to give it up. Takes the map's lock and waits for other
-// CPUs' flushes; from a thread, with interrupts on. Returns 0, -EBADF, -ENODEV.
+// Ends `space`: its number names nothing from now on, and when the last call that still uses it has returned, and it
+// has no other number (rumpvm_space_share) and no process, what is mapped goes, and CPUs that translate through it are
+// made to give it up. Takes the map's lock and waits for other CPUs' flushes; from a thread, with interrupts on.
+// Returns 0, -EBADF, -ENODEV.
 int32_t rumpvm_space_destroy(rumpvm_space space);
 
 // Physical address of the root of the page tables of `space`, for looking only: who changes entries, breaks it. Takes

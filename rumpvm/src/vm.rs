@@ -183,6 +183,14 @@ impl<P: Platform> Vm<P> {
         object.write(&self.mmu, offset, from)
     }
 
+    /// Writes what was stored in `object` to its file, through mappings or with [`Vm::write_object`], and makes that
+    /// durable, as fsync(2). Nothing is done for what is no file. [`CallError::Io`]: what was not written is still to
+    /// be. Sleeps. Takes no lock across a write.
+    pub fn sync_object(&self, object: &Object<P>) -> Result<(), CallError> {
+        object.write_back(&self.mmu, (0, u64::MAX))?;
+        Ok(object.file().map_or(Ok(()), |file| file.sync())?)
+    }
+
     /// Makes `length` bytes of a memory file from `offset` on zeros and gives their pages back, as fallocate(2)
     /// with `PUNCH_HOLE`. The size stays, and so do private copies. Errors, and then nothing has changed:
     /// [`CallError::Invalid`] for no length, [`CallError::NotPermitted`] by its seals,

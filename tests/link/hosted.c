@@ -326,18 +326,26 @@ static void files(rumpvm_space space, rumpvm_space other, uint64_t at)
     EXPECT(rumpvm_msync(space, at, 3 * PAGE, RUMPVM_MS_SYNC) == 0 && contents[0] == 's' && contents[1] == 'f');
     EXPECT(reads == 3 && writes == 2);
 
+    EXPECT(store(space, at + PAGE + 2, 'y') == 0);
+    broken = 1;
+    EXPECT(rumpvm_object_sync(file) == -RUMPVM_EIO && contents[PAGE + 2] == 'f' && writes == 3);
+    broken = 0;
+    EXPECT(rumpvm_object_sync(file) == 0 && contents[PAGE + 2] == 'y' && writes == 4);
+    EXPECT(rumpvm_object_sync(file) == 0 && writes == 4 && rumpvm_object_sync(again) == -RUMPVM_EBADF);
+
     /* The mappings keep the file when its number is closed; the last of them ends it. */
     EXPECT(store(space, at + 1, 't') == 0);
     EXPECT(rumpvm_object_close(file) == 0 && closes == 1);
     EXPECT(rumpvm_munmap(other, at, 4 * PAGE) == 0);
     EXPECT(rumpvm_munmap(space, at, 4 * PAGE) == 0);
-    EXPECT(writes == 3 && contents[1] == 't');
+    EXPECT(writes == 5 && contents[1] == 't');
 
     EXPECT(rumpvm_object_memory(2 * PAGE, &memory) == 0);
     EXPECT(rumpvm_mmap_object(space, at, 2 * PAGE, rw, RUMPVM_MAP_SHARED | fixed, memory, 0, rw) == (int64_t)at);
     EXPECT(rumpvm_mmap_object(other, at, 2 * PAGE, r, RUMPVM_MAP_SHARED | fixed, memory, 0, r) == (int64_t)at);
     EXPECT(store(space, at + PAGE, 'm') == 0 && load(other, at + PAGE) == 'm');
     EXPECT(store(other, at, 1) == -RUMPVM_EACCES);
+    EXPECT(rumpvm_object_sync(memory) == 0);
     EXPECT(rumpvm_object_resize(memory, PAGE) == 0 && load(other, at + PAGE) == -RUMPVM_EIO);
     EXPECT(rumpvm_object_close(memory) == 0);
     EXPECT(rumpvm_munmap(space, at, 2 * PAGE) == 0 && rumpvm_munmap(other, at, 2 * PAGE) == 0);

@@ -1,6 +1,6 @@
 //! Copying for system calls: any pointer is allowed, and a bad one is an answer.
 
-use rumpvm::{MapFlags, Vm};
+use rumpvm::{FaultError, MapFlags, Vm};
 use rumpvm_arch::{Format, Prot, VirtAddr};
 use rumpvm_platform::Platform;
 
@@ -16,6 +16,8 @@ cases! {
     a_copy_to_a_shared_file_mapping_reaches_the_file,
     a_copy_of_nothing_touches_nothing,
     no_pointer_reaches_beyond_user_memory,
+    a_word_is_changed_in_one_step_or_left_as_it_is,
+    a_word_that_cannot_be_changed_is_told_with_its_address,
 }
 
 fn bytes_cross_any_number_of_page_borders<P: Platform>(vm: &Vm<P>) {
@@ -96,4 +98,30 @@ fn no_pointer_reaches_beyond_user_memory<P: Platform>(vm: &Vm<P>) {
     program.map_at(end - PAGE, 1);
     assert_eq!(program.copy_out(vm, end - 2, b"abc"), unmapped(end));
     assert_eq!(program.get(end - 1), b'b');
+}
+
+fn a_word_is_changed_in_one_step_or_left_as_it_is<P: Platform>(vm: &Vm<P>) {
+    let program = Program::new(vm);
+    program.map_at(BASE, 1);
+    let at = BASE + PAGE - 4;
+    assert_eq!(program.change_word(vm, at, |word| word.checked_sub(1)), Ok(0));
+    assert_eq!(program.change_word(vm, at, |word| Some(word + 0x0102_0304)), Ok(0));
+    assert_eq!(program.change_word(vm, at, |_| None), Ok(0x0102_0304));
+    let child = program.fork();
+    assert_eq!(child.change_word(vm, at, |word| Some(!word)), Ok(0x0102_0304));
+    assert_eq!((program.get(at), child.get(at)), (4, !4));
+}
+
+fn a_word_that_cannot_be_changed_is_told_with_its_address<P: Platform>(vm: &Vm<P>) {
+    let program = Program::new(vm);
+    let add = |word: u32| Some(word + 1);
+    let denied = |at| FaultError::Denied { at, wanted: Prot::WRITE };
+    for at in [VirtAddr(0), BASE, P::Format::USER_END, VirtAddr(u64::MAX - 3)] {
+        assert_eq!(program.change_word(vm, at, add), unmapped(at));
+    }
+    program.map_at(BASE, 1);
+    assert_eq!(program.change_word(vm, BASE + 2, add), Err(denied(BASE + 2)));
+    program.protect(BASE, 1, Prot::READ);
+    assert_eq!(program.change_word(vm, BASE, add), Err(denied(BASE)));
+    assert_eq!(program.get(BASE), 0);
 }

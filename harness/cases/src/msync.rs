@@ -11,6 +11,7 @@ cases! {
     sync_writes_the_dirty_pages_of_the_range_and_only_those,
     sync_writes_what_another_space_stored,
     sync_makes_the_file_durable_once_for_each_area,
+    the_sync_of_a_file_writes_what_was_stored_wherever_it_was,
     async_writes_nothing_and_loses_nothing,
     private_memory_is_not_written,
     a_hole_is_told_and_the_rest_is_written,
@@ -77,6 +78,23 @@ fn sync_makes_the_file_durable_once_for_each_area<P: Platform>(vm: &Vm<P>) {
     program.map_object(BASE, 2, MapFlags::SHARED, &object, 0);
     program.msync(vm, BASE, 2 * PAGE, SyncFlags::SYNC).unwrap();
     assert_eq!(file.counts().2, 1);
+    vm.close(&object).unwrap();
+}
+
+fn the_sync_of_a_file_writes_what_was_stored_wherever_it_was<P: Platform>(vm: &Vm<P>) {
+    let file = RamFile::<P>::numbered(1, 4);
+    let object = vm.open_file(file.clone()).unwrap();
+    let program = Program::new(vm);
+    program.map_object(BASE, 2, MapFlags::SHARED, &object, 2);
+    program.set(BASE + PAGE, 53);
+    program.unmap(BASE, 2);
+    assert_eq!(vm.write_object(&object, PAGE, &[51]), Ok(1));
+    assert_eq!([1, 3].map(|page| file.byte(page * PAGE)), [2, 4]);
+    assert_eq!(vm.sync_object(&object), Ok(()));
+    assert_eq!([1, 3].map(|page| file.byte(page * PAGE)), [51, 53]);
+    assert_eq!(file.counts().1, 2, "no other page");
+    assert_eq!(vm.sync_object(&object), Ok(()));
+    assert_eq!(file.counts().1, 2, "they are clean now");
     vm.close(&object).unwrap();
 }
 

@@ -245,6 +245,15 @@ impl User {
         self.space.copy_out(self.vm(), at, &[byte])
     }
 
+    /// Changes a word as the kernel does for a futex: `change` of what it is, unless that is nothing.
+    pub fn change_word(
+        &self,
+        at: VirtAddr,
+        change: impl Fn(u32) -> Option<u32>,
+    ) -> Result<u32, FaultError> {
+        self.space.change_word(self.vm(), at, change)
+    }
+
     /// Unmaps `pages` pages at `at`.
     pub fn unmap(&self, at: VirtAddr, pages: u64) -> Result<(), CallError> {
         self.space.munmap(self.vm(), at, pages * PAGE_SIZE)

@@ -1,7 +1,7 @@
 //! Files with known contents, in a folder that goes when the workload does.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufWriter, Write};
+use std::io;
 use std::path::PathBuf;
 
 use rumpvm::map::MapFlags;
@@ -12,9 +12,6 @@ use super::pattern;
 use super::stop::Stop;
 use super::system;
 use super::worker::{Source, Worker};
-
-/// Bytes written at a time when a file is made: tuxload's random blocks have this size.
-const BLOCK: u64 = 32 << 10;
 
 /// The files of one workload; file `n` starts out as the content called `key(seed, n)`.
 pub(super) struct Files {
@@ -43,21 +40,11 @@ impl Files {
         let done = Board::new(1);
         if done.get(0) == 0 {
             fs::create_dir(folder())?;
-            (0..count).try_for_each(|file| files.write(file))?;
+            (0..count)
+                .try_for_each(|file| pattern::write(&files.path(file), files.key(file), length))?;
             done.set(0, 1);
         }
         Ok(files)
-    }
-
-    fn write(&self, file: u64) -> io::Result<()> {
-        let mut out = BufWriter::new(File::create(self.path(file))?);
-        let mut block = vec![0; BLOCK as usize];
-        for offset in (0..self.length).step_by(BLOCK as usize) {
-            let size = BLOCK.min(self.length - offset) as usize;
-            pattern::fill(self.key(file), offset, &mut block[..size]);
-            out.write_all(&block[..size])?;
-        }
-        out.flush()
     }
 
     /// What file `file` held at the start.

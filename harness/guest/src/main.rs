@@ -15,6 +15,8 @@ mod bigbuffer;
 mod board;
 #[path = "../../src/workload/bulkbuild.rs"]
 mod bulkbuild;
+#[path = "../../src/workload/content.rs"]
+mod content;
 mod files;
 mod load;
 #[path = "../../src/workload/mapstorm.rs"]

@@ -34,6 +34,10 @@ pub(super) struct BootArgs {
     #[arg(long, value_name = "FILE")]
     disk: Vec<PathBuf>,
 
+    /// Refused: nothing is swapped out yet.
+    #[arg(long = "swap", hide = true, value_parser = values::swap, value_name = "SIZE")]
+    _swap: Option<u64>,
+
     /// A boot image that was built before, as `rumpvm image` does; without it, it is built now.
     #[arg(long, value_name = "FILE")]
     image: Option<PathBuf>,

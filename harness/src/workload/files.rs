@@ -1,7 +1,7 @@
 //! Files of the host with known contents, in a folder that goes when the workload does.
 
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::fs;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -18,9 +18,6 @@ use super::stop::Stop;
 use super::worker::{Source, Worker};
 use crate::machine::User;
 
-/// Bytes written at a time when a file is made: tuxload's random blocks have this size.
-const BLOCK: u64 = 32 << 10;
-
 /// The files of one workload; file `n` starts out as the content called `key(seed, n)`.
 pub(super) struct Files {
     folder: TempDir,
@@ -35,20 +32,9 @@ impl Files {
         let folder = tempfile::Builder::new().prefix("rumpvm-").tempdir()?;
         let files = Self { folder, seed, length, count };
         for file in 0..count {
-            files.write(file)?;
+            pattern::write(&files.path(file), files.key(file), length)?;
         }
         Ok(files)
-    }
-
-    fn write(&self, file: u64) -> io::Result<()> {
-        let mut out = BufWriter::new(File::create(self.path(file))?);
-        let mut block = vec![0; BLOCK as usize];
-        for offset in (0..self.length).step_by(BLOCK as usize) {
-            let size = BLOCK.min(self.length - offset) as usize;
-            pattern::fill(self.key(file), offset, &mut block[..size]);
-            out.write_all(&block[..size])?;
-        }
-        out.flush()
     }
 
     /// What file `file` held at the start.

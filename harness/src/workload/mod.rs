@@ -14,6 +14,7 @@
 mod bigbuffer;
 mod board;
 mod bulkbuild;
+mod content;
 mod files;
 mod load;
 mod mapstorm;

@@ -1,6 +1,13 @@
 //! Contents that can be told apart: every byte follows from a key and an offset, so that whoever reads
 //! it back knows what it must be, and a byte from elsewhere is seen.
 
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+
+/// Bytes written at a time when a file is made: tuxload's random blocks have this size.
+const BLOCK: u64 = 32 << 10;
+
 /// The bytes from `offset` on of the content called `key`.
 pub(super) fn fill(key: u64, offset: u64, into: &mut [u8]) {
     let mut at = offset;
@@ -9,6 +16,18 @@ pub(super) fn fill(key: u64, offset: u64, into: &mut [u8]) {
         chunk.copy_from_slice(&word(key, at / 8)[skip..skip + chunk.len()]);
         at += chunk.len() as u64;
     }
+}
+
+/// Writes `length` bytes of the content called `key` to a new file.
+pub(super) fn write(path: &Path, key: u64, length: u64) -> io::Result<()> {
+    let mut out = BufWriter::new(File::create(path)?);
+    let mut block = vec![0; BLOCK as usize];
+    for offset in (0..length).step_by(BLOCK as usize) {
+        let size = BLOCK.min(length - offset) as usize;
+        fill(key, offset, &mut block[..size]);
+        out.write_all(&block[..size])?;
+    }
+    out.flush()
 }
 
 /// Where `found` first differs from the bytes from `offset` on of the content called `key`.

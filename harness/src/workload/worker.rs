@@ -35,7 +35,8 @@ pub(super) struct Worker<'a> {
     /// Random numbers that follow from the run's seed and the worker's number alone.
     pub(super) rng: Xoshiro256PlusPlus,
     deeds: Deeds,
-    buffer: Vec<u8>,
+    /// Of a page; `content` works with it.
+    pub(super) buffer: Vec<u8>,
 }
 
 impl<'a> Worker<'a> {
@@ -74,12 +75,6 @@ impl<'a> Worker<'a> {
         self.did(Deed::Map);
         let result = self.user.mmap(hint, length, prot, flags, backing, offset);
         result.map_err(|error| Stop::call("mmap", error))
-    }
-
-    /// mmap of `length` bytes of private anonymous memory, to load and store.
-    pub(super) fn map_anonymous(&mut self, length: u64) -> Result<VirtAddr, Stop> {
-        let flags = MapFlags::PRIVATE | MapFlags::ANONYMOUS;
-        self.map(VirtAddr(0), length, Prot::RW, flags, ANONYMOUS)
     }
 
     /// munmap.
@@ -130,18 +125,6 @@ impl<'a> Worker<'a> {
         self.user.store(at, from).map_err(|error| Stop::access("store", error))
     }
 
-    /// Loads a number.
-    pub(super) fn load_number(&mut self, at: VirtAddr) -> Result<u64, Stop> {
-        let mut bytes = [0; 8];
-        self.load(at, &mut bytes)?;
-        Ok(u64::from_le_bytes(bytes))
-    }
-
-    /// Stores a number.
-    pub(super) fn store_number(&mut self, at: VirtAddr, number: u64) -> Result<(), Stop> {
-        self.store(at, &number.to_le_bytes())
-    }
-
     /// One instruction fetch.
     pub(super) fn fetch(&mut self, at: VirtAddr) -> Result<(), Stop> {
         self.did(Deed::Fetch);
@@ -155,68 +138,6 @@ impl<'a> Worker<'a> {
             Err(FaultError::Denied { .. } | FaultError::Unmapped { .. }) => Ok(()),
             other => Err(Stop::Broken(format!("an access that must be refused gave {other:?}"))),
         }
-    }
-
-    /// Stores the content called `key` at `at`, from the content's own byte `offset` on, page by page.
-    pub(super) fn fill(
-        &mut self,
-        at: VirtAddr,
-        length: u64,
-        key: u64,
-        offset: u64,
-    ) -> Result<(), Stop> {
-        self.by_page(at, length, |worker, at, from, page| {
-            pattern::fill(key, offset + from, page);
-            worker.store(at, page)
-        })
-    }
-
-    /// Loads `length` bytes at `at` and compares them with the content called `key`.
-    pub(super) fn verify(
-        &mut self,
-        at: VirtAddr,
-        length: u64,
-        key: u64,
-        offset: u64,
-    ) -> Result<(), Stop> {
-        self.by_page(at, length, |worker, at, from, page| {
-            worker.load(at, page)?;
-            match pattern::difference(key, offset + from, page) {
-                None => Ok(()),
-                Some(place) => Err(wrong(at + place as u64, page[place])),
-            }
-        })
-    }
-
-    /// Loads `length` bytes at `at`, which must all be zero.
-    pub(super) fn verify_zero(&mut self, at: VirtAddr, length: u64) -> Result<(), Stop> {
-        self.by_page(at, length, |worker, at, _, page| {
-            worker.load(at, page)?;
-            match page.iter().position(|byte| *byte != 0) {
-                None => Ok(()),
-                Some(place) => Err(wrong(at + place as u64, page[place])),
-            }
-        })
-    }
-
-    /// Calls `each` with a buffer for every page's share of a range, and with its distance from the start.
-    fn by_page(
-        &mut self,
-        at: VirtAddr,
-        length: u64,
-        mut each: impl FnMut(&mut Self, VirtAddr, u64, &mut [u8]) -> Result<(), Stop>,
-    ) -> Result<(), Stop> {
-        let mut buffer = std::mem::take(&mut self.buffer);
-        let mut from = 0;
-        let mut result = Ok(());
-        while from < length && result.is_ok() {
-            let here = at + from;
-            let size = (PAGE_SIZE - here.page_offset()).min(length - from);
-            result = each(self, here, from, &mut buffer[..size as usize]);
-            from += size;
-        }
-        self.buffer = buffer;
-        result
     }
 
     /// fork: the child is worker `number` and does `body`.
@@ -279,8 +200,4 @@ pub(super) fn run(user: &User, load: &Arc<Load>, number: u64, body: impl Body) -
     let mut worker = Worker::new(user, load, number);
     let result = body(&mut worker);
     load.settle(&format!("worker {number}"), result)
-}
-
-fn wrong(at: VirtAddr, byte: u8) -> Stop {
-    Stop::Broken(format!("the byte at {at} is {byte:#04x}, which nobody has stored there"))
 }

@@ -69,14 +69,8 @@ pub unsafe extern "C" fn rumpvm_copyout(
     length: usize,
 ) -> i32 {
     outcome(with(space, |vm, space| {
-        if length == 0 {
-            return Ok(());
-        }
-        if from.is_null() {
-            return Err(Errno(RUMPVM_EINVAL));
-        }
         // SAFETY: by the caller's promise.
-        let bytes = unsafe { core::slice::from_raw_parts(from, length) };
+        let bytes = unsafe { bytes(from, length)? };
         Ok(space.copy_out(vm, VirtAddr(to), bytes)?)
     }))
 }
@@ -120,6 +114,21 @@ pub unsafe extern "C" fn rumpvm_copyinstr(
 }
 
 /// The `length` bytes at `at`, which may be null if there are none.
+///
+/// # Safety
+/// They are there, and nobody changes them while they are used.
+pub(crate) unsafe fn bytes<'b>(at: *const u8, length: usize) -> Result<&'b [u8], Errno> {
+    if length == 0 {
+        return Ok(&[]);
+    }
+    if at.is_null() || length > isize::MAX as usize {
+        return Err(Errno(RUMPVM_EINVAL));
+    }
+    // SAFETY: by the caller's promise.
+    Ok(unsafe { core::slice::from_raw_parts(at, length) })
+}
+
+/// As [`bytes`], to be written.
 ///
 /// # Safety
 /// They are there, and the caller's alone while they are used.

@@ -4,10 +4,16 @@ use rumpvm::{CallError, FaultError};
 
 /// Not permitted: a limit, or a seal.
 pub const RUMPVM_EPERM: i32 = 1;
+/// Nothing has that name.
+pub const RUMPVM_ENOENT: i32 = 2;
+/// There is no such process, or it has been waited for.
+pub const RUMPVM_ESRCH: i32 = 3;
 /// Input or output failed, or an object ends before that page: SIGBUS.
 pub const RUMPVM_EIO: i32 = 5;
 /// There is no such space, or it has ended.
 pub const RUMPVM_EBADF: i32 = 9;
+/// There is no child to wait for.
+pub const RUMPVM_ECHILD: i32 = 10;
 /// Temporarily impossible.
 pub const RUMPVM_EAGAIN: i32 = 11;
 /// No memory; or, of a range, that part of it is not mapped.
@@ -24,10 +30,14 @@ pub const RUMPVM_EEXIST: i32 = 17;
 pub const RUMPVM_ENODEV: i32 = 19;
 /// An argument makes no sense.
 pub const RUMPVM_EINVAL: i32 = 22;
+/// It would become longer than an object can be.
+pub const RUMPVM_EFBIG: i32 = 27;
 /// A table is full.
 pub const RUMPVM_ENOSPC: i32 = 28;
 /// A string has no end within the room for it.
 pub const RUMPVM_ENAMETOOLONG: i32 = 36;
+/// Offset and length are more than an object can have.
+pub const RUMPVM_EOVERFLOW: i32 = 75;
 /// Not supported.
 pub const RUMPVM_EOPNOTSUPP: i32 = 95;
 /// An invariant is broken.

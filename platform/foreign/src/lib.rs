@@ -2,7 +2,8 @@
 //! virtual-memory subsystem. `rumpvm.h` is made of what is here; `rumpvm lib` packs it into one object.
 //!
 //! Reading order: `hypercalls` (what a host gives), `home` (what the component sees of it), `machine` (init, memory,
-//! CPUs), `space` -> `map` -> `object` -> `access` -> `kmem` (what a host calls).
+//! CPUs), `space` -> `map` -> `object` -> `access` (what a host calls), `process` -> `family` (for hosts without processes of
+//! their own), `kmem` (for hosts without an allocator).
 //!
 //! Flow:  host -> `rumpvm_*` -> `handles` -> `Vm` -> `home` -> host's hypercalls.
 //! Locks: its own spin locks (`lock`), each for a few instructions; none is held when component or host is called.
@@ -15,18 +16,29 @@
 extern crate alloc;
 
 mod access;
+mod areas;
 mod cpu;
 mod errno;
+mod family;
 mod handles;
 mod heap;
 mod home;
 mod hypercalls;
 mod kmem;
+mod layout;
+mod limits;
+mod linux;
 mod lock;
 mod machine;
 mod map;
+mod memory_file;
 mod object;
 mod pager;
+mod pointers;
+mod process;
+mod segment_control;
+mod segments;
+mod sharing;
 mod space;
 #[cfg(all(feature = "standalone", target_os = "none"))]
 mod standalone;
@@ -35,14 +47,24 @@ mod text;
 mod thread;
 
 pub use access::*;
+pub use areas::*;
 pub use errno::*;
+pub use family::*;
 pub use home::Foreign;
 pub use hypercalls::*;
 pub use kmem::*;
+pub use layout::*;
+pub use limits::*;
+pub use linux::*;
 pub use machine::*;
 pub use map::*;
+pub use memory_file::*;
 pub use object::*;
 pub use pager::Pager;
+pub use process::*;
+pub use segment_control::*;
+pub use segments::*;
+pub use sharing::*;
 pub use space::*;
 pub use statistics::*;
 pub use thread::*;

@@ -156,8 +156,15 @@ fn cpu_attach() -> Result<(), Errno> {
     Ok(())
 }
 
-/// Does a little work on a CPU that has nothing to do (pages are zeroed, records freed). Returns 1 if there may be
-/// more, 0 if not. Takes spin locks, does not sleep; from a thread, not from an interrupt.
+/// Does a little work that need not be done now: zeroes a page ahead of need, frees what nobody can see any more, lets the
+/// heap grow while there is time. Returns 1 if there may be more, 0 if not. Takes spin locks, does not sleep; from a
+/// thread, not from an interrupt.
+///
+/// This is all that rumpvm asks of the host's threads. The idle loop of each CPU calls it until it returns 0, and halts; or a
+/// thread of least priority on each CPU does, and sleeps for a tenth of a second. A CPU frees what it gave up itself, so
+/// one thread for all of them is not enough. Without any, pages are zeroed when they are needed, and what was given up
+/// comes back when memory is short. There is no pageout daemon, because there is no swap. Files are written by
+/// rumpvm_msync, by rumpvm_object_sync, which a syncer of the host's may call, and for their last user.
 #[unsafe(no_mangle)]
 pub extern "C" fn rumpvm_idle() -> i32 {
     i32::from(vm().is_ok_and(Vm::idle))

@@ -19,10 +19,14 @@ pub const RUMPVM_PROT_EXEC: u32 = 4;
 pub const RUMPVM_MAP_SHARED: u32 = 0x01;
 /// Stores are one's own.
 pub const RUMPVM_MAP_PRIVATE: u32 = 0x02;
+/// In place of RUMPVM_MAP_PRIVATE: pages that may go when memory is short.
+pub const RUMPVM_MAP_DROPPABLE: u32 = 0x08;
 /// Exactly at the hint, replacing what is there.
 pub const RUMPVM_MAP_FIXED: u32 = 0x10;
 /// Zero-filled memory: of rumpvm_mmap, and not of rumpvm_mmap_object.
 pub const RUMPVM_MAP_ANONYMOUS: u32 = 0x20;
+/// Below 2 GiB.
+pub const RUMPVM_MAP_32BIT: u32 = 0x40;
 /// A stack: faults below extend it.
 pub const RUMPVM_MAP_GROWSDOWN: u32 = 0x100;
 /// The pages stay in memory.
@@ -31,6 +35,8 @@ pub const RUMPVM_MAP_LOCKED: u32 = 0x2000;
 pub const RUMPVM_MAP_NORESERVE: u32 = 0x4000;
 /// The pages are brought in at once.
 pub const RUMPVM_MAP_POPULATE: u32 = 0x8000;
+/// With RUMPVM_MAP_POPULATE, and of rumpvm_remap_file_pages: nothing is brought in.
+pub const RUMPVM_MAP_NONBLOCK: u32 = 0x1_0000;
 /// Exactly at the hint, or not at all.
 pub const RUMPVM_MAP_FIXED_NOREPLACE: u32 = 0x0010_0000;
 
@@ -38,6 +44,8 @@ pub const RUMPVM_MAP_FIXED_NOREPLACE: u32 = 0x0010_0000;
 pub const RUMPVM_MREMAP_MAYMOVE: u32 = 1;
 /// It must move to the new address, replacing what is there.
 pub const RUMPVM_MREMAP_FIXED: u32 = 2;
+/// It moves, and the old range stays mapped, empty.
+pub const RUMPVM_MREMAP_DONTUNMAP: u32 = 4;
 
 /// A child gets the same memory.
 pub const RUMPVM_INHERIT_SHARE: i32 = 0;

@@ -10,10 +10,10 @@ use crate::access::bytes_mut;
 use crate::errno::{Errno, RUMPVM_EINVAL, number, outcome};
 use crate::handles::{Table, Use};
 use crate::home::Foreign;
-use crate::machine;
 use crate::map::rights_of;
 use crate::pager::{HostFile, Pager};
-use crate::space::{Space, put, with};
+use crate::space::{Space, with};
+use crate::{machine, pointers};
 
 /// Something that can be mapped, by a number as that of a space. Each number is one user of the object; its mappings
 /// are others, so a number may be closed while the object is mapped.
@@ -26,13 +26,13 @@ pub const RUMPVM_MS_INVALIDATE: u32 = 2;
 /// Of rumpvm_msync: write, and return when it is done.
 pub const RUMPVM_MS_SYNC: u32 = 4;
 
-type Held = Hold<Objects<Foreign>, Foreign>;
+pub(crate) type Held = Hold<Objects<Foreign>, Foreign>;
 
 /// Objects by handle.
-static OBJECTS: Table<Held> = Table::new();
+pub(crate) static OBJECTS: Table<Held> = Table::new();
 
 /// Does `work` with what `object` names.
-fn with_object<T>(
+pub(crate) fn with_object<T>(
     object: Object,
     work: impl FnOnce(&Vm<Foreign>, &Held) -> Result<T, Errno>,
 ) -> Result<T, Errno> {
@@ -78,7 +78,7 @@ pub unsafe extern "C" fn rumpvm_object_open(
         Ok(slot.fill(vm.open_file(file)?))
     };
     // SAFETY: by the caller's promise.
-    outcome(unsafe { put(made, open) })
+    outcome(unsafe { pointers::put(made, open) })
 }
 
 /// Makes an object of `bytes` bytes of zeros, for spaces to share, and stores its number at `made`. Pages come when
@@ -94,7 +94,7 @@ pub unsafe extern "C" fn rumpvm_object_memory(bytes: u64, made: *mut Object) -> 
         Ok(slot.fill(vm.shared_memory(bytes)?))
     };
     // SAFETY: by the caller's promise.
-    outcome(unsafe { put(made, make) })
+    outcome(unsafe { pointers::put(made, make) })
 }
 
 /// Makes an object of the device memory at physical address `start`, of `bytes` bytes, both multiples of 4096, which
@@ -118,7 +118,7 @@ pub unsafe extern "C" fn rumpvm_object_device(start: u64, bytes: u64, made: *mut
         Ok(slot.fill(vm.device(PhysAddr(start).frame(), frames)?))
     };
     // SAFETY: by the caller's promise.
-    outcome(unsafe { put(made, make) })
+    outcome(unsafe { pointers::put(made, make) })
 }
 
 /// Closes a number. If nothing else uses the object, it ends: a file is written, and its cookie closed. Sleeps; from a
@@ -167,6 +167,15 @@ pub extern "C" fn rumpvm_mmap_object(
 pub extern "C" fn rumpvm_msync(space: Space, address: u64, length: u64, flags: u32) -> i32 {
     let flags = SyncFlags::from_bits_retain(flags);
     outcome(with(space, |vm, space| Ok(space.msync(vm, VirtAddr(address), length, flags)?)))
+}
+
+/// Writes what was stored in `object`, through whatever mapping, to its file, and makes that durable, as fsync(2). Nothing
+/// is done for what is no file. A host that wants files to be written now and then has a thread that calls it for
+/// each that it has open. Sleeps; from a thread, with interrupts on. Returns 0; -EIO, and what was not written is
+/// still to be; -EBADF, -ENODEV.
+#[unsafe(no_mangle)]
+pub extern "C" fn rumpvm_object_sync(object: Object) -> i32 {
+    outcome(with_object(object, |vm, object| Ok(vm.sync_object(object)?)))
 }
 
 /// Copies up to `length` bytes of `object` from byte `offset` on to `into`; returns how many there were, or a negative

@@ -2,16 +2,16 @@
 
 use rumpvm::{Hold, Space as Spaces};
 
-use crate::errno::{Errno, RUMPVM_EINVAL, number, outcome};
+use crate::errno::{Errno, number, outcome};
 use crate::handles::{SPACES, Use};
 use crate::home::Foreign;
-use crate::machine;
+use crate::{machine, pointers};
 
 /// An address space, by a number that is never 0 and, once it was destroyed, names no other (until 4 billion more were
 /// made in its place). A wrong number is refused with -EBADF.
 pub type Space = u64;
 
-type Held = Hold<Spaces<Foreign>, Foreign>;
+pub(crate) type Held = Hold<Spaces<Foreign>, Foreign>;
 
 /// Does `work` with what `space` names; whoever is the last to use a destroyed space takes it down.
 pub(crate) fn with<T>(
@@ -44,7 +44,7 @@ pub unsafe extern "C" fn rumpvm_space_create(made: *mut Space) -> i32 {
         Ok(slot.fill(vm.new_space()?))
     };
     // SAFETY: by the caller's promise.
-    outcome(unsafe { put(made, create) })
+    outcome(unsafe { pointers::put(made, create) })
 }
 
 /// Makes a copy of `space`, as fork(2) does, and stores its number at `made`: private memory is copied when one of the
@@ -63,24 +63,7 @@ pub unsafe extern "C" fn rumpvm_space_fork(space: Space, made: *mut Space) -> i3
         })
     };
     // SAFETY: by the caller's promise.
-    outcome(unsafe { put(made, fork) })
-}
-
-/// Stores what `make` makes at `made`, if it can be stored.
-///
-/// # Safety
-/// `made` is null, or there is a number to write.
-pub(crate) unsafe fn put(
-    made: *mut u64,
-    make: impl FnOnce() -> Result<u64, Errno>,
-) -> Result<(), Errno> {
-    if made.is_null() {
-        return Err(Errno(RUMPVM_EINVAL));
-    }
-    let number = make()?;
-    // SAFETY: by the caller's promise.
-    unsafe { made.write(number) };
-    Ok(())
+    outcome(unsafe { pointers::put(made, fork) })
 }
 
 /// Makes this CPU translate user addresses through `space`, or through none if it is 0. Does nothing if it does
@@ -97,17 +80,22 @@ pub extern "C" fn rumpvm_space_switch(space: Space) -> i32 {
     }))
 }
 
-/// Ends `space`: its number names nothing from now on, and when the last call that still uses it has returned, what is
-/// mapped goes, and CPUs that translate through it are made to give it up. Takes the map's lock and waits for other
-/// CPUs' flushes; from a thread, with interrupts on. Returns 0, -EBADF, -ENODEV.
+/// Ends `space`: its number names nothing from now on, and when the last call that still uses it has returned, and it
+/// has no other number (rumpvm_space_share) and no process, what is mapped goes, and CPUs that translate through it are
+/// made to give it up. Takes the map's lock and waits for other CPUs' flushes; from a thread, with interrupts on.
+/// Returns 0, -EBADF, -ENODEV.
 #[unsafe(no_mangle)]
 pub extern "C" fn rumpvm_space_destroy(space: Space) -> i32 {
-    outcome(machine::vm().and_then(|vm| {
-        let used = SPACES.enter(space)?;
-        let closed = used.close();
-        leave(vm, used);
-        closed
-    }))
+    outcome(destroy(space))
+}
+
+/// Closes `space`.
+pub(crate) fn destroy(space: Space) -> Result<(), Errno> {
+    let vm = machine::vm()?;
+    let used = SPACES.enter(space)?;
+    let closed = used.close();
+    leave(vm, used);
+    closed
 }
 
 /// Physical address of the root of the page tables of `space`, for looking only: who changes entries, breaks it. Takes

@@ -3,11 +3,12 @@
 //! Bytes move through the direct map with the leaf table locked, so the page cannot go while they do, and
 //! no exception table is needed. What the access would have noted in the entry is noted.
 
-use rumpvm_arch::{Access, Format, PAGE_SIZE, VirtAddr};
+use rumpvm_arch::{Access, Format, PAGE_SIZE, Prot, VirtAddr};
 use rumpvm_platform::Platform;
 
 use crate::error::FaultError;
 use crate::map::{Map, Store};
+use crate::sync::Ordering;
 
 impl<P: Platform> Map<P> {
     /// Copies bytes of this space, from `from` on, into the kernel. On error a prefix has been copied.
@@ -45,6 +46,33 @@ impl<P: Platform> Map<P> {
             done += length;
         }
         Ok(())
+    }
+
+    /// Changes the word of 32 bits at `at` in one step, as a locked instruction of the program's own would: `change` gets
+    /// what it is and says what it becomes, or `None` to leave it; again, if the program stored to it meanwhile. Returns what
+    /// it was. A word that is no multiple of 4 is denied. For futexes. `change` runs under a spin lock. Sleeps as a
+    /// fault does.
+    pub fn change_word(
+        &self,
+        store: &Store<P>,
+        at: VirtAddr,
+        change: impl Fn(u32) -> Option<u32>,
+    ) -> Result<u32, FaultError> {
+        let at = address::<P>(at, 0)?;
+        if !at.0.is_multiple_of(4) {
+            return Err(FaultError::Denied { at, wanted: Prot::WRITE });
+        }
+        let mut was = 0;
+        self.with_page(store, at, Access::Write, |frame| {
+            let word = &store.mmu.phys.words32(frame)[at.page_offset() as usize / 4];
+            was = word.load(Ordering::SeqCst);
+            while let Some(new) = change(was)
+                && let Err(now) = word.compare_exchange(was, new, Ordering::SeqCst)
+            {
+                was = now;
+            }
+        })?;
+        Ok(was)
     }
 
     /// Calls `work` with the frame at `at` while it stays mapped with the right to `access`. The memory of a

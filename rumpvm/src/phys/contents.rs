@@ -90,10 +90,10 @@ impl<P: Platform> Phys<P> {
         unsafe { &*self.start(frame).cast() }
     }
 
-    /// The entries of a table that stores them in 4 bytes.
+    /// The entries of a table that stores them in 4 bytes; or a program's words, for atomic steps alone.
     #[inline]
     pub(crate) fn words32(&self, frame: Frame) -> &[Atomic<u32, P>; 1024] {
-        // SAFETY: as in `words`.
+        // SAFETY: as in `words`; what a program does with its own words, hardware makes atomic or leaves to it.
         unsafe { &*self.start(frame).cast() }
     }
 }

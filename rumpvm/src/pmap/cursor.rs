@@ -201,6 +201,10 @@ impl<'m, P: Platform> Cursor<'m, P> {
                 at = reached;
             }
         }
+        if self.mmu.revoking.load(Ordering::SeqCst) != 0 {
+            // What is absent may be so because it is being revoked, and some CPU not have heard of it (M6).
+            debt.range(self.range);
+        }
     }
 
     fn each_leaf(&self, mut f: impl FnMut(&mut Leaf<'m, P>, VirtRange)) {

@@ -16,7 +16,7 @@ use super::ranges::Ranges;
 use super::{Mmu, Pmap};
 use crate::phys::{PageKind, Phys};
 use crate::stats::Event;
-use crate::sync::fence;
+use crate::sync::{Ordering, fence};
 
 const NO_TABLE: u32 = u32::MAX;
 
@@ -50,6 +50,8 @@ pub struct Debt<P: Platform> {
     ranges: Ranges,
     /// Not only the CPUs of one pmap.
     everywhere: bool,
+    /// It is counted in [`Mmu::revoking`] until it is paid.
+    revokes: bool,
     /// Unlinked tables, and frames to be freed, chained through their records.
     tables: u32,
     /// Object pages that were dirty when an entry of theirs went. Until this is paid a CPU that knows the
@@ -71,6 +73,7 @@ impl<P: Platform> Debt<P> {
         Self {
             ranges,
             everywhere: false,
+            revokes: false,
             tables: NO_TABLE,
             dirty: Few::NONE,
             platform: PhantomData,
@@ -93,6 +96,15 @@ impl<P: Platform> Debt<P> {
     /// Owes everything.
     pub(super) fn whole(&mut self) {
         self.ranges.add::<P::Format>(Ranges::everything::<P::Format>());
+    }
+
+    /// An entry will be cleared, and owed, that is not one of the payer's own space: whoever finds it absent is to
+    /// know.
+    pub(super) fn revokes(&mut self, mmu: &Mmu<P>) {
+        if !self.revokes {
+            self.revokes = true;
+            mmu.revoking.fetch_add(1, Ordering::SeqCst);
+        }
     }
 
     /// Owes the page at `at`, on every CPU.
@@ -173,6 +185,9 @@ impl<P: Platform> Debt<P> {
     fn after_flush(&mut self, mmu: &Mmu<P>) {
         let phys = &mmu.phys;
         self.ranges.len = 0;
+        if core::mem::take(&mut self.revokes) {
+            mmu.revoking.fetch_sub(1, Ordering::SeqCst);
+        }
         for frame in self.dirty.take() {
             let page = phys.page(frame);
             if page.kind() == PageKind::Object {

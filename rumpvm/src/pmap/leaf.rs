@@ -422,6 +422,7 @@ impl<P: Platform> Mmu<P> {
             let old = table::load(self, place.table(), place.slot());
             // Entry and reverse map change together under this lock: if it does not fit, look again.
             if old.is_present() && old.frame() == frame && !page.is_stray() {
+                debt.revokes(self);
                 table::swap(self, place.table(), place.slot(), Pte::ABSENT);
                 page.live.set(page.live.get() - 1);
                 forget(self, place.table(), place.slot(), old);

@@ -14,6 +14,10 @@
 //!     was revoked through the reverse map.
 //! M4. A leaf table that several pmaps share (`refs` > 1) is reached through read-only entries alone.
 //! M5. A table is retired after its last link is gone and the debt for it is paid.
+//! M6. Who finds an entry absent knows that no CPU has the translation, unless `revoking` says that one may: a page
+//!     that is revoked loses its entries in all spaces before the CPUs are flushed. A call of a space that takes rights
+//!     away in a range, and returns, flushes that range itself then; what comes in its place must not be stored to
+//!     through what was there. (Linux waits in `flush_tlb_batched_pending` for the same reason.)
 
 mod cursor;
 mod flush;
@@ -48,6 +52,8 @@ pub struct Mmu<P: Platform> {
     pub shootdown: Shootdown<P>,
     /// Number of the next pmap.
     next_id: Atomic<u64, P>,
+    /// Debts that hold entries which somebody else than their space's own calls has cleared: see M6.
+    revoking: Atomic<u32, P>,
     /// The window of kernel addresses, if the host gave one.
     kernel: Once<Kernel<P>, P>,
 }
@@ -74,6 +80,7 @@ impl<P: Platform> Mmu<P> {
             phys: Phys::try_new(platform)?,
             shootdown: Shootdown::try_new(cpus)?,
             next_id: Atomic::new(1),
+            revoking: Atomic::new(0),
             kernel: Once::new(),
         })
     }

@@ -71,11 +71,16 @@ impl<P: Platform> Processes<P> {
         self.table.shared(|table| table.look(|list| list.find(pid)))
     }
 
+    /// The process with the next number above `pid`, a zombie too.
+    pub fn process_after(&self, pid: Pid) -> Option<Hold<Process<P>, P>> {
+        self.table.shared(|table| table.look(|list| list.after(pid)))
+    }
+
     /// Calls `f` with every process, in order of number, and with nothing held. Those that are born meanwhile
     /// come too, those that are reaped do not.
     pub fn for_each_process(&self, mut f: impl FnMut(&Hold<Process<P>, P>)) {
         let mut last = Pid(0);
-        while let Some(next) = self.table.shared(|table| table.look(|list| list.after(last))) {
+        while let Some(next) = self.process_after(last) {
             last = next.pid;
             f(&next);
         }

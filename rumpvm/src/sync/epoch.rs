@@ -195,9 +195,11 @@ impl<S: Seam> Epoch<S> {
         }
     }
 
-    /// Whether any CPU is pinned. Stale at once unless nobody runs.
+    /// Whether any CPU is pinned, or counts pins that there are not. Stale at once unless nobody runs.
     pub fn is_pinned(&self) -> bool {
-        self.locals.iter().any(|local| local.pinned.load(Ordering::Relaxed) != IDLE)
+        self.locals.iter().any(|local| {
+            local.pinned.load(Ordering::Relaxed) != IDLE || local.depth.load(Ordering::Relaxed) != 0
+        })
     }
 }
 

@@ -35,6 +35,12 @@ pub(super) fn table() -> Vec<Scenario> {
             "the kernel reaches an area without an object while it becomes one with an object, and back",
             fault_without_object,
         ),
+        Scenario::new(
+            "word-against-store",
+            "futex(2)",
+            "the kernel changes a word in one step while the program stores to it",
+            word_against_store,
+        ),
     ]
 }
 
@@ -125,5 +131,21 @@ fn fault_without_object(stage: &Stage) {
         // Kernel space, as in the report: no area, and no object, is there at all.
         let at = VirtAddr(0xffff_8000_0000_0000);
         assert_eq!(guest.copy_in(at), Err(FaultError::Unmapped { at }));
+    });
+}
+
+/// The kernel adds to even words alone, so an odd one stays until the program takes it away.
+fn word_against_store(stage: &Stage) {
+    let kernel = Kernel::boot(stage);
+    let owner = kernel.user();
+    owner.map(NEAR, 1).expect("room");
+    owner.store(NEAR, 0).expect("memory");
+    let guest = owner.twin();
+    stage.actor(0, "store", move || {
+        owner.store(NEAR, 1).expect("memory");
+        assert_eq!(owner.load(NEAR), Ok(1));
+    });
+    stage.actor(1, "change", move || {
+        guest.change_word(NEAR, |word| word.is_multiple_of(2).then_some(word + 2)).expect("memory");
     });
 }

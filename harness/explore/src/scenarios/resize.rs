@@ -34,6 +34,11 @@ pub(super) fn table() -> Vec<Scenario> {
             cut_off_against_unmapping,
         ),
         scenario(
+            "cut-off-replace",
+            "other memory takes the place of a shared page while that is cut off",
+            cut_off_against_replacing,
+        ),
+        scenario(
             "cut-off-exit",
             "one of two sharers of a leaf and a leaf table ends while they lose a page",
             cut_off_against_exit,
@@ -134,6 +139,24 @@ fn cut_off_against_unmapping(stage: &Stage) {
         child.unmap(NEAR + PAGE_SIZE, 1).expect("memory");
         let gone = child.load(NEAR + PAGE_SIZE);
         assert!(matches!(gone, Err(FaultError::Unmapped { .. })), "{gone:?}");
+    });
+    cuts(stage, 1, &kernel, object);
+}
+
+fn cut_off_against_replacing(stage: &Stage) {
+    let kernel = Kernel::boot(stage);
+    let object = kernel.shared_memory(2 * PAGE_SIZE).expect("memory");
+    let user = kernel.user();
+    user.map_object(NEAR, 2, &object, MapFlags::SHARED).expect("room");
+    user.store(NEAR, 1).expect("memory");
+    user.store(NEAR + PAGE_SIZE, 2).expect("memory");
+    let twin = user.twin();
+    kernel.at_end(move |_| {
+        assert_eq!((twin.load(NEAR), twin.load(NEAR + PAGE_SIZE)), (Ok(1), Ok(3)))
+    });
+    stage.actor(0, "replace", move || {
+        user.map(NEAR + PAGE_SIZE, 1).expect("room");
+        user.store(NEAR + PAGE_SIZE, 3).expect("memory");
     });
     cuts(stage, 1, &kernel, object);
 }

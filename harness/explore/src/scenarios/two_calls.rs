@@ -3,7 +3,7 @@
 //! Flow: two threads of a space, a call each -> the space as one order or the other leaves it. What the calls count
 //! is compared with what is mapped by the check at the end, for which a third user stays.
 
-use rumpvm::{Backing, CallError, Hold, Limits, MapFlags, Object};
+use rumpvm::{Backing, CallError, FaultError, Hold, Limits, MapFlags, Object};
 use rumpvm_arch::{PAGE_SIZE, Prot, VirtAddr};
 use rumpvm_hosted::explored::Stage;
 
@@ -38,6 +38,22 @@ pub(super) fn table() -> Vec<Scenario> {
         }),
         one("mmap-against-munmap", "a thread maps over what another one unmaps", |stage| {
             both(stage, |user, _| user.map(SECOND, 2).map(drop), |user, _| user.unmap(NEAR, 2));
+        }),
+        one("forget-against-munmap", "a thread unmaps a page that another one forgets", |stage| {
+            let kernel = Kernel::boot(stage);
+            let user = kernel.user();
+            user.map(NEAR, 2).expect("room");
+            user.populate(NEAR, 2).expect("memory");
+            let other = user.twin();
+            stage.actor(0, "unmap", move || {
+                user.store(SECOND, 2).expect("memory");
+                user.unmap(SECOND, 1).expect("memory");
+                assert_eq!(user.load(SECOND), Err(FaultError::Unmapped { at: SECOND }));
+            });
+            stage.actor(1, "forget", move || {
+                let forgotten = other.forget(SECOND, 1);
+                assert!(matches!(forgotten, Ok(()) | Err(CallError::Unmapped)), "{forgotten:?}");
+            });
         }),
         one("two-mprotects", "two threads take rights from pages that overlap", |stage| {
             both(

@@ -235,11 +235,9 @@ fn let_go_of(thread: &Thread, at: u64) {
     const OWNER_DIED: u32 = 1 << 30;
     const OWNER: u32 = OWNER_DIED - 1;
     let (memory, at) = (thread.user(), VirtAddr(at));
-    let Ok(word) = memory.half(at) else { return };
-    if word & OWNER != thread.number() {
-        return;
-    }
-    if memory.put_half(at, word & WAITERS | OWNER_DIED).is_ok() && word & WAITERS != 0 {
+    let is_mine = |word: u32| word & OWNER == thread.number();
+    let dies = |word: u32| is_mine(word).then_some(word & WAITERS | OWNER_DIED);
+    if memory.change_half(at, dies).is_ok_and(|word| is_mine(word) && word & WAITERS != 0) {
         system().futexes.wake_at(memory, at);
     }
 }

@@ -97,6 +97,21 @@ impl Memory {
         self.write(at, &half.to_le_bytes())
     }
 
+    /// Changes a word of 32 bits in one step; `None` leaves it. Returns what it was.
+    pub(crate) fn change_half(
+        &self,
+        at: VirtAddr,
+        change: impl Fn(u32) -> Option<u32>,
+    ) -> Result<u32, Errno> {
+        let kernel = system().kernel;
+        loop {
+            match self.space.change_word(&kernel.vm, at, &change) {
+                Err(FaultError::NoMemory { .. }) if kernel.feed() => {}
+                outcome => return outcome.map_err(|_| Errno::EFAULT),
+            }
+        }
+    }
+
     /// Appends the bytes at `at` up to a zero to `into`, at most `most` with it; [`Errno::ENAMETOOLONG`] if there
     /// is none so far.
     pub(crate) fn string(

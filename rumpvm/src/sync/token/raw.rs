@@ -77,6 +77,7 @@ impl<S: Seam> RawToken<S> {
         }
     }
 
+    /// Takes it although it is not free: as another share, or as a share of the one that `me` has alone.
     #[cold]
     fn try_share(
         &self,
@@ -89,20 +90,11 @@ impl<S: Seam> RawToken<S> {
             let is_mine = seen & EXCLUSIVE != 0 && self.owner.load(Ordering::Relaxed) == me;
             let holds_back = alone && seen & EXCLUSIVE_WANTED != 0;
             let may_share = shared && seen & EXCLUSIVE == 0 && !holds_back;
-            let (more, counted) = if is_mine || may_share {
-                (SHARE, Counted::Share)
-            } else if !shared && seen == FREE {
-                (EXCLUSIVE, Counted::Alone)
-            } else {
+            if !is_mine && !may_share {
                 return Err(Taken(seen));
-            };
-            match self.word.compare_exchange(seen, seen + more, Ordering::Acquire) {
-                Ok(_) => {
-                    if counted == Counted::Alone {
-                        self.owner.set(me);
-                    }
-                    return Ok(counted);
-                }
+            }
+            match self.word.compare_exchange(seen, seen + SHARE, Ordering::Acquire) {
+                Ok(_) => return Ok(Counted::Share),
                 Err(now) => seen = now,
             }
         }

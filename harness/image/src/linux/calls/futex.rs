@@ -73,8 +73,7 @@ fn bits(bits: u32) -> Result<u32, Errno> {
     if bits == 0 { Err(Errno::EINVAL) } else { Ok(bits) }
 }
 
-/// Changes a second word, wakes who waits for the first, and perhaps who waits for the second. The change is a load and a
-/// store: nobody but old versions of glibc's condition variables asks for it, with a lock held.
+/// Changes a second word in one step, wakes who waits for the first, and perhaps who waits for the second.
 fn wake_op(thread: &Thread, args: Args, scope: Scope) -> Answer {
     let (first, second) = (args.at(0), args.at(4));
     let (first_key, second_key) =
@@ -86,16 +85,15 @@ fn wake_op(thread: &Thread, args: Args, scope: Scope) -> Answer {
     if code >> 28 & SHIFT != 0 {
         operand = 1_u32.wrapping_shl(operand);
     }
-    let old = thread.user().half(second)?;
-    let new = match code >> 28 & 7 {
-        0 => operand,
-        1 => old.wrapping_add(operand),
-        2 => old | operand,
-        3 => old & !operand,
-        4 => old ^ operand,
+    let change: fn(u32, u32) -> u32 = match code >> 28 & 7 {
+        0 => |_, operand| operand,
+        1 => u32::wrapping_add,
+        2 => |old, operand| old | operand,
+        3 => |old, operand| old & !operand,
+        4 => |old, operand| old ^ operand,
         _ => return Err(Errno::ENOSYS),
     };
-    thread.user().put_half(second, new)?;
+    let old = thread.user().change_half(second, |old| Some(change(old, operand)))?;
     let old = old.cast_signed();
     let also = match code >> 24 & 15 {
         0 => old == compared,
