@@ -17,7 +17,7 @@ use rumpvm_platform::Platform;
 use super::story;
 use crate::NoMemory;
 use crate::phys::{NO_FRAME, PageKind, Phys};
-use crate::sync::Atomic;
+use crate::sync::{Atomic, Ordering};
 
 /// Largest slab: 2^3 frames. Longer runs are hard to come by.
 const MAX_ORDER: u32 = 3;
@@ -48,7 +48,8 @@ pub(crate) struct Slab {
     order: u32,
 }
 
-/// What the record of each frame of a slab says, in its `index` word.
+/// What the record of each frame of a slab says, in its `index` word. Changed under the owner's lock, and looked at
+/// without ([`place`]) for what does not change.
 #[derive(Clone, Copy)]
 struct Word {
     /// Offset of the first free item that has been out, in 8 bytes, plus one; zero if there is none. First frame only.
@@ -100,7 +101,7 @@ pub(crate) struct Place {
 /// The slab that has the byte at `at`, if one has it.
 pub(crate) fn place<P: Platform>(phys: &Phys<P>, at: PhysAddr) -> Option<Place> {
     let page = phys.known(at.frame()).filter(|page| page.kind() == PageKind::Zone)?;
-    let Word { position, label, .. } = Word::of(page.index.get());
+    let Word { position, label, .. } = Word::of(page.index.load(Ordering::Relaxed));
     let offset = u64::from(position) * PAGE_SIZE + at.0 % PAGE_SIZE;
     Some(Place { offset, label, owner: page.owner.get() })
 }
@@ -148,7 +149,7 @@ impl Plan {
         for fresh in phys.split_run(run) {
             let page = phys.page(fresh.frame());
             let word = Word { head: 0, bump: 0, position, order: order as u8, label: self.label };
-            page.index.set(word.bits());
+            page.index.store(word.bits(), Ordering::Relaxed);
             page.owner.set(self.owner);
             page.live.set(0);
             phys.give(fresh, PageKind::Zone);
@@ -268,7 +269,7 @@ impl Slabs {
             was.head = next as u16;
             offset
         };
-        page.index.set(was.bits());
+        page.index.store(was.bits(), Ordering::Relaxed);
         page.live.set(page.live.get() + 1);
         self.out += 1;
         if was.is_full(&self.plan) {
@@ -290,7 +291,7 @@ impl Slabs {
         page.live.set(live);
         self.out -= 1;
         if live > 0 {
-            page.index.set(was.bits());
+            page.index.store(was.bits(), Ordering::Relaxed);
             if was_full {
                 self.link(phys, first);
             }
@@ -299,7 +300,7 @@ impl Slabs {
         if !was_full {
             self.unlink(phys, first);
         }
-        page.index.set(Word { head: 0, bump: 0, ..was }.bits());
+        page.index.store(Word { head: 0, bump: 0, ..was }.bits(), Ordering::Relaxed);
         self.push_empty(phys, first);
     }
 
