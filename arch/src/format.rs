@@ -22,6 +22,9 @@ pub trait Format: Send + Sync + 'static {
     const INDEX_BITS: u32;
     /// log2 of the entries in the root.
     const ROOT_BITS: u32;
+    /// Entries of the root that serve user memory: the first ones. Those behind them, if there are any, belong to the kernel
+    /// that lives there in every space; whoever walks or frees a space leaves them alone.
+    const ROOT_ENTRIES: usize = 1 << Self::ROOT_BITS;
     /// Entries are stored in 8 bytes; otherwise in 4.
     const WIDE: bool;
     /// There is a no-execute bit.
@@ -38,6 +41,12 @@ pub trait Format: Send + Sync + 'static {
 #[inline]
 pub const fn entries<F: Format>(level: usize) -> usize {
     1 << if level == F::LEVELS { F::ROOT_BITS } else { F::INDEX_BITS }
+}
+
+/// As [`entries`], without those of the root that belong to a kernel.
+#[inline]
+pub const fn user_entries<F: Format>(level: usize) -> usize {
+    if level == F::LEVELS { F::ROOT_ENTRIES } else { entries::<F>(level) }
 }
 
 /// Bytes that one entry of a table at `level` covers; at level `LEVELS + 1`, all that the root does.

@@ -5,10 +5,10 @@ use crate::{Format, VirtAddr};
 /// Where the kernel's gigabyte begins in the usual 3:1 split.
 const KERNEL_BASE: VirtAddr = VirtAddr(0xc000_0000);
 
-/// Classic 32-bit paging: 4-byte entries, 1,024 to a table, no NX bit.
+/// Classic 32-bit paging: 4-byte entries, 1,024 to a table, no NX bit. The root's last 256 entries are a kernel's.
 pub struct I386;
 
-/// Physical address extension: 8-byte entries, a root of four, an NX bit.
+/// Physical address extension: 8-byte entries, a root of four, an NX bit. The root's fourth entry is a kernel's.
 pub struct Pae;
 
 impl Format for I386 {
@@ -16,6 +16,7 @@ impl Format for I386 {
     const LEVELS: usize = 2;
     const INDEX_BITS: u32 = 10;
     const ROOT_BITS: u32 = 10;
+    const ROOT_ENTRIES: usize = 768;
     const WIDE: bool = false;
     const HAS_NX: bool = false;
     const ROOT_HAS_RIGHTS: bool = true;
@@ -28,6 +29,7 @@ impl Format for Pae {
     const LEVELS: usize = 3;
     const INDEX_BITS: u32 = 9;
     const ROOT_BITS: u32 = 2;
+    const ROOT_ENTRIES: usize = 3;
     const WIDE: bool = true;
     const HAS_NX: bool = true;
     const ROOT_HAS_RIGHTS: bool = false;
@@ -40,12 +42,14 @@ mod tests {
     use super::*;
     use crate::{
         Frame, Prot, Pte, VirtRange, X86_64, X86_64La57, X86_64Lower, entries, index, kernel_half,
-        span,
+        span, user_entries,
     };
 
     fn root_covers_user_memory<F: Format>() {
-        assert!(span::<F>(F::LEVELS + 1) >= F::USER_END.0);
         assert_eq!(span::<F>(F::LEVELS + 1), span::<F>(F::LEVELS) * entries::<F>(F::LEVELS) as u64);
+        assert!(span::<F>(F::LEVELS) * user_entries::<F>(F::LEVELS) as u64 >= F::USER_END.0);
+        assert!(user_entries::<F>(F::LEVELS) <= entries::<F>(F::LEVELS));
+        assert_eq!(user_entries::<F>(1), entries::<F>(1));
         let last = VirtAddr(F::USER_END.0 - 1);
         let mut rebuilt = 0;
         for level in 1..=F::LEVELS {
@@ -59,6 +63,7 @@ mod tests {
         root_covers_user_memory::<I386>();
         root_covers_user_memory::<Pae>();
         root_covers_user_memory::<X86_64>();
+        root_covers_user_memory::<X86_64Lower>();
         root_covers_user_memory::<X86_64La57>();
     }
 

@@ -15,8 +15,15 @@
  * - rumpvm is compiled without floating point, vector registers and red zone, and has no constructors; it uses no thread-local
  *   storage, and no memory but its own .data and .bss and what rumpvm_add_memory was given.
  *
- * Long mode, four levels of page tables. The lower half of the root belongs to rumpvm, the upper half to the host, which lives
- * there. EFER.NXE must be on. Made by `cargo xtask header`; do not edit.
+ * A library is for one format of page tables, and says so if the CPU has another. The first entries of a root belong to rumpvm,
+ * the last ones to the host, which lives there:
+ *
+ *  rumpvm lib --target   tables                     user memory to        entries of the host   needs
+ *  x86_64                four levels (long mode)    0x7ffffffff000        256 of 512            EFER.NXE
+ *  i386                  two levels                 0xc0000000            256 of 1024           CR4.PAE off
+ *  i386-pae              three levels               0xc0000000            1 of 4                CR4.PAE, EFER.NXE
+ *
+ * Made by `cargo xtask header`; do not edit.
  */
 
 #ifndef RUMPVM_H
@@ -424,10 +431,11 @@ struct rumpvm_hypercalls {
     // Bytes in this table: sizeof(struct rumpvm_hypercalls).
     uint64_t size;
     // Where the host sees physical address 0: physical address p is mapped at p + direct_map, readable and writable,
-    // for all p that are ever given by rumpvm_add_memory. A multiple of 4096; 0 for an identity mapping.
+    // for all p that are ever given by rumpvm_add_memory. A multiple of 4096; 0 for an identity mapping. On i386 the sum
+    // has 32 bits.
     uint64_t direct_map;
-    // Physical address of a root table whose upper half, 256 entries, maps the host in every space. Left out: the
-    // host must give tlb_activate.
+    // Physical address of a root table whose last entries map the host in every space: 256 of them on x86-64 and on
+    // i386, one with PAE. Left out: the host must give tlb_activate.
     uint64_t kernel_root;
     // Number of CPUs that may ever call rumpvm, at most 256. Left out: 1.
     uint32_t cpu_count;
@@ -445,9 +453,11 @@ struct rumpvm_hypercalls {
     size_t (*intr_save)(void);
     // Goes back to the state that intr_save returned. Under spin locks. Given with intr_save.
     void (*intr_restore)(size_t state);
-    // Makes this CPU translate user addresses through the root table at physical address `root`, whose lower half is
-    // rumpvm's; through none if `root` is 0. Drops the translations of the space that it leaves. Under spin locks.
-    // Left out, with tlb_invalidate: copies the upper half of kernel_root to `root`, and loads CR3 with it.
+    // Makes this CPU translate user addresses through the root table at physical address `root`, of which rumpvm has all
+    // entries but the last ones (kernel_root); through none if `root` is 0. Drops the translations of the space that it
+    // leaves. With PAE also called for the same root, when an entry of it has changed: CPUs keep these in registers.
+    // Under spin locks. Left out, with tlb_invalidate: copies those last entries of kernel_root to `root`, and loads CR3
+    // with it.
     void (*tlb_activate)(uint64_t root);
     // Drops this CPU's translations of user addresses from `start` to `end`, multiples of 4096, those of the tables
     // above the pages included. Under spin locks. Given with tlb_activate. Left out: invlpg, or a load of CR3.
@@ -937,9 +947,12 @@ const char *rumpvm_reason(void);
 // the records of the others. The first range becomes the machine: some 256 KiB of it hold its first records, on one
 // CPU; it is given before any other call, on one CPU.
 //
-// Takes spin locks, does not sleep. Returns 0, or with a rumpvm_reason: -EINVAL (no whole page, seen at address 0,
-// out of reach), -EEXIST (overlaps what was given), -ENOSPC (too many ranges), -ENOMEM (too small for the first
-// records, to which it then goes as a whole), -ENODEV (before rumpvm_init).
+// On i386, with PAE too, only what lies below 4 GiB and is mapped at direct_map for good: some 900 MiB, where the host
+// has the uppermost GiB of addresses; the rest is never seen by turns.
+//
+// Takes spin locks, does not sleep. Returns 0, or with a rumpvm_reason: -EINVAL (no whole page, seen at address 0 or
+// among user addresses, out of reach), -EEXIST (overlaps what was given), -ENOSPC (too many ranges), -ENOMEM (too
+// small for the first records, to which it then goes as a whole), -ENODEV (before rumpvm_init).
 int32_t rumpvm_add_memory(uint64_t start,
                           uint64_t end);
 

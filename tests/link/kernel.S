@@ -1,7 +1,7 @@
 # The parts of kernel.c that C cannot say: the way into 64-bit mode, traps, and the program.
 #
-# Entry is PVH's: 32-bit protected mode without paging, %ebx points to the start info. Symbols are linked at the image's
-# upper place; before the jump there each is used less IMAGE.
+# Entry is Multiboot's and PVH's, which are alike: 32-bit protected mode without paging, %ebx points to what is told, and %eax says
+# who tells, if it is Multiboot. Symbols are linked at the image's upper place; before the jump there each is used less IMAGE.
 
 .set IMAGE, 0xffffffff80000000
 .set LARGE_RW, 0x83
@@ -15,12 +15,20 @@
     .quad entry - IMAGE
 
 .section .text
+#ifndef PVH_ONLY
+# Multiboot, 3.1.1. With addresses, because loaders would take no other file of 64 bits.
+.balign 4
+multiboot:
+    .long 0x1badb002, 0x10003, -(0x1badb002 + 0x10003)
+    .long multiboot - IMAGE, multiboot - IMAGE, load_end - IMAGE, image_end - IMAGE, entry - IMAGE
+#endif
 .code32
 .global entry
 entry:
     cli
     cld
     movl %ebx, %edi
+    movl %eax, %esi
 
     # 1 GiB in large pages, seen at 0 (for the next instructions), in the direct map, and at IMAGE.
     movl $(boot_large - IMAGE), %ebx
@@ -111,8 +119,7 @@ long_mode:
     movl %eax, %ss
     leaq boot_stack_end(%rip), %rsp
     xorl %ebp, %ebp
-    movl %edi, %edi                         # the start info, zero-extended
-    call kernel_main
+    call kernel_main                        # with two words: what is told, and who tells
 
 # Traps. All end in trap(struct frame *), which may change the frame, and go back by it.
 .macro vector name, number, has_code

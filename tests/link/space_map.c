@@ -1,5 +1,6 @@
 /* The kernel's spaces are rumpvm's: each call is one of rumpvm.h. */
 #include "kernel.h"
+#include "machine.h"
 #include "space.h"
 
 space space_create(void)
@@ -66,7 +67,7 @@ void space_report(void)
     }
     EXPECT(rumpvm_statistics(&end, sizeof end) == 0);
     EXPECT(end.forks == 1 && end.faults_copy > 0 && end.faults_zero_fill > 0);
-    EXPECT(end.flushes_remote > 0);
+    EXPECT(CPUS == 1 || end.flushes_remote > 0);
     say("rumpvm counted ");
     say_number(end.faults_copy);
     say(" copied, ");

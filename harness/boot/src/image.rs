@@ -49,14 +49,24 @@ pub fn build(profile: Profile) -> Result<PathBuf> {
 /// Runs cargo with `words`, and for this compiler with `flags` in place of the workspace's own, for bare metal; returns the
 /// folder of the products of all profiles.
 pub(crate) fn compile(title: &str, words: &str, flags: Option<&str>) -> Result<PathBuf> {
+    compile_for(TARGET, title, words, flags)
+}
+
+/// As [`compile`], for another of the compiler's targets.
+pub(crate) fn compile_for(
+    target: &str,
+    title: &str,
+    words: &str,
+    flags: Option<&str>,
+) -> Result<PathBuf> {
     let products = workspace::metadata()?.target_directory;
-    let (mut command, folder) = if has_rustup_target() {
-        let words = format!("{words} --target {TARGET}");
+    let (mut command, folder) = if has_rustup_target(target) {
+        let words = format!("{words} --target {target}");
         (step::cargo(&workspace::root(), &words), products)
     } else {
-        need_debian_compiler()?;
+        need_debian_compiler(target)?;
         let folder = products.join("bare-debian");
-        let words = format!("{words} -Zbuild-std=core,alloc --target {TARGET}");
+        let words = format!("{words} -Zbuild-std=core,alloc --target {target}");
         let mut command = debian::cargo(folder.as_std_path(), &words);
         // The target's own choice comes with rustup's compilers only.
         command.env("CARGO_TARGET_X86_64_UNKNOWN_NONE_LINKER", "ld.lld");
@@ -66,16 +76,16 @@ pub(crate) fn compile(title: &str, words: &str, flags: Option<&str>) -> Result<P
         command.env("RUSTFLAGS", flags).env_remove("CARGO_ENCODED_RUSTFLAGS");
     }
     step::run(title, &mut command)?;
-    Ok(folder.join(TARGET).into())
+    Ok(folder.join(target).into())
 }
 
 /// Whether rustup has the target, or could add it just now.
-fn has_rustup_target() -> bool {
-    step::succeeds(Command::new("rustup").args(["target", "add", TARGET]))
+fn has_rustup_target(target: &str) -> bool {
+    step::succeeds(Command::new("rustup").args(["target", "add", target]))
 }
 
-fn need_debian_compiler() -> Result<()> {
+fn need_debian_compiler(target: &str) -> Result<()> {
     let packages = [&debian::COMPILER[..], &["lld"]].concat();
-    let instead = format!("`rustup target add {TARGET}` would do instead");
+    let instead = format!("`rustup target add {target}` would do instead");
     debian::need(&packages).context(instead)
 }

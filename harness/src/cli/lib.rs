@@ -20,14 +20,25 @@ pub(super) struct LibArgs {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Target {
+    /// Long mode, four levels of page tables.
     #[value(name = "x86_64")]
     X86_64,
+    /// Protected mode, the classic two levels.
+    #[value(name = "i386")]
+    I386,
+    /// Protected mode, PAE: three levels, and no-execute.
+    #[value(name = "i386-pae")]
+    I386Pae,
 }
 
 /// Builds it.
 pub(super) fn lib(arguments: &LibArgs) -> Result<u8> {
-    let Target::X86_64 = arguments.target;
-    let made = library::build(&arguments.out)?;
+    let target = match arguments.target {
+        Target::X86_64 => library::Target::X86_64,
+        Target::I386 => library::Target::I386,
+        Target::I386Pae => library::Target::I386Pae,
+    };
+    let made = library::build(target, &arguments.out)?;
     for file in [&made.object, &made.archive, &made.header] {
         output::say(file.display())?;
     }

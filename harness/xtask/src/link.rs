@@ -1,5 +1,5 @@
 //! The library for other kernels, linked with hosts in C (`tests/link`): programs that pretend to be kernels, each as C
-//! and as C++, and a kernel, in QEMU.
+//! and as C++, and a kernel for each of the library's targets, in QEMU.
 //!
 //! A host checks by itself, says what it saw, and exits as it should only if a counter of the component says that its code
 //! ran.
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
-use crate::library::{self, Library};
+use crate::library::{self, Library, Target};
 use crate::{debian, step, workspace};
 
 /// A compiler, and how it is told what to compile.
@@ -36,27 +36,89 @@ const HOSTS: [&str; 6] = ["hosted", "calls", "cpus", "processes", "preempted", "
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// What a kernel is compiled with: nothing that needs a libc, the FPU, or a stack below the stack pointer.
-const KERNEL_WORDS: &str = "-O1 -Wall -Wextra -Wpedantic -Werror -std=c11 -ffreestanding -fno-pie -mcmodel=kernel \
-     -mno-red-zone -mgeneral-regs-only -fno-stack-protector -fno-asynchronous-unwind-tables -fcf-protection=none -c";
+const KERNEL_WORDS: &str = "-O1 -Wall -Wextra -Wpedantic -Werror -std=c11 -ffreestanding -fno-pie -mgeneral-regs-only \
+     -fno-stack-protector -fno-asynchronous-unwind-tables -fcf-protection=none -c";
 
-/// A PC with two CPUs; the last device ends QEMU with an exit status.
-const MACHINE: &str = "-M pc -cpu max -smp 2 -m 64M -display none -no-reboot -serial stdio \
+/// A PC; the last device ends QEMU with an exit status.
+const MACHINE: &str = "-M pc -cpu max -m 64M -display none -no-reboot -serial stdio \
      -device isa-debug-exit,iobase=0xf4,iosize=4";
+
+/// What all kernels have.
+const KERNEL: [&str; 3] = ["kernel.c", "boot.c", "space_map.c"];
+
+/// A kernel.
+struct Kernel {
+    name: &'static str,
+    target: Target,
+    /// Its own files.
+    sources: &'static [&'static str],
+    /// For the compiler, besides what all have.
+    words: &'static str,
+    /// What `ld` calls its machine, and where it sees physical address 0.
+    linked: (&'static str, &'static str),
+    /// The emulator, with the machine's CPUs.
+    emulator: (&'static str, &'static str),
+}
+
+const LONG: Kernel = Kernel {
+    name: "kernel",
+    target: Target::X86_64,
+    sources: &["kernel.S", "machine64.c"],
+    words: "-mcmodel=kernel -mno-red-zone",
+    linked: ("elf_x86_64", "0xffffffff80000000"),
+    emulator: ("qemu-system-x86_64", "2"),
+};
+
+const PROTECTED: Kernel = Kernel {
+    name: "kernel-i386",
+    target: Target::I386,
+    sources: &["kernel32.S", "machine32.c"],
+    words: "-m32 -march=i586",
+    linked: ("elf_i386", "0xc0000000"),
+    emulator: ("qemu-system-i386", "1"),
+};
+
+/// Where a file offers both ways to start, QEMU takes Multiboot; so one has no header of that.
+const KERNELS: [Kernel; 5] = [
+    LONG,
+    Kernel { name: "kernel-pvh", words: "-mcmodel=kernel -mno-red-zone -DPVH_ONLY", ..LONG },
+    PROTECTED,
+    Kernel {
+        name: "kernel-i386-pae",
+        target: Target::I386Pae,
+        words: "-m32 -march=i586 -DPAE",
+        ..PROTECTED
+    },
+    Kernel {
+        name: "kernel-i386-pae-registers",
+        target: Target::I386Pae,
+        words: "-m32 -march=i586 -DPAE -DREGISTERS",
+        ..PROTECTED
+    },
+];
 
 /// QEMU's exit status when the kernel has written 16 to that device.
 const WELL: i32 = 33;
 
 /// Builds the library and runs every host.
 pub(crate) fn run() -> Result<()> {
-    debian::need(&["gcc", "g++", "libc6-dev"])?;
+    debian::need(&["gcc", "g++", "libc6-dev", "qemu-system-x86"])?;
     let folder = PathBuf::from(workspace::metadata()?.target_directory).join("lib");
-    let library = library::build(&folder)?;
-    for host in HOSTS {
-        for language in &LANGUAGES {
-            run_host(host, language, &library, &folder)?;
+    for target in [Target::X86_64, Target::I386, Target::I386Pae] {
+        let folder = folder.join(target.name());
+        let library = library::build(target, &folder)?;
+        if target == Target::X86_64 {
+            for host in HOSTS {
+                for language in &LANGUAGES {
+                    run_host(host, language, &library, &folder)?;
+                }
+            }
+        }
+        for kernel in KERNELS.iter().filter(|kernel| kernel.target == target) {
+            run_kernel(kernel, &library, &folder)?;
         }
     }
-    run_kernel(&library, &folder)
+    Ok(())
 }
 
 /// A program that pretends to be a kernel.
@@ -80,30 +142,32 @@ fn run_host(host: &str, language: &Language, library: &Library, folder: &Path) -
     }
 }
 
-/// `kernel.c`: a kernel that leaves its virtual memory to rumpvm.
-fn run_kernel(library: &Library, folder: &Path) -> Result<()> {
-    debian::need(&["qemu-system-x86"])?;
+/// A kernel that leaves its virtual memory to rumpvm.
+fn run_kernel(kernel: &Kernel, library: &Library, folder: &Path) -> Result<()> {
     let sources = workspace::root().join("tests/link");
-    let kernel = folder.join("kernel");
+    let image = folder.join(kernel.name);
+    let (machine, base) = kernel.linked;
     let mut link = Command::new("ld");
+    link.args(["-m", machine, &format!("--defsym=IMAGE={base}")]);
     link.args(["-nostdlib", "-static", "-znoexecstack", "--no-warn-rwx-segments", "-T"]);
-    link.arg(sources.join("kernel.ld")).arg("-o").arg(&kernel);
-    for source in ["kernel.S", "kernel.c", "space_map.c"] {
-        let object =
-            folder.join(source).with_extension(if source.ends_with('S') { "S.o" } else { "o" });
+    link.arg(sources.join("kernel.ld")).arg("-o").arg(&image);
+    for source in kernel.sources.iter().chain(&KERNEL) {
+        let object = folder.join(format!("{}-{source}.o", kernel.name));
         let mut compile = Command::new("gcc");
-        compile.args(KERNEL_WORDS.split_whitespace()).arg(format!("-I{}", folder.display()));
-        step::run(source, compile.arg(sources.join(source)).arg("-o").arg(&object))?;
+        compile.args(KERNEL_WORDS.split_whitespace()).args(kernel.words.split_whitespace());
+        compile.arg(format!("-I{}", folder.display())).arg(sources.join(source));
+        step::run(source, compile.arg("-o").arg(&object))?;
         link.arg(object);
     }
-    step::run("a kernel in C", link.arg(&library.object))?;
-    let mut machine = Command::new("qemu-system-x86_64");
-    machine.args(MACHINE.split_whitespace()).arg("-kernel").arg(&kernel);
+    step::run(kernel.name, link.arg(&library.object))?;
+    let (emulator, cpus) = kernel.emulator;
+    let mut machine = Command::new(emulator);
+    machine.args(MACHINE.split_whitespace()).args(["-smp", cpus]).arg("-kernel").arg(&image);
     let (status, said) = step::within(LIMIT, &mut machine)?;
     print!("{said}");
     match status {
         Some(WELL) => Ok(()),
-        Some(status) => bail!("QEMU ended with {status}"),
-        None => bail!("the kernel did not end"),
+        Some(status) => bail!("{}: QEMU ended with {status}", kernel.name),
+        None => bail!("{} did not end", kernel.name),
     }
 }

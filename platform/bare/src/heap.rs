@@ -11,11 +11,11 @@ use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use buddy_system_allocator::Heap;
-use rumpvm_arch::{PAGE_SIZE, PhysAddr};
+use rumpvm_arch::{PAGE_SIZE, PhysAddr, interrupts_on};
 
 use crate::boot::BootInfo;
 use crate::layout::direct;
-use crate::lock::{Lock, interrupts_on};
+use crate::lock::Lock;
 use crate::memory;
 
 /// Block sizes up to 2^31 bytes.

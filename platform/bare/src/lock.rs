@@ -7,7 +7,6 @@
 use core::ops::{Deref, DerefMut};
 
 use spin::mutex::{SpinMutex, SpinMutexGuard};
-use x86::bits64::rflags::{self, RFlags};
 
 /// Data that one CPU at a time uses, with interrupts masked.
 pub(crate) struct Lock<T> {
@@ -74,28 +73,16 @@ impl<T> DerefMut for Guard<'_, T> {
     }
 }
 
-/// Whether this CPU takes interrupts.
-#[inline]
-pub(crate) fn interrupts_on() -> bool {
-    rflags::read().contains(RFlags::FLAGS_IF)
-}
-
 /// Masks interrupts; the result is for [`intr_restore`].
 #[inline]
 pub(crate) fn intr_save() -> usize {
-    let on = interrupts_on();
-    if on {
-        // SAFETY: masking interrupts breaks nothing; this is ring 0.
-        unsafe { x86::irq::disable() };
-    }
-    usize::from(on)
+    // SAFETY: this is ring 0.
+    unsafe { rumpvm_arch::intr_save() }
 }
 
 /// Goes back to what [`intr_save`] found.
 #[inline]
 pub(crate) fn intr_restore(before: usize) {
-    if before != 0 {
-        // SAFETY: they were on when the caller masked them, and all that he did meanwhile is finished.
-        unsafe { x86::irq::enable() };
-    }
+    // SAFETY: this is ring 0, and all that the caller did meanwhile is finished.
+    unsafe { rumpvm_arch::intr_restore(before) };
 }

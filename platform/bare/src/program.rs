@@ -17,14 +17,14 @@ use alloc::vec::Vec;
 use core::marker::PhantomData;
 use core::ptr;
 
-use rumpvm_arch::{Format, PageFault, VirtAddr};
+use rumpvm_arch::{Format, PageFault, VirtAddr, interrupts_on};
 use x86::msr;
 
 use crate::cpu::features::features;
 use crate::cpu::tables;
 use crate::fpu::{self, Line};
 use crate::home::Kernel;
-use crate::lock::{Masked, interrupts_on};
+use crate::lock::Masked;
 use crate::traps::{self, Frame, SYSTEM_CALL, vectors};
 use crate::{scheduler, thread};
 

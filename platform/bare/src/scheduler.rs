@@ -15,8 +15,10 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 
 use alloc::boxed::Box;
 
+use rumpvm_arch::interrupts_on;
+
 use crate::cpu::{self, Cpu};
-use crate::lock::{Lock, Masked, interrupts_on};
+use crate::lock::{Lock, Masked};
 use crate::thread::{self, Body, Thread};
 use crate::traps::vectors;
 use crate::{apic, clock, program, sleepers};

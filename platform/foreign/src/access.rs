@@ -3,6 +3,7 @@
 use rumpvm_arch::{Access, PAGE_SIZE, PageFault, VirtAddr};
 
 use crate::errno::{Errno, RUMPVM_EINVAL, RUMPVM_ENAMETOOLONG, outcome};
+use crate::home;
 use crate::space::{Space, with};
 
 /// A load.
@@ -25,7 +26,11 @@ pub extern "C" fn rumpvm_fault(space: Space, address: u64, access: u32) -> i32 {
         RUMPVM_ACCESS_EXECUTE => Ok(Access::Execute),
         _ => Err(Errno(RUMPVM_EINVAL)),
     };
-    outcome(with(space, |vm, space| Ok(vm.fault(space, VirtAddr(address), access?)?)))
+    outcome(with(space, |vm, space| {
+        vm.fault(space, VirtAddr(address), access?)?;
+        home::catch_up();
+        Ok(())
+    }))
 }
 
 /// As rumpvm_fault, for the error code that the CPU pushed; `address` is CR2. -EINVAL for a reserved bit in a page
@@ -35,7 +40,9 @@ pub extern "C" fn rumpvm_fault_code(space: Space, address: u64, code: u32) -> i3
     let fault = PageFault::decode(VirtAddr(address), code).ok_or(Errno(RUMPVM_EINVAL));
     outcome(with(space, |vm, space| {
         let fault = fault?;
-        Ok(vm.fault(space, fault.at, fault.access)?)
+        vm.fault(space, fault.at, fault.access)?;
+        home::catch_up();
+        Ok(())
     }))
 }
 

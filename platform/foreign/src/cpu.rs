@@ -1,77 +1,54 @@
 //! The CPU's own instructions, for hosts in ring 0 that leave them to us.
 
-use core::ffi::CStr;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicUsize, Ordering};
 
-use rumpvm_arch::{PAGE_SIZE, VirtRange, X86_64Lower};
-use x86::bits64::rflags::{self, RFlags};
+use rumpvm_arch::{Format, PAGE_SIZE, VirtRange};
 use x86::controlregs::{self, Cr4};
-use x86::msr;
 
-use rumpvm_arch::{Format, entries};
+use crate::format::{self, Tables};
+use crate::hypercalls::seen;
 
 /// Up to so many pages one instruction for each is quicker than dropping everything: each costs some hundred cycles,
 /// and each page that is used again some ten.
 const SINGLY: u64 = 32;
 
-/// Bit of EFER: the no-execute bit of entries is not reserved.
-const NXE: u64 = 1 << 11;
+/// Words of the CPU's own width in a root, and where the host's begin. A PAE entry is two: nobody looks at a root while it
+/// is filled in.
+const WORDS: usize = format::ROOT_BYTES / size_of::<usize>();
+const FIRST: usize = format::HOST_BYTES / size_of::<usize>();
 
 /// Whether privileged instructions work.
 pub(crate) fn is_ring_0() -> bool {
     x86::segmentation::cs().bits() & 3 == 0
 }
 
-/// Whether this CPU is set up for tables as the component makes them. In ring 0.
-pub(crate) fn can_use_tables() -> Result<(), &'static CStr> {
-    if !is_ring_0() {
-        return Ok(());
-    }
-    // SAFETY: reading them changes nothing; every CPU in long mode has them.
-    let (efer, cr4) = unsafe { (msr::rdmsr(msr::IA32_EFER), controlregs::cr4()) };
-    if efer & NXE == 0 {
-        return Err(c"EFER.NXE is off: no-execute bits would be reserved bits");
-    }
-    if cr4.contains(Cr4::CR4_ENABLE_LA57) {
-        return Err(c"this CPU walks five levels: give tlb_activate");
-    }
-    Ok(())
-}
-
 /// Masks interrupts; the result is for [`intr_restore`].
 #[inline]
 pub(crate) fn intr_save() -> usize {
-    let on = rflags::read().contains(RFlags::FLAGS_IF);
-    if on {
-        // SAFETY: masking interrupts breaks nothing; this is ring 0 (`hypercalls::check`).
-        unsafe { x86::irq::disable() };
-    }
-    usize::from(on)
+    // SAFETY: this is ring 0 (`hypercalls::check`).
+    unsafe { rumpvm_arch::intr_save() }
 }
 
 /// Goes back to what [`intr_save`] found.
 #[inline]
 pub(crate) fn intr_restore(before: usize) {
-    if before != 0 {
-        // SAFETY: they were on when the caller masked them, and all that he did meanwhile is finished.
-        unsafe { x86::irq::enable() };
-    }
+    // SAFETY: as there; and all that the caller did meanwhile is finished.
+    unsafe { rumpvm_arch::intr_restore(before) };
 }
 
-/// Loads `root`, after giving it the upper half of `kernel_root`; or `kernel_root` itself. Both are seen at
+/// Loads `root`, after giving it the host's part of `kernel_root`; or `kernel_root` itself. Both are seen at
 /// `direct_map`.
 pub(crate) fn activate(root: Option<u64>, kernel_root: u64, direct_map: u64) {
-    const UPPER: usize = entries::<X86_64Lower>(X86_64Lower::LEVELS);
-    let table = |at: u64| direct_map.wrapping_add(at) as *const [AtomicU64; 2 * UPPER];
+    let table = |at: u64| seen(direct_map, at) as *const [AtomicUsize; WORDS];
     if let Some(root) = root {
         // SAFETY: the root is a frame of ours, and the host's table is where it said; CPUs and other callers of this use
         // both meanwhile, as words.
         let (from, to) = unsafe { (&*table(kernel_root), &*table(root)) };
-        for (from, to) in from.iter().zip(to).skip(UPPER) {
+        for (from, to) in from.iter().zip(to).skip(FIRST) {
             to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
         }
     }
-    // SAFETY: either root has the host's half, so what runs now stays mapped.
+    // SAFETY: either root has the host's part, so what runs now stays mapped.
     unsafe { controlregs::cr3_write(root.unwrap_or(kernel_root)) };
 }
 
@@ -91,7 +68,7 @@ fn drop_global() {
 /// Drops this CPU's translations of `range`, which are the kernel's window's if they are not a user's.
 pub(crate) fn invalidate(range: VirtRange) {
     if range.pages() > SINGLY {
-        if range.end > X86_64Lower::USER_END {
+        if range.end > Tables::USER_END {
             drop_global();
         }
         // SAFETY: loading the same root again drops translations, which costs walks and no more.

@@ -10,8 +10,9 @@
 use alloc::boxed::Box;
 use core::cell::UnsafeCell;
 use core::ops::Deref;
-use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
+use rumpvm::sync::Atomic;
 use rumpvm::{Hold, Space};
 
 use crate::errno::{Errno, RUMPVM_EBADF, RUMPVM_ENOMEM, RUMPVM_ENOSPC};
@@ -35,7 +36,7 @@ const NONE: u32 = u32::MAX;
 /// A place for one space.
 struct Slot<T> {
     /// Generation in the upper half, [`OPEN`], [`USES`].
-    word: AtomicU64,
+    word: Atomic<u64, Foreign>,
     /// The next free slot. Under the table's lock.
     next: AtomicU32,
     value: UnsafeCell<Option<T>>,
@@ -105,8 +106,7 @@ impl<T> Table<T> {
 
     /// Makes more slots; not under the lock, as the heap may have to grow.
     fn make_chunk(&self) -> Result<(), Errno> {
-        let slot =
-            || Slot { word: AtomicU64::new(0), next: AtomicU32::new(NONE), value: None.into() };
+        let slot = || Slot { word: Atomic::new(0), next: AtomicU32::new(NONE), value: None.into() };
         let mut slots = alloc::vec::Vec::new();
         slots.try_reserve_exact(CHUNK as usize).map_err(|_| Errno(RUMPVM_ENOMEM))?;
         slots.extend(core::iter::repeat_with(slot).take(CHUNK as usize));
@@ -133,14 +133,14 @@ impl<T> Table<T> {
         let bad = Errno(RUMPVM_EBADF);
         let index = (handle as u32).checked_sub(1).ok_or(bad)?;
         let slot = self.slot(index).ok_or(bad)?;
-        let enter = |word: u64| {
-            let is_it = word & OPEN != 0 && word >> 32 == handle >> 32;
-            is_it.then_some(word + 1)
-        };
-        match slot.word.fetch_update(Ordering::Acquire, Ordering::Relaxed, enter) {
-            Ok(_) => Ok(Use { table: self, slot, index }),
-            Err(_) => Err(bad),
+        let mut word = slot.word.load(Ordering::Relaxed);
+        while word & OPEN != 0 && word >> 32 == handle >> 32 {
+            match slot.word.compare_exchange(word, word + 1, Ordering::Acquire) {
+                Ok(_) => return Ok(Use { table: self, slot, index }),
+                Err(seen) => word = seen,
+            }
         }
+        Err(bad)
     }
 
     fn give_back(&self, index: u32) {

@@ -36,7 +36,7 @@ struct SmallRecords {
     left: AtomicUsize,
 }
 
-#[cfg_attr(all(feature = "standalone", target_os = "none"), global_allocator)]
+#[cfg_attr(feature = "standalone", global_allocator)]
 static HEAP: SmallRecords =
     SmallRecords { heap: Lock::new(Heap::empty()), left: AtomicUsize::new(0) };
 

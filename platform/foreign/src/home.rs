@@ -8,11 +8,12 @@
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use rumpvm_arch::{Frame, PhysAddr, VirtRange, X86_64Lower};
+use rumpvm_arch::{Format, Frame, PhysAddr, VirtRange};
 use rumpvm_platform::{CpuId, CpuSet, MAX_CPUS, Platform, Seam, Site, ThreadLocal};
 
-use crate::hypercalls::{RUMPVM_CPU_WORDS, RUMPVM_NEVER, calls, host};
-use crate::{cpu, machine, text, thread};
+use crate::format::Tables;
+use crate::hypercalls::{RUMPVM_CPU_WORDS, RUMPVM_NEVER, calls, host, seen};
+use crate::{cpu, directories, machine, text, thread};
 
 /// A handle to the host; there is only one.
 #[derive(Clone, Copy, Debug, Default)]
@@ -59,6 +60,19 @@ pub(crate) fn serve_flushes() {
             }
         }
         this.serving.store(false, Ordering::Release);
+    }
+    Foreign::intr_restore(before);
+}
+
+/// What a fault has just made good may be in a root that this CPU has to load again to see it.
+#[inline]
+pub(crate) fn catch_up() {
+    if Tables::ROOT_HAS_RIGHTS {
+        return;
+    }
+    let before = Foreign::intr_save();
+    if let Some(root) = directories::changed(Foreign::cpu_id()) {
+        Foreign.tlb_activate(Some(root));
     }
     Foreign::intr_restore(before);
 }
@@ -166,17 +180,18 @@ impl Seam for Foreign {
 }
 
 impl Platform for Foreign {
-    type Format = X86_64Lower;
+    type Format = Tables;
 
     #[inline]
     fn phys_to_virt(&self, at: PhysAddr) -> NonNull<u8> {
-        let at = calls().direct_map.wrapping_add(at.0);
+        let at = seen(calls().direct_map, at.0);
         NonNull::new(at as *mut u8).expect("no memory is given that is seen at address 0")
     }
 
     #[inline]
     fn virt_to_phys(&self, at: NonNull<u8>) -> PhysAddr {
-        PhysAddr((at.as_ptr() as u64).wrapping_sub(calls().direct_map))
+        // Below 4 GiB where a pointer has 32 bits (`machine::add_memory`), so nothing is lost.
+        PhysAddr((at.as_ptr() as usize).wrapping_sub(calls().direct_map as usize) as u64)
     }
 
     fn cpu_count(&self) -> usize {
@@ -184,6 +199,7 @@ impl Platform for Foreign {
     }
 
     fn tlb_activate(&self, root: Option<Frame>) {
+        directories::note(Self::cpu_id(), root);
         let root = root.map(|frame| frame.start().0);
         match calls().tlb_activate {
             // SAFETY: the host's own function, with a root of ours.
@@ -193,6 +209,9 @@ impl Platform for Foreign {
     }
 
     fn tlb_invalidate(&self, range: VirtRange) {
+        if let Some(root) = directories::changed(Self::cpu_id()) {
+            self.tlb_activate(Some(root));
+        }
         match calls().tlb_invalidate {
             // SAFETY: the host's own function.
             Some(invalidate) => unsafe { invalidate(range.start.0, range.end.0) },

@@ -20,8 +20,8 @@ use rumpvm_arch::PAGE_SIZE;
 use rumpvm_platform::MAX_CPUS;
 use spin::Once;
 
-use crate::cpu;
 use crate::thread::Thread;
+use crate::{cpu, format};
 
 /// Version of this interface. A library serves hosts that were compiled against the same one.
 pub const RUMPVM_VERSION: u32 = 1;
@@ -41,10 +41,11 @@ pub struct Hypercalls {
     /// Bytes in this table: sizeof(struct rumpvm_hypercalls).
     pub size: u64,
     /// Where the host sees physical address 0: physical address p is mapped at p + direct_map, readable and writable,
-    /// for all p that are ever given by rumpvm_add_memory. A multiple of 4096; 0 for an identity mapping.
+    /// for all p that are ever given by rumpvm_add_memory. A multiple of 4096; 0 for an identity mapping. On i386 the sum
+    /// has 32 bits.
     pub direct_map: u64,
-    /// Physical address of a root table whose upper half, 256 entries, maps the host in every space. Left out: the
-    /// host must give tlb_activate.
+    /// Physical address of a root table whose last entries map the host in every space: 256 of them on x86-64 and on
+    /// i386, one with PAE. Left out: the host must give tlb_activate.
     pub kernel_root: u64,
     /// Number of CPUs that may ever call rumpvm, at most 256. Left out: 1.
     pub cpu_count: u32,
@@ -62,9 +63,11 @@ pub struct Hypercalls {
     pub intr_save: Option<unsafe extern "C" fn() -> usize>,
     /// Goes back to the state that intr_save returned. Under spin locks. Given with intr_save.
     pub intr_restore: Option<unsafe extern "C" fn(state: usize)>,
-    /// Makes this CPU translate user addresses through the root table at physical address `root`, whose lower half is
-    /// rumpvm's; through none if `root` is 0. Drops the translations of the space that it leaves. Under spin locks.
-    /// Left out, with tlb_invalidate: copies the upper half of kernel_root to `root`, and loads CR3 with it.
+    /// Makes this CPU translate user addresses through the root table at physical address `root`, of which rumpvm has all
+    /// entries but the last ones (kernel_root); through none if `root` is 0. Drops the translations of the space that it
+    /// leaves. With PAE also called for the same root, when an entry of it has changed: CPUs keep these in registers.
+    /// Under spin locks. Left out, with tlb_invalidate: copies those last entries of kernel_root to `root`, and loads CR3
+    /// with it.
     pub tlb_activate: Option<unsafe extern "C" fn(root: u64)>,
     /// Drops this CPU's translations of user addresses from `start` to `end`, multiples of 4096, those of the tables
     /// above the pages included. Under spin locks. Given with tlb_activate. Left out: invlpg, or a load of CR3.
@@ -94,6 +97,10 @@ pub struct Hypercalls {
     pub release_cpu: Option<unsafe extern "C" fn()>,
 }
 
+// What a C compiler makes of the header, on either width; `tests/link/kernel.h` asserts the same in C.
+const _: () = assert!(size_of::<Hypercalls>() == 32 + 15 * size_of::<usize>());
+const _: () = assert!(offset_of!(Hypercalls, panic) == 32);
+
 /// The table, and its call for panics, which is there for sure.
 #[derive(Clone, Copy)]
 pub(crate) struct Host {
@@ -113,6 +120,12 @@ pub(crate) fn host() -> Option<&'static Host> {
 #[inline]
 pub(crate) fn calls() -> &'static Hypercalls {
     &HOST.get().expect("rumpvm_init comes first").calls
+}
+
+/// Where a host with that direct map sees physical address `at`: modulo the width of a pointer.
+#[inline]
+pub(crate) const fn seen(direct_map: u64, at: u64) -> usize {
+    (direct_map as usize).wrapping_add(at as usize)
 }
 
 /// Takes a table over; why not, if so.
@@ -211,7 +224,10 @@ fn check(calls: Hypercalls, is_ring_0: bool) -> Result<Host, &'static CStr> {
         if calls.kernel_root == 0 {
             return Err(c"without tlb_activate a kernel_root is needed");
         }
-        cpu::can_use_tables()?;
+        if usize::try_from(calls.kernel_root).is_err() {
+            return Err(c"kernel_root is above 4 GiB, where CR3 does not reach");
+        }
+        format::is_walked()?;
     }
     Ok(Host { calls, panic })
 }

@@ -2,8 +2,8 @@
 //! virtual-memory subsystem. `rumpvm.h` is made of what is here; `rumpvm lib` packs it into one object.
 //!
 //! Reading order: `hypercalls` (what a host gives), `home` (what the component sees of it), `machine` (init, memory,
-//! CPUs), `space` -> `map` -> `object` -> `access` (what a host calls), `process` -> `family` (for hosts without processes of
-//! their own), `kmem` (for hosts without an allocator).
+//! CPUs), `format` (which page tables), `space` -> `map` -> `object` -> `access` (what a host calls), `process` -> `family`
+//! (for hosts without processes of their own), `kmem` (for hosts without an allocator).
 //!
 //! Flow:  host -> `rumpvm_*` -> `handles` -> `Vm` -> `home` -> host's hypercalls.
 //! Locks: its own spin locks (`lock`), each for a few instructions; none is held when component or host is called.
@@ -18,8 +18,10 @@ extern crate alloc;
 mod access;
 mod areas;
 mod cpu;
+mod directories;
 mod errno;
 mod family;
+mod format;
 mod handles;
 mod heap;
 mod home;
@@ -36,11 +38,13 @@ mod object;
 mod pager;
 mod pointers;
 mod process;
+#[cfg(all(feature = "standalone", target_arch = "x86"))]
+mod runtime;
 mod segment_control;
 mod segments;
 mod sharing;
 mod space;
-#[cfg(all(feature = "standalone", target_os = "none"))]
+#[cfg(feature = "standalone")]
 mod standalone;
 mod statistics;
 mod text;

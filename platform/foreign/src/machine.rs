@@ -10,7 +10,7 @@ use core::fmt::Write;
 use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
 use rumpvm::{AddMemoryError, Vm};
-use rumpvm_arch::{PAGE_SIZE, PhysAddr};
+use rumpvm_arch::{Format, PAGE_SIZE, PhysAddr};
 use rumpvm_platform::{MAX_CPUS, Platform, Seam};
 use spin::Once;
 
@@ -18,9 +18,10 @@ use crate::errno::{
     Errno, RUMPVM_EEXIST, RUMPVM_EINVAL, RUMPVM_ENODEV, RUMPVM_ENOMEM, RUMPVM_ENOSPC,
     RUMPVM_EUCLEAN, outcome,
 };
+use crate::format::{self, Tables};
 use crate::home::{self, Foreign};
 use crate::hypercalls::{self, Hypercalls};
-use crate::{cpu, heap, text, thread};
+use crate::{heap, text, thread};
 
 static VM: Once<Vm<Foreign>> = Once::new();
 static ATTACHED: [AtomicBool; MAX_CPUS] = [const { AtomicBool::new(false) }; MAX_CPUS];
@@ -75,9 +76,12 @@ pub extern "C" fn rumpvm_reason() -> *const c_char {
 /// the records of the others. The first range becomes the machine: some 256 KiB of it hold its first records, on one
 /// CPU; it is given before any other call, on one CPU.
 ///
-/// Takes spin locks, does not sleep. Returns 0, or with a rumpvm_reason: -EINVAL (no whole page, seen at address 0,
-/// out of reach), -EEXIST (overlaps what was given), -ENOSPC (too many ranges), -ENOMEM (too small for the first
-/// records, to which it then goes as a whole), -ENODEV (before rumpvm_init).
+/// On i386, with PAE too, only what lies below 4 GiB and is mapped at direct_map for good: some 900 MiB, where the host
+/// has the uppermost GiB of addresses; the rest is never seen by turns.
+///
+/// Takes spin locks, does not sleep. Returns 0, or with a rumpvm_reason: -EINVAL (no whole page, seen at address 0 or
+/// among user addresses, out of reach), -EEXIST (overlaps what was given), -ENOSPC (too many ranges), -ENOMEM (too
+/// small for the first records, to which it then goes as a whole), -ENODEV (before rumpvm_init).
 #[unsafe(no_mangle)]
 pub extern "C" fn rumpvm_add_memory(start: u64, end: u64) -> i32 {
     outcome(add_memory(start, end))
@@ -91,12 +95,7 @@ fn add_memory(start: u64, end: u64) -> Result<(), Errno> {
     let Some(first) = first.filter(|first| *first < end) else {
         return Err(refuse(RUMPVM_EINVAL, c"there is no whole page in the range"));
     };
-    let Some(seen_to) = host.calls.direct_map.wrapping_add(first).checked_add(end - first) else {
-        return Err(refuse(RUMPVM_EINVAL, c"the direct map ends before the range does"));
-    };
-    if seen_to - (end - first) == 0 {
-        return Err(refuse(RUMPVM_EINVAL, c"the range is seen at address 0"));
-    }
+    check_view(&host.calls, first, end).map_err(|reason| refuse(RUMPVM_EINVAL, reason))?;
     if let Some(vm) = VM.get() {
         return add(vm, first, end);
     }
@@ -115,6 +114,25 @@ fn add_memory(start: u64, end: u64) -> Result<(), Errno> {
             Err(refuse(RUMPVM_ENOMEM, c"too small for the first records"))
         }
     }
+}
+
+/// Whether the physical range `start..end` can be seen at the direct map of `calls`; why not, if so.
+fn check_view(calls: &Hypercalls, start: u64, end: u64) -> Result<(), &'static CStr> {
+    // Any frame may become a root, for which CR3 has as many bits as a pointer.
+    if usize::try_from(end - 1).is_err() {
+        return Err(c"the range ends above 4 GiB, where CR3 does not reach");
+    }
+    let seen = hypercalls::seen(calls.direct_map, start);
+    if seen.checked_add((end - start) as usize).is_none() {
+        return Err(c"the direct map ends before the range does");
+    }
+    if seen == 0 {
+        return Err(c"the range is seen at address 0");
+    }
+    if calls.tlb_activate.is_none() && (seen as u64) < Tables::USER_END.0 {
+        return Err(c"the range is seen among user addresses, which are rumpvm's");
+    }
+    Ok(())
 }
 
 fn add(vm: &Vm<Foreign>, start: u64, end: u64) -> Result<(), Errno> {
@@ -147,7 +165,7 @@ fn cpu_attach() -> Result<(), Errno> {
         return Err(refuse(RUMPVM_EINVAL, c"cpu_id is not below cpu_count"));
     }
     if hypercalls::calls().tlb_activate.is_none() {
-        cpu::can_use_tables().map_err(|reason| refuse(RUMPVM_EINVAL, reason))?;
+        format::is_walked().map_err(|reason| refuse(RUMPVM_EINVAL, reason))?;
     }
     if ATTACHED[number].swap(true, Ordering::AcqRel) {
         return Err(refuse(RUMPVM_EEXIST, c"a CPU of that number has attached"));

@@ -34,7 +34,8 @@ fn table<P: Platform>(
     let page = mmu.phys.page(frame);
     ensure!(page.kind() == PageKind::Table && !page.is_stray(), "table at {base}: {page:?}");
     let (mut live, mut broken) = (0, Ok(()));
-    Pmap::for_each_entry(mmu, frame, level, |slot, entry| {
+    let slots = rumpvm_arch::entries::<P::Format>(level);
+    Pmap::for_each_entry(mmu, frame, slots, |slot, entry| {
         live += 1;
         if level == 1 && broken.is_ok() {
             let at = base + ((slot as u64) << rumpvm_arch::PAGE_SHIFT);

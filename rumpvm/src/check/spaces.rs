@@ -4,7 +4,7 @@ use alloc::collections::BTreeMap;
 use alloc::format;
 use core::ops::ControlFlow;
 
-use rumpvm_arch::{Format, Frame, PAGE_SIZE, Prot, Pte, VirtAddr, entries, span};
+use rumpvm_arch::{Format, Frame, PAGE_SIZE, Prot, Pte, VirtAddr, span, user_entries};
 use rumpvm_platform::Platform;
 
 use super::{Broken, Findings, ensure};
@@ -194,7 +194,8 @@ fn table<P: Platform>(
     ensure!(sharers == 1 || !writable, "shared table at {base} can be stored through");
     let first_visit = found.tables.get(&frame.0).is_none_or(|seen| seen.mapped == 0);
     found.tables.entry(frame.0).or_default().mapped = 1;
-    Pmap::for_each_entry(&vm.mmu, frame, level, |slot, entry| {
+    let slots = user_entries::<P::Format>(level);
+    Pmap::for_each_entry(&vm.mmu, frame, slots, |slot, entry| {
         live += 1;
         if broken.is_err() {
             return;
@@ -218,7 +219,7 @@ fn table<P: Platform>(
     broken?;
     let counted = page.live.load(Ordering::Relaxed);
     ensure!(counted == live, "table at {base} has {live} entries, counted {counted}");
-    debug_assert!(live as usize <= entries::<P::Format>(level));
+    debug_assert!(live as usize <= slots);
     Ok(())
 }
 

@@ -33,7 +33,8 @@ impl<P: Platform> Object<P> {
         let mut done = 0;
         while done < into.len() {
             let (at, length) = piece(offset, done, into.len())?;
-            let length = length.min(self.size().saturating_sub(at) as usize);
+            // As wide as the size: the rest of an object may be longer than an address space.
+            let length = self.size().saturating_sub(at).min(length as u64) as usize;
             if length == 0 {
                 break;
             }

@@ -65,7 +65,7 @@ impl<P: Platform> Phys<P> {
 
     /// Fills `frame` with zeros from byte `offset` on.
     pub fn zero_tail(&self, frame: Frame, offset: u64) {
-        let offset = (offset as usize).min(BYTES);
+        let offset = offset.min(PAGE_SIZE) as usize;
         // SAFETY: the bytes lie inside the frame, which the direct map covers.
         unsafe { ptr::write_bytes(self.start(frame).add(offset), 0, BYTES - offset) };
     }

@@ -29,6 +29,8 @@ const SLOT_BITS: u32 = 10;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Place(u64);
 
+// Its address leaves the tag's bits clear, also where a pointer has four bytes.
+#[repr(align(8))]
 struct Many {
     places: Vec<Place>,
 }

@@ -3,7 +3,7 @@
 //! Zhao, Gong and Fonseca, "On-demand-fork" (EuroSys 2021). A gibibyte is 512 leaf tables, so forking it
 //! touches about a thousand words. The first store below a table ends its sharing for whoever stores.
 
-use rumpvm_arch::{Format, Prot, Pte, VirtAddr, VirtRange, entries, span};
+use rumpvm_arch::{Format, Prot, Pte, VirtAddr, VirtRange, span, user_entries};
 use rumpvm_platform::Platform;
 
 use super::{Debt, Mmu, Pmap, table};
@@ -47,7 +47,7 @@ impl<P: Platform> Pmap<P> {
         inherit: &impl Fn(VirtRange) -> Inherit,
     ) -> Result<(), NoMemory> {
         let mut own = None;
-        for slot in 0..entries::<P::Format>(level) {
+        for slot in 0..user_entries::<P::Format>(level) {
             let entry = table::load(mmu, parent, slot);
             if !entry.is_present() {
                 continue;

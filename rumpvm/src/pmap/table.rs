@@ -1,6 +1,6 @@
 //! Tables: reaching, making and freeing them.
 
-use rumpvm_arch::{Format, Frame, Pte, VirtAddr, VirtRange, entries, index, span};
+use rumpvm_arch::{Format, Frame, Pte, VirtAddr, VirtRange, entries, index, span, user_entries};
 use rumpvm_platform::Platform;
 
 use super::{Debt, Mmu, Pmap};
@@ -277,26 +277,31 @@ impl<P: Platform> Pmap<P> {
             table: Frame,
             level: usize,
             base: VirtAddr,
+            slots: usize,
             f: &mut impl FnMut(Frame, usize, VirtAddr),
         ) {
             f(table, level, base);
             if level == 1 {
                 return;
             }
-            for slot in 0..entries::<P::Format>(level) {
+            for slot in 0..slots {
                 let entry = load(mmu, table, slot);
                 if entry.is_present() {
                     let base = base + slot as u64 * span::<P::Format>(level);
-                    walk(mmu, entry.frame(), level - 1, base, f);
+                    let slots = entries::<P::Format>(level - 1);
+                    walk(mmu, entry.frame(), level - 1, base, slots, f);
                 }
             }
         }
-        walk(mmu, self.root, P::Format::LEVELS, self.base, &mut f);
+        let is_users = self.flip & Pte::U == 0;
+        let slots = if is_users { user_entries::<P::Format> } else { entries::<P::Format> };
+        let levels = P::Format::LEVELS;
+        walk(mmu, self.root, levels, self.base, slots(levels), &mut f);
     }
 
-    /// Calls `f` with every nonzero entry of the table in `frame` at `level`.
-    pub fn for_each_entry(mmu: &Mmu<P>, frame: Frame, level: usize, mut f: impl FnMut(usize, Pte)) {
-        for slot in 0..entries::<P::Format>(level) {
+    /// Calls `f` with every nonzero one of the first `slots` entries of the table in `frame`.
+    pub fn for_each_entry(mmu: &Mmu<P>, frame: Frame, slots: usize, mut f: impl FnMut(usize, Pte)) {
+        for slot in 0..slots {
             let entry = load(mmu, frame, slot);
             if entry != Pte::ABSENT {
                 f(slot, entry);
@@ -304,7 +309,8 @@ impl<P: Platform> Pmap<P> {
         }
     }
 
-    /// Gives up all tables below one that nobody uses any more.
+    /// Gives up all tables below one that nobody uses any more. Entries of a root that are the host's come last, and are not
+    /// counted.
     pub(super) fn release_below(&self, mmu: &Mmu<P>, table: Frame, level: usize) {
         let mut left = mmu.phys.page(table).live.get();
         for slot in 0..entries::<P::Format>(level) {

@@ -1,5 +1,5 @@
-//! The atomics themselves: core's, or under `--cfg loom` those of the loom checker, which tries every order and
-//! every value that the memory model allows.
+//! The atomics themselves: core's, or under `--cfg loom` those of the loom checker, which tries every order and every value
+//! that the memory model allows. What core's words of 64 bits are on a CPU of 32, `rumpvm-arch` says.
 //!
 //! Only primitives in records of their own can be checked so: loom's atomics are larger than what they hold, so
 //! nothing that lies in a frame, or is counted in bytes, works with them. `tests/loom` says what is checked.
@@ -12,9 +12,11 @@ pub use core::sync::atomic::Ordering;
 pub(super) use core::sync::atomic::compiler_fence;
 
 #[cfg(not(loom))]
-pub(super) use core::sync::atomic::{AtomicPtr, AtomicU16, AtomicU32, AtomicU64};
+pub(super) use core::sync::atomic::{AtomicPtr, AtomicU16, AtomicU32};
 #[cfg(loom)]
 pub(super) use loom::sync::atomic::{AtomicPtr, AtomicU16, AtomicU32, AtomicU64};
+#[cfg(not(loom))]
+pub(super) use rumpvm_arch::AtomicU64;
 
 /// Whether a swap that is sequentially consistent is a full fence too: no later load goes before it. It is on x86,
 /// where it costs less than a store and a fence. The language's model does not promise it, so loom gets both.

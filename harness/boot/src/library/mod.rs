@@ -5,7 +5,8 @@
 //!
 //! A kernel's linker script knows `.text`, `.rodata`, `.data` and `.bss`, and puts what it does not know anywhere:
 //! beyond its `end`, for one, where the page allocator begins. So the object has these four sections, and needs nothing
-//! that a kernel may lack: no GOT, no PLT, no constructors, no red zone, no floating point.
+//! that a kernel may lack: no GOT, no PLT, no constructors, no red zone, no floating point. On i386 no table is there to be
+//! taken out: code at a fixed place calls and loads directly.
 
 mod got;
 mod promises;
@@ -22,7 +23,8 @@ use crate::{debian, image, step, workspace};
 
 /// Code at a fixed place below 2 GiB, or in the uppermost 2 GiB, where kernels are; callers that a debugger can follow.
 const FLAGS: &str = "-Crelocation-model=static -Crelro-level=off -Cforce-frame-pointers=yes";
-const WORDS: &str = "rustc --quiet --profile link -p rumpvm-foreign --lib --crate-type staticlib --features standalone";
+const WORDS: &str =
+    "rustc --quiet --profile link -p rumpvm-foreign --lib --crate-type staticlib --features";
 
 /// All sections of the object, by the names that every kernel's linker script knows. Unwind tables are left out: nothing
 /// here unwinds.
@@ -35,6 +37,53 @@ SECTIONS {
   /DISCARD/ : { *(.eh_frame .gcc_except_table* .comment .note* .debug* .llvm*) }
 }
 ";
+
+/// What a kernel runs on, and which page tables it has. A library has one format of tables, so i386 has two libraries.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Target {
+    /// Long mode, four levels.
+    X86_64,
+    /// Protected mode, the classic two levels.
+    I386,
+    /// Protected mode, PAE: three levels.
+    I386Pae,
+}
+
+impl Target {
+    /// As the command line and a kernel's makefile have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::X86_64 => "x86_64",
+            Self::I386 => "i386",
+            Self::I386Pae => "i386-pae",
+        }
+    }
+
+    /// The compiler's target. For i386 the one without vector registers that comes compiled; nothing of its system, Linux,
+    /// is used.
+    fn triple(self) -> &'static str {
+        match self {
+            Self::X86_64 => "x86_64-unknown-none",
+            Self::I386 | Self::I386Pae => "i586-unknown-linux-gnu",
+        }
+    }
+
+    /// What `platform/foreign` is asked for.
+    fn features(self) -> &'static str {
+        match self {
+            Self::X86_64 | Self::I386 => "standalone",
+            Self::I386Pae => "standalone,pae",
+        }
+    }
+
+    /// What `ld` calls the machine.
+    fn emulation(self) -> &'static str {
+        match self {
+            Self::X86_64 => "elf_x86_64",
+            Self::I386 | Self::I386Pae => "elf_i386",
+        }
+    }
+}
 
 /// What was made.
 pub struct Library {
@@ -51,10 +100,12 @@ pub fn header() -> PathBuf {
     workspace::root().join("platform/foreign/rumpvm.h")
 }
 
-/// Makes all three in `folder`, after setting up what is missing.
-pub fn build(folder: &Path) -> Result<Library> {
+/// Makes all three for `target` in `folder`, after setting up what is missing.
+pub fn build(target: Target, folder: &Path) -> Result<Library> {
     debian::need(&["binutils"])?;
-    let products = image::compile("library for other kernels", WORDS, Some(FLAGS))?;
+    let title = format!("library for other kernels, {}", target.name());
+    let words = format!("{WORDS} {}", target.features());
+    let products = image::compile_for(target.triple(), &title, &words, Some(FLAGS))?;
     let whole = products.join("link/librumpvm_foreign.a");
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let made = Library {
@@ -62,7 +113,7 @@ pub fn build(folder: &Path) -> Result<Library> {
         archive: folder.join("librumpvm.a"),
         header: folder.join("rumpvm.h"),
     };
-    pack(&whole, &made.object)?;
+    pack(target, &whole, &made.object)?;
     // An archive is added to, if there is one.
     fs::remove_file(&made.archive).ok();
     tool(Command::new("ar").arg("rcsD").args([&made.archive, &made.object]))?;
@@ -71,27 +122,33 @@ pub fn build(folder: &Path) -> Result<Library> {
 }
 
 /// Makes `object` of what the interface needs of `whole`.
-fn pack(whole: &Path, object: &Path) -> Result<()> {
+fn pack(target: Target, whole: &Path, object: &Path) -> Result<()> {
     let scratch = tempfile::tempdir()?;
     let (layout, loose) = (scratch.path().join("layout.ld"), scratch.path().join("loose.o"));
     fs::write(&layout, LAYOUT)?;
     let mut link = Command::new("ld");
-    link.args(["-r", "--gc-sections", "-T"]).arg(&layout).arg("-o").arg(&loose);
+    link.args(["-r", "-m", target.emulation(), "--gc-sections", "-T"])
+        .arg(&layout)
+        .arg("-o")
+        .arg(&loose);
     for name in interface(whole)? {
         link.args(["-u", &name]);
     }
     tool(link.arg(whole))?;
-    let mut bytes = fs::read(&loose)?;
-    got::remove(&mut bytes)?;
-    fs::write(&loose, bytes)?;
+    if target == Target::X86_64 {
+        let mut bytes = fs::read(&loose)?;
+        got::remove(&mut bytes)?;
+        fs::write(&loose, bytes)?;
+    }
     let mut strip = Command::new("objcopy");
     strip.args(["--strip-unneeded", "--wildcard", "--keep-global-symbol=rumpvm_*"]);
     // Says to linkers of programs that no stack has to be executable. It has no bytes and no place in memory.
     strip.args(["--add-section", ".note.GNU-stack=/dev/null"]);
     tool(strip.args([&loose, &object.to_path_buf()]))?;
     let sizes = promises::check(&fs::read(object)?)?;
+    promises::check_instructions(object)?;
     let sizes = sizes.map(|(name, bytes)| format!("{bytes} bytes of {name}")).join(", ");
-    step::say(format_args!("rumpvm.o: {sizes}"));
+    step::say(format_args!("rumpvm.o for {}: {sizes}", target.name()));
     Ok(())
 }
 
