@@ -3,7 +3,7 @@
 //!
 //! Reading order: `hypercalls` (what a host gives), `home` (what the component sees of it), `machine` (init, memory,
 //! CPUs), `format` (which page tables), `space` -> `map` -> `object` -> `access` (what a host calls), `process` -> `family`
-//! (for hosts without processes of their own).
+//! (for hosts without processes of their own), `kmem` (for hosts without an allocator).
 //!
 //! Flow:  host -> `rumpvm_*` -> `handles` -> `Vm` -> `home` -> host's hypercalls.
 //! Locks: its own spin locks (`lock`), each for a few instructions; none is held when component or host is called.
@@ -26,6 +26,7 @@ mod handles;
 mod heap;
 mod home;
 mod hypercalls;
+mod kmem;
 mod layout;
 mod limits;
 mod linux;
@@ -55,6 +56,7 @@ pub use errno::*;
 pub use family::*;
 pub use home::Foreign;
 pub use hypercalls::*;
+pub use kmem::*;
 pub use layout::*;
 pub use limits::*;
 pub use linux::*;

@@ -41,9 +41,11 @@ pub enum PageKind {
     Record = 11,
     /// Taken by the kernel around us, for itself.
     Kernel = 12,
+    /// Part of a slab: see `zone::slab`.
+    Zone = 13,
 }
 
-const KINDS: [PageKind; 13] = [
+const KINDS: [PageKind; 14] = [
     PageKind::FreeTail,
     PageKind::Free,
     PageKind::Cached,
@@ -57,6 +59,7 @@ const KINDS: [PageKind; 13] = [
     PageKind::Wired,
     PageKind::Record,
     PageKind::Kernel,
+    PageKind::Zone,
 ];
 
 const KIND_MASK: u32 = 0xf;
