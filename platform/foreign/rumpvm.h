@@ -305,6 +305,9 @@
 // Of rumpvm_kernel_window: CPUs keep its translations when CR3 is loaded, if CR4.PGE is on.
 #define RUMPVM_WINDOW_GLOBAL 1
 
+// A zone.
+struct rumpvm_zone;
+
 // An address space, by a number that is never 0 and, once it was destroyed, names no other (until 4 billion more were
 // made in its place). A wrong number is refused with -EBADF.
 typedef uint64_t rumpvm_space;
@@ -333,6 +336,22 @@ struct rumpvm_area {
 
 // A process, by its number: from 1 on, and none is given twice.
 typedef uint32_t rumpvm_pid;
+
+// What a zone has.
+struct rumpvm_zone_usage {
+    // Items handed out, ever.
+    uint64_t taken;
+    // Items in use.
+    uint64_t out;
+    // Free items that CPUs have at hand.
+    uint64_t cached;
+    // Items that there is memory for.
+    uint64_t items;
+    // Pages that the zone has.
+    uint64_t frames;
+    // Requests that failed.
+    uint64_t failed;
+};
 
 // Where things begin in a space. A new space has the layout of Linux without chance; a child has its parent's.
 struct rumpvm_layout {
@@ -750,6 +769,76 @@ int64_t rumpvm_frame_alloc_run(uint32_t order);
 // Gives back a frame of the host's, by its physical address. Takes spin locks, does not sleep; from anywhere. Returns 0;
 // -EINVAL (the host does not have it), -EBUSY (something maps it that rumpvm keeps track of), -ENODEV.
 int32_t rumpvm_frame_free(uint64_t address);
+
+// A block of `size` bytes, at a multiple of 16; of 0 bytes too. Its contents are unknown. The first call, which is from
+// a thread, makes the heap: some 20 KiB for each CPU. Blocks up to a page come from caches of the calling CPU, larger
+// ones are whole pages in a row; all are wired. All calls of this family: from anywhere, on an attached CPU; they take
+// spin locks now and then, do not sleep, and wait for no other CPU. Null: no memory.
+void *rumpvm_malloc(size_t size);
+
+// As rumpvm_malloc, of `many` times `size` bytes, which are zero.
+void *rumpvm_calloc(size_t many, size_t size);
+
+// As rumpvm_malloc, at a multiple of `align`, a power of two. Null also if it is none.
+void *rumpvm_memalign(size_t align, size_t size);
+
+// Makes `block` `size` bytes long, in its place or elsewhere, and returns where it is; what it had up to there it keeps.
+// Elsewhere it is at a multiple of 16. Null, and the block is as it was: no memory. A null `block` is a new one; a
+// `size` of 0 is a size.
+// Contract: `block` is null, or came from this family and is in use.
+void *rumpvm_realloc(void *block,
+                     size_t size);
+
+// Frees a block of this family; null is none.
+// Contract: `block` is null, or came from this family and is used no more.
+void rumpvm_free(void *block);
+
+// Bytes of `block` that may be used: what was asked for, or more.
+// Contract: As rumpvm_realloc.
+size_t rumpvm_malloc_usable_size(void *block);
+
+// Gives back pages that rumpvm_malloc's family keeps at hand and nobody uses, but for what other CPUs have at hand.
+// Requests that would fail do that by themselves; this is for when others need the memory. From anywhere.
+void rumpvm_malloc_drain(void);
+
+// Makes a zone: items of `size` bytes (16 KiB at most) at multiples of `align` (a power of two, a page at most), of which
+// each CPU keeps some at hand. No more than `limit` items, rounded up to whole slabs, unless it is 0. `construct`, if
+// not null, is called for an item before it is first handed out, `destroy` before its memory is given back, both from
+// within the calls below, and they may call nothing of rumpvm; an item is freed as it would be handed out. `name` is
+// for reports, and stays. The zone is stored at `made`. From a thread; takes spin locks. Returns 0, -EINVAL, -ENOMEM,
+// -ENODEV.
+// Contract: `name` is null or a string that stays for good; `made` is null, or there is a pointer to write; the functions may be
+// called until the zone is destroyed.
+int32_t rumpvm_zone_create(const char *name,
+                           uint32_t size,
+                           uint32_t align,
+                           uint64_t limit,
+                           void (*construct)(void *item),
+                           void (*destroy)(void *item),
+                           struct rumpvm_zone **made);
+
+// An item of `zone`, or null: no memory, or the limit is reached. From anywhere, on an attached CPU; takes spin locks
+// now and then, does not sleep.
+// Contract: `zone` was made by rumpvm_zone_create and not destroyed.
+void *rumpvm_zone_alloc(struct rumpvm_zone *zone);
+
+// Frees an item. From anywhere, as rumpvm_zone_alloc.
+// Contract: As rumpvm_zone_alloc; `item` is null, or came from this zone and is used no more.
+void rumpvm_zone_free(struct rumpvm_zone *zone, void *item);
+
+// Gives back the pages of a zone that nobody uses, but for what other CPUs have at hand. From anywhere.
+// Contract: As rumpvm_zone_alloc.
+void rumpvm_zone_drain(struct rumpvm_zone *zone);
+
+// Stores at `usage` what `zone` has. From anywhere; takes its spin lock. Returns 0, -EINVAL, -ENODEV.
+// Contract: As rumpvm_zone_alloc; `usage` is null, or there is such a structure to write.
+int32_t rumpvm_zone_usage(struct rumpvm_zone *zone,
+                          struct rumpvm_zone_usage *usage);
+
+// Destroys a zone that nobody calls any more, and gives all its pages back. From a thread. Returns 0; -EBUSY if items
+// are in use, and then it stays; -EINVAL, -ENODEV.
+// Contract: As rumpvm_zone_alloc, or null; nobody else uses the zone from now on.
+int32_t rumpvm_zone_destroy(struct rumpvm_zone *zone);
 
 // Moves the end of the heap of `space` to `end` if that is possible, and returns where it is then, which is all that
 // brk(2) says: with 0, where it is now. The heap begins where rumpvm_set_brk_base said, and is private memory. Takes the

@@ -17,7 +17,8 @@
 //!
 //! The crate is `no_std` and needs `alloc`. If your kernel has no `#[global_allocator]`, `phys::BootHeap` (feature
 //! `boot-heap`) is one, over any bytes that you have. Want of memory is an error value everywhere, so the allocator may well
-//! return null.
+//! return null. Once there is memory, [`kmem::HostHeap`](crate::kmem::HostHeap) is a better one, on frames; keep the first for
+//! what it had handed out until then. [`zone::Zone`](crate::zone::Zone) is for many items of one size.
 //!
 //! # 2. The hypercalls
 //!

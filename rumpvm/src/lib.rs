@@ -26,6 +26,7 @@ pub mod classic;
 mod error;
 pub mod fault;
 pub mod guide;
+pub mod kmem;
 pub mod map;
 pub mod object;
 pub mod phys;
@@ -38,6 +39,7 @@ pub mod space;
 pub mod stats;
 pub mod sync;
 mod vm;
+pub mod zone;
 
 /// Addresses, page-table formats and entries: what a host's own code for page tables speaks.
 pub use rumpvm_arch as arch;

@@ -10,6 +10,7 @@ mod baseline;
 mod callgrind;
 mod cases;
 mod heap;
+mod heaps;
 mod linux;
 mod machine;
 mod meter;
@@ -58,6 +59,8 @@ enum What {
         /// Names of the cases.
         cases: Vec<String>,
     },
+    /// Allocation traces of real programs, on the kernel heap and on other allocators.
+    Heap,
     /// Linux itself, in a process without threads. For the command `all`.
     #[command(hide = true)]
     Linux,
@@ -70,6 +73,7 @@ fn main() -> ExitCode {
         What::Bless => baseline::bless(),
         What::Profile { row } => profile(&row),
         What::Counted { cases } => counted(&cases),
+        What::Heap => heaps::all(),
         What::Linux => linux::measure(),
     };
     match result {

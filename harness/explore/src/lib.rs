@@ -14,6 +14,7 @@ mod disk;
 mod engine;
 mod ground;
 mod hunt;
+mod items;
 mod scenario;
 pub mod scenarios;
 mod shrink;

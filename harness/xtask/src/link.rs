@@ -30,7 +30,7 @@ const WORDS: [&str; 8] =
     ["-O1", "-g", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fno-pie", "-pthread"];
 
 /// The hosts that are programs.
-const HOSTS: [&str; 5] = ["hosted", "calls", "cpus", "processes", "preempted"];
+const HOSTS: [&str; 6] = ["hosted", "calls", "cpus", "processes", "preempted", "heap"];
 
 /// Far more than a host takes.
 const LIMIT: Duration = Duration::from_secs(60);

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | none | `Mmu` | frames |
 //! | `window` | `Mmu` | frames and kernel mappings |
+//! | `kmem` | `Mmu` | the same, an allocator and zones |
 //! | `pmap` | `Pmaps` | page tables under the host's own map |
 //! | `spaces` | `Vm` | everything but processes |
 //! | `processes` | `Vm` | everything |

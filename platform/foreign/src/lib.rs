@@ -3,7 +3,8 @@
 //!
 //! Reading order: `hypercalls` (what a host gives), `home` (what the component sees of it), `machine` (init, memory,
 //! CPUs), `format` (which page tables), `layer` (what is in the library), `space` -> `map` -> `object` -> `access` (what a
-//! host calls), `process` -> `family` (for hosts without processes of their own), `pmap` (for hosts with a map of their own).
+//! host calls), `process` -> `family` (for hosts without processes of their own), `pmap` (for hosts with a map of their own),
+//! `kmem` (for hosts without an allocator).
 //!
 //! Flow:  host -> `rumpvm_*` -> `handles` -> `Vm` -> `home` -> host's hypercalls.
 //! Locks: its own spin locks (`lock`), each for a few instructions; none is held when component or host is called.
@@ -31,6 +32,8 @@ mod handles;
 mod heap;
 mod home;
 mod hypercalls;
+#[cfg(feature = "kmem")]
+mod kmem;
 mod layer;
 #[cfg(feature = "spaces")]
 mod layout;
@@ -82,6 +85,8 @@ pub use family::*;
 pub use frames::*;
 pub use home::Foreign;
 pub use hypercalls::*;
+#[cfg(feature = "kmem")]
+pub use kmem::*;
 #[cfg(feature = "spaces")]
 pub use layout::*;
 #[cfg(feature = "spaces")]

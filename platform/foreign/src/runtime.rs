@@ -112,6 +112,21 @@ unsafe extern "C" fn bcmp(one: *const u8, other: *const u8, bytes: usize) -> i32
     unsafe { memcmp(one, other, bytes) }
 }
 
+/// Bytes before the first zero.
+///
+/// # Safety
+/// As in C.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn strlen(text: *const u8) -> usize {
+    let mut length = 0;
+    // SAFETY: by the caller's promise there is a zero, and everything up to it can be read. A volatile load keeps the loop
+    // from being taken for a call of this function.
+    while unsafe { text.add(length).read_volatile() } != 0 {
+        length += 1;
+    }
+    length
+}
+
 /// Where landing pads end, of which the compiled `alloc` has some. Nothing here unwinds, so nobody comes by.
 #[unsafe(no_mangle)]
 extern "C" fn _Unwind_Resume() -> ! {

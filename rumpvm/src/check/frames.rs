@@ -79,7 +79,7 @@ fn one<P: Platform>(
             let mappings = mmu.mappings(frame);
             ensure!(mappings == seen.mapped, "{} entries map it, {mappings} known", seen.mapped);
         }
-        PageKind::Wired | PageKind::Record => {
+        PageKind::Wired | PageKind::Record | PageKind::Zone => {
             ensure!(seen.named == 0, "{} slots name it", seen.named);
         }
     }

@@ -43,9 +43,11 @@ pub enum PageKind {
     Kernel = 12,
     /// Taken by the kernel around us, for what it maps by itself (`classic`).
     Host = 13,
+    /// Part of a slab: see `zone::slab`.
+    Zone = 14,
 }
 
-const KINDS: [PageKind; 14] = [
+const KINDS: [PageKind; 15] = [
     PageKind::FreeTail,
     PageKind::Free,
     PageKind::Cached,
@@ -60,6 +62,7 @@ const KINDS: [PageKind; 14] = [
     PageKind::Record,
     PageKind::Kernel,
     PageKind::Host,
+    PageKind::Zone,
 ];
 
 const KIND_MASK: u32 = 0xf;

@@ -53,6 +53,37 @@ impl<P: Platform> Phys<P> {
         self.buddy.lock().free(&self.records, run.first, run.order);
     }
 
+    /// Puts the frames of a run that was taken apart together again; their owner must have let go of each, as for
+    /// [`Phys::take`].
+    pub(crate) fn join_run(&self, first: Frame, order: u32) -> Run {
+        for at in 0..1 << order {
+            let fresh = self.take(Frame(first.0 + at));
+            if at > 0 {
+                self.page(fresh.frame()).reset(PageKind::FreeTail);
+            }
+        }
+        Run { first, order }
+    }
+
+    /// As [`Phys::alloc_run`]; a single frame comes from this CPU's magazine.
+    #[inline]
+    #[track_caller]
+    pub(crate) fn alloc_block(&self, order: u32) -> Result<Run, NoMemory> {
+        if order > 0 {
+            return self.alloc_run(order);
+        }
+        Ok(Run { first: self.alloc()?.frame(), order })
+    }
+
+    /// As [`Phys::free_run`]; a single frame goes to this CPU's magazine.
+    #[inline]
+    pub(crate) fn free_block(&self, run: Run) {
+        match run.order {
+            0 => self.free(Fresh(run.first)),
+            _ => self.free_run(run),
+        }
+    }
+
     /// Takes a run apart: its frames, in order, each to be given to an owner or freed by itself.
     pub fn split_run(&self, run: Run) -> impl Iterator<Item = Fresh> {
         let Run { first, order } = run;

@@ -83,6 +83,10 @@ classes! {
     PMAPS: Spin, "pmaps";
     /// Flush requests to one CPU.
     MAILBOX: Spin, "mailbox";
+    /// Segments of an arena.
+    ARENA: Spin, "arena";
+    /// Slabs and depot of a zone.
+    ZONE: Spin, "zone";
     /// Chains of free frames.
     DEPOT: Spin, "depot";
     /// Blocks of free frames.

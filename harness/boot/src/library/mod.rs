@@ -93,7 +93,7 @@ impl Target {
 pub enum Layer {
     /// Frames alone.
     Frames,
-    /// Frames, and kernel mappings.
+    /// Frames, kernel mappings, and an allocator.
     Memory,
     /// Page tables under the host's own map.
     Pmap,
@@ -122,7 +122,7 @@ impl Layer {
     fn features(self) -> &'static str {
         match self {
             Self::Frames => "",
-            Self::Memory => ",window",
+            Self::Memory => ",kmem",
             Self::Pmap => ",pmap",
             Self::Spaces => ",spaces",
             Self::All => ",processes",
@@ -132,7 +132,8 @@ impl Layer {
     /// The most code that it may have, in bytes.
     pub fn budget(self) -> u64 {
         match self {
-            Self::Frames | Self::Memory | Self::Pmap => 64 << 10,
+            Self::Frames | Self::Pmap => 64 << 10,
+            Self::Memory => 96 << 10,
             Self::Spaces | Self::All => 400 << 10,
         }
     }

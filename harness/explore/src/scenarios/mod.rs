@@ -24,6 +24,7 @@ mod tokens;
 mod two_calls;
 mod wait;
 mod write_out;
+mod zones;
 
 use crate::Scenario;
 
@@ -42,6 +43,7 @@ pub fn all() -> Vec<Scenario> {
         holes::table(),
         noted::table(),
         cache::table(),
+        zones::table(),
         device::table(),
         mappings::table(),
         resize::table(),

@@ -38,12 +38,16 @@ pub(crate) struct Arguments {
 enum Part {
     /// Locks that nobody else wants, in instructions; fails where one is over its budget.
     Locks,
+    /// Allocation traces of real programs, on the kernel heap and on other allocators, on one CPU and on two.
+    Heap,
 }
 
 /// Measures what `arguments` say; everything by default.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    if let Some(Part::Locks) = arguments.part {
-        return locks::run();
+    match arguments.part {
+        Some(Part::Locks) => return locks::run(),
+        Some(Part::Heap) => return measure(&["heap"]),
+        None => {}
     }
     if arguments.guest {
         return guest::run();

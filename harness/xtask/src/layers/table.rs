@@ -58,7 +58,7 @@ pub(crate) const CRATES: &[CrateRule] = &[
         below: &["rumpvm-arch", "rumpvm-platform"],
         outside: Some(&["bitflags", "buddy_system_allocator", "log", "loom", "spin"]),
         home: Home::Bare,
-        unsafe_in: Unsafe::Modules(&["sync", "phys", "pmap"]),
+        unsafe_in: Unsafe::Modules(&["sync", "phys", "pmap", "zone", "kmem"]),
     },
     CrateRule {
         name: "rumpvm-hosted",
@@ -116,7 +116,8 @@ pub(crate) const CRATES: &[CrateRule] = &[
         below: &["rumpvm-arch", "rumpvm-platform", "rumpvm", "rumpvm-hosted"],
         outside: None,
         home: Home::Hosted,
-        unsafe_in: Unsafe::Nowhere,
+        // What zones hand out is freed by promise alone.
+        unsafe_in: Unsafe::Modules(&["items"]),
     },
     CrateRule {
         name: "rumpvm-guest",
@@ -171,8 +172,8 @@ pub(crate) const CRATES: &[CrateRule] = &[
         ],
         outside: None,
         home: Home::Hosted,
-        // A home of its own, which carries out each step on a word and notes who made it.
-        unsafe_in: Unsafe::Modules(&["sharing"]),
+        // A home of its own, which carries out each step on a word and notes who made it; memory as kernels get it.
+        unsafe_in: Unsafe::Modules(&["sharing", "kernel_memory"]),
     },
     CrateRule {
         name: "rumpvm-loom",
@@ -207,7 +208,8 @@ pub(crate) const MODULES: &[&[&str]] = &[
     &["sync"],
     &["stats"],
     &["phys"],
-    &["radix", "pmap", "promise"],
+    &["radix", "pmap", "promise", "zone"],
+    &["kmem"],
     &["amap", "object", "classic"],
     &["map"],
     &["fault"],

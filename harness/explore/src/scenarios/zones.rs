@@ -1,0 +1,130 @@
+//! #2083, "zone: entry not free": a zone's magazines that are filled, emptied and limited while other CPUs do the same.
+
+use std::sync::Arc;
+
+use rumpvm::phys::Phys;
+use rumpvm::zone::{Spec, Zone};
+use rumpvm_hosted::explored::{Settings, Stage};
+
+use crate::items::Item;
+use crate::{Kernel, Pc, Scenario};
+
+const REPORT: &str = "#2083";
+/// Few of them fit a slab.
+const SIZE: u32 = 900;
+
+pub(super) fn table() -> Vec<Scenario> {
+    vec![
+        Scenario::new(
+            "zone-refill",
+            REPORT,
+            "two CPUs take and free items of a zone until their magazines refill and spill",
+            refill,
+        ),
+        Scenario::new(
+            "zone-drain",
+            REPORT,
+            "a CPU gives back all that a zone has free while another one takes and frees items",
+            drain,
+        ),
+        Scenario::new(
+            "zone-limit",
+            REPORT,
+            "two CPUs need a slab at once, and only one of them may have it",
+            limit,
+        ),
+        Scenario {
+            settings: Settings { cpus: 2, frames: 24, ..Settings::USUAL },
+            ..Scenario::new(
+                "zone-of-last-frames",
+                REPORT,
+                "two CPUs take items until there is no frame for another slab",
+                last_frames,
+            )
+        },
+    ]
+}
+
+/// A zone that has nothing in use at the end.
+fn zone(kernel: &Kernel, limit: Option<u64>) -> Arc<Zone<Pc>> {
+    let spec = Spec { limit, ..Spec::new("scenario", SIZE, 8) };
+    let zone = Arc::new(Zone::try_new(&kernel.mmu.phys, spec).expect("memory for a zone"));
+    let own = Arc::clone(&zone);
+    kernel.at_end(move |kernel| {
+        let phys = &kernel.mmu.phys;
+        own.drain(phys);
+        if let Err(broken) = own.check(phys) {
+            panic!("{broken}");
+        }
+        assert_eq!(own.usage().out, 0, "items in use that nobody has");
+    });
+    zone
+}
+
+/// Takes up to `count` items, marks them, and frees them if they still have the mark. How many there were.
+fn use_items(zone: &Arc<Zone<Pc>>, phys: &Phys<Pc>, count: usize, mark: u8) -> usize {
+    let mut taken = vec![];
+    for _ in 0..count {
+        let Some(item) = Item::take(zone, phys, mark) else { break };
+        taken.push(item);
+    }
+    // A slab has four items.
+    let most = zone.spec().limit.map_or(u64::MAX, |limit| limit + 3);
+    assert!(zone.usage().items <= most, "more items than the limit");
+    let many = taken.len();
+    for item in taken {
+        assert_eq!(item.mark(phys), mark, "an item was handed out twice");
+        item.free(phys);
+    }
+    many
+}
+
+fn refill(stage: &Stage) {
+    let kernel = Kernel::boot(stage);
+    let zone = zone(&kernel, None);
+    for cpu in 0..2 {
+        let (kernel, zone) = (kernel.clone(), Arc::clone(&zone));
+        stage.actor(cpu, "use", move || {
+            assert_eq!(use_items(&zone, &kernel.mmu.phys, 10, cpu as u8 + 1), 10);
+        });
+    }
+}
+
+fn drain(stage: &Stage) {
+    let kernel = Kernel::boot(stage);
+    let zone = zone(&kernel, None);
+    use_items(&zone, &kernel.mmu.phys, 3, 9);
+    let (own, other) = (kernel.clone(), Arc::clone(&zone));
+    stage.actor(0, "drain", move || {
+        use_items(&zone, &kernel.mmu.phys, 1, 1);
+        zone.drain(&kernel.mmu.phys);
+    });
+    stage.actor(1, "use", move || {
+        for _ in 0..2 {
+            assert_eq!(use_items(&other, &own.mmu.phys, 2, 2), 2);
+        }
+    });
+}
+
+fn limit(stage: &Stage) {
+    let kernel = Kernel::boot(stage);
+    let zone = zone(&kernel, Some(1));
+    for cpu in 0..2 {
+        let (kernel, zone) = (kernel.clone(), Arc::clone(&zone));
+        stage.actor(cpu, "take", move || _ = use_items(&zone, &kernel.mmu.phys, 1, cpu as u8 + 1));
+    }
+}
+
+fn last_frames(stage: &Stage) {
+    let kernel = Kernel::boot(stage);
+    let zone = zone(&kernel, None);
+    for cpu in 0..2 {
+        let (kernel, zone) = (kernel.clone(), Arc::clone(&zone));
+        stage.actor(cpu, "use", move || {
+            let phys = &kernel.mmu.phys;
+            use_items(&zone, phys, 40, cpu as u8 + 1);
+            zone.drain(phys);
+            use_items(&zone, phys, 2, cpu as u8 + 1);
+        });
+    }
+}
