@@ -213,7 +213,7 @@ mod promises {
             let there = page(first + 101);
             pmaps.enter(&other, there, frames[30], Prot::READ, Wiring::Wired).unwrap();
             let copied = pmaps.copy(&other, page(first + 100), &one, pages(first, 40));
-            let plain = |number: &u64| number % 4 != 0 && *number != first + 1;
+            let plain = |number: &u64| !number.is_multiple_of(4) && *number != first + 1;
             assert_eq!(copied, (first..first + 40).filter(plain).count() as u64);
             for (number, frame) in (first..).zip(&frames) {
                 let found = pmaps.extract(&other, page(number + 100));

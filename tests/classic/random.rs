@@ -145,7 +145,7 @@ mod promises {
             // Mostly where something is.
             let map = &self.mapped[self.active];
             let nth = self.random.random_range(0..map.len().max(1));
-            let at = map.keys().nth(nth).copied().filter(|_| step % 5 != 0);
+            let at = map.keys().nth(nth).copied().filter(|_| !step.is_multiple_of(5));
             let at = at.unwrap_or_else(|| self.random.random_range(0..PAGES));
             let known = map.get(&at).copied();
             let contents = known.map(|it| &mut self.contents[it.frame]);
