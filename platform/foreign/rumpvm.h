@@ -128,6 +128,9 @@
 // State of a process: it has exited, and nobody has waited for it.
 #define RUMPVM_STATE_ZOMBIE 1
 
+// Of rumpvm_frame_alloc: the frame is full of zeros.
+#define RUMPVM_FRAME_ZERO 1
+
 // Version of this interface. A library serves hosts that were compiled against the same one.
 #define RUMPVM_VERSION 1
 
@@ -260,6 +263,9 @@
 // Of rumpvm_msync: write, and return when it is done.
 #define RUMPVM_MS_SYNC 4
 
+// Of rumpvm_pmap_enter and its like: the mapping stays until the host takes it away.
+#define RUMPVM_PMAP_WIRED 1
+
 // Of rumpvm_shm_status: `id` is a segment's number (IPC_STAT).
 #define RUMPVM_SHM_BY_NUMBER 0
 
@@ -295,6 +301,9 @@
 
 // Words of 64 bits in struct rumpvm_thread.
 #define RUMPVM_THREAD_WORDS 256
+
+// Of rumpvm_kernel_window: CPUs keep its translations when CR3 is loaded, if CR4.PGE is on.
+#define RUMPVM_WINDOW_GLOBAL 1
 
 // A zone.
 struct rumpvm_zone;
@@ -515,6 +524,10 @@ struct rumpvm_pager {
     void (*close)(void *cookie);
 };
 
+// Page tables of one address space, by a number that is never 0 and, once it was destroyed, names no other (until 4
+// billion more were made in its place). A wrong number is refused with -EBADF.
+typedef uint64_t rumpvm_pmap;
+
 // Who calls.
 struct rumpvm_caller {
     // Effective user.
@@ -591,7 +604,7 @@ struct rumpvm_segment_limits {
     uint64_t pages;
 };
 
-// Counts since the start, and what is in use now. In pieces, pages or calls; the last two in bytes. Later versions
+// Counts since the start, and what is in use now. In pieces, pages or calls; of the heap in bytes. Later versions
 // append.
 struct rumpvm_statistics {
     // Faults on a page that nobody had touched: zero-filled.
@@ -656,6 +669,8 @@ struct rumpvm_statistics {
     uint64_t heap_total;
     // Bytes of it that are in use.
     uint64_t heap_used;
+    // Mappings that the host entered by rumpvm_pmap_enter.
+    uint64_t pmap_enters;
 };
 
 #ifdef __cplusplus
@@ -741,6 +756,19 @@ int32_t rumpvm_process_state(rumpvm_pid process,
 // The lowest number above `process` that a process has, zombies too, or 0 if there is none: from 0 on, all of them one
 // after the other. Takes the table's lock for an instant; from a thread. Or -ENODEV.
 int64_t rumpvm_process_after(rumpvm_pid process);
+
+// Takes a frame of 4096 bytes for the host; returns its physical address. `flags` is 0 or RUMPVM_FRAME_ZERO. Takes
+// spin locks, does not sleep; from anywhere. Or -ENOMEM, -EINVAL (other flags), -ENODEV.
+int64_t rumpvm_frame_alloc(uint32_t flags);
+
+// Takes 2 to the power of `order` frames in a row for the host, aligned to their length; returns the physical address of
+// the first. Each is freed by itself. Takes spin locks, does not sleep; from anywhere. Or -ENOMEM, -EINVAL (an order
+// above 18), -ENODEV.
+int64_t rumpvm_frame_alloc_run(uint32_t order);
+
+// Gives back a frame of the host's, by its physical address. Takes spin locks, does not sleep; from anywhere. Returns 0;
+// -EINVAL (the host does not have it), -EBUSY (something maps it that rumpvm keeps track of), -ENODEV.
+int32_t rumpvm_frame_free(uint64_t address);
 
 // A block of `size` bytes, at a multiple of 16; of 0 bytes too. Its contents are unknown. The first call, which is from
 // a thread, makes the heap: some 20 KiB for each CPU. Blocks up to a page come from caches of the calling CPU, larger
@@ -1173,6 +1201,114 @@ int64_t rumpvm_object_read(rumpvm_object object,
 int32_t rumpvm_object_resize(rumpvm_object object,
                              uint64_t bytes);
 
+// Makes an empty pmap with one reference, and stores its number at `made`: pmap_create. Takes spin locks, does not
+// sleep; from a thread. Returns 0, -EINVAL (`made` is null), -ENOMEM, -ENOSPC (65,536 pmaps), -ENODEV.
+// Contract: `made` is null, or there is a number to write.
+int32_t rumpvm_pmap_create(rumpvm_pmap *made);
+
+// One more reference, of who has one: pmap_reference. Takes no lock; from anywhere. Returns 0, -EBADF, -ENODEV.
+int32_t rumpvm_pmap_reference(rumpvm_pmap pmap);
+
+// Gives up a reference: pmap_destroy. With the last one the number names nothing any more, and all mappings go, wired or not,
+// when the last CPU that translates through the pmap has left it. What CPUs noted is kept. Takes spin locks, does not
+// sleep; from a thread. Returns 0, -EBADF, -ENODEV.
+int32_t rumpvm_pmap_destroy(rumpvm_pmap pmap);
+
+// Maps the frame at physical address `frame` at `address`, with exactly the rights `prot`, which are not 0, in place of what is
+// mapped there: pmap_enter. `flags` is 0 or RUMPVM_PMAP_WIRED. Takes spin locks, waits for other CPUs' flushes if
+// something is replaced or loses rights, does not sleep; from a thread. Returns 0; -ENOMEM, -EINVAL (no such address,
+// rights or flags; a frame that was given to rumpvm and is not the host's), -EBADF, -ENODEV, and what was there is
+// there still.
+int32_t rumpvm_pmap_enter(rumpvm_pmap pmap,
+                          uint64_t address,
+                          uint64_t frame,
+                          uint32_t prot,
+                          uint32_t flags);
+
+// Unmaps `length` bytes from `address` on, wired or not: pmap_remove. Frames stay the host's. Takes spin locks, waits for
+// other CPUs' flushes, does not sleep; from a thread, with interrupts on. Returns 0, -EINVAL, -EBADF, -ENODEV.
+int32_t rumpvm_pmap_remove(rumpvm_pmap pmap,
+                           uint64_t address,
+                           uint64_t length);
+
+// Leaves no more than `prot` of the rights in `length` bytes from `address` on: pmap_protect. It never gives rights, and
+// with 0 it unmaps. Otherwise as rumpvm_pmap_remove.
+int32_t rumpvm_pmap_protect(rumpvm_pmap pmap,
+                            uint64_t address,
+                            uint64_t length,
+                            uint32_t prot);
+
+// Physical address behind `address`, which need not be aligned: pmap_extract. Stores its rights (RUMPVM_PROT_*) at `prot`
+// and RUMPVM_PMAP_WIRED or 0 at `flags`, unless they are null. Takes no lock; from anywhere. Or -EFAULT (nothing is
+// mapped), -EBADF, -ENODEV.
+// Contract: `prot` and `flags` are null, or there are numbers to write.
+int64_t rumpvm_pmap_extract(rumpvm_pmap pmap,
+                            uint64_t address,
+                            uint32_t *prot,
+                            uint32_t *flags);
+
+// Makes what is mapped at `address` wired or not, as `flags` say: pmap_change_wiring, pmap_unwire. Takes a spin lock, does not
+// sleep; from anywhere. Returns 0, -EFAULT (nothing is mapped), -EINVAL, -EBADF, -ENODEV.
+int32_t rumpvm_pmap_change_wiring(rumpvm_pmap pmap,
+                                  uint64_t address,
+                                  uint32_t flags);
+
+// Maps at `at` in `to`, where nothing is mapped, what `length` bytes of `from` from `address` on map: pmap_copy, which saves
+// faults after a fork. Advice: wired mappings and devices' are left out, and so is what memory does not suffice for. Takes
+// spin locks, does not sleep; from a thread. Returns the number of pages; -EINVAL, -EBADF, -ENODEV.
+int64_t rumpvm_pmap_copy(rumpvm_pmap to,
+                         uint64_t at,
+                         rumpvm_pmap from,
+                         uint64_t address,
+                         uint64_t length);
+
+// Unmaps what is not wired, and frees the tables that this empties: pmap_collect. For when memory is short. Otherwise as
+// rumpvm_pmap_remove.
+int32_t rumpvm_pmap_collect(rumpvm_pmap pmap);
+
+// Pages that `pmap` maps: pmap_resident_count. Takes no lock; from anywhere. Or -EBADF, -ENODEV.
+int64_t rumpvm_pmap_resident(rumpvm_pmap pmap);
+
+// Physical address of its root, for looking only. Takes no lock; from anywhere. Or -EBADF, -ENODEV.
+int64_t rumpvm_pmap_root(rumpvm_pmap pmap);
+
+// This CPU translates user addresses through `pmap` from now on: pmap_activate. Does nothing if it does already. The pmap
+// lives until the CPU leaves it. Takes spin locks, does not sleep; interrupts may be masked, from anywhere but an
+// interrupt. Returns 0, -EBADF, -ENODEV.
+int32_t rumpvm_pmap_activate(rumpvm_pmap pmap);
+
+// This CPU translates user addresses through nothing from now on: pmap_deactivate. Otherwise as rumpvm_pmap_activate.
+int32_t rumpvm_pmap_deactivate(void);
+
+// Leaves no more than `prot` of the rights of every mapping of the frame at physical address `frame`, in every pmap, wired or
+// not: pmap_page_protect. With 0 nothing maps it any more, and it may be freed or get other contents. Takes spin locks, waits for
+// other CPUs' flushes, does not sleep; from a thread, with interrupts on. Returns 0, -EINVAL (also: not the host's), -ENODEV.
+int32_t rumpvm_page_protect(uint64_t frame,
+                            uint32_t prot);
+
+// Whether the frame was stored to through any mapping since rumpvm_page_clear_modify: pmap_is_modified. Stores of the kernel
+// through the direct map or the window do not count. Takes a spin lock, does not sleep; from a thread. Returns 1, 0, -EINVAL,
+// -ENODEV.
+int32_t rumpvm_page_is_modified(uint64_t frame);
+
+// As rumpvm_page_is_modified, of any access: pmap_is_referenced.
+int32_t rumpvm_page_is_referenced(uint64_t frame);
+
+// Forgets that the frame was stored to; whether it was: pmap_clear_modify. A store after it is noted again. Takes spin locks,
+// waits for other CPUs' flushes, does not sleep; from a thread, with interrupts on. Returns 1, 0, -EINVAL, -ENODEV.
+int32_t rumpvm_page_clear_modify(uint64_t frame);
+
+// As rumpvm_page_clear_modify, of any access: pmap_clear_reference.
+int32_t rumpvm_page_clear_reference(uint64_t frame);
+
+// Fills a frame of the host's with zeros: pmap_zero_page. Takes no lock; from anywhere. Returns 0, -EINVAL, -ENODEV.
+int32_t rumpvm_page_zero(uint64_t frame);
+
+// Copies the contents of the host's frame `from` to its frame `to`: pmap_copy_page. Takes no lock; from anywhere. Returns
+// 0, -EINVAL, -ENODEV.
+int32_t rumpvm_page_copy(uint64_t from,
+                         uint64_t to);
+
 // Makes a process without parent, with an empty space and one thread, and returns its number; stores a number for its
 // space at `space`. That number is another user of the space, as of rumpvm_space_share, for faults, calls and
 // switches; the host destroys it when the process ends, or what is mapped stays. Takes sleep locks for an instant;
@@ -1370,6 +1506,45 @@ int32_t rumpvm_statistics(struct rumpvm_statistics *into,
 // Contract: `thread` is null, or points to a record that no thread uses.
 int32_t rumpvm_thread_init(struct rumpvm_thread *thread,
                            uint64_t id);
+
+// Takes the kernel's addresses from `start` to `end`, multiples of 4096 in the upper half, over, for rumpvm_kernel_enter
+// and its like. rumpvm makes the tables, and tells `link` of each entry that leads to one: it belongs, for good, in the
+// host's table of that `level` which serves `address`, in every space, and nothing else may be mapped by it (a level-4
+// entry serves 512 GiB, a level-2 entry 2 or 4 MiB). A null `link`: rumpvm stores them in kernel_root, or with PAE in the
+// directory that its last entry leads to, from where every space gets them. `flags` is
+// 0 or RUMPVM_WINDOW_GLOBAL.
+//
+// Once, behind the first memory, before any CPU translates through a root of rumpvm's. Takes spin locks, does not sleep; from
+// a thread. Returns 0; -EINVAL (no such addresses or flags; neither `link` nor kernel_root), -EEXIST, -ENOMEM, -ENODEV.
+// Contract: `link` may be called, and the entries that are stored map nothing else.
+int32_t rumpvm_kernel_window(uint64_t start,
+                             uint64_t end,
+                             uint32_t flags,
+                             void (*link)(uint64_t address, uint32_t level, uint64_t entry));
+
+// Makes the tables for `length` bytes of the window from `address` on, so that rumpvm_kernel_enter cannot fail there:
+// pmap_growkernel. They stay. Takes spin locks, does not sleep; from anywhere. Returns 0, -EINVAL, -ENOMEM, -ENODEV (no
+// window).
+int32_t rumpvm_kernel_prepare(uint64_t address,
+                              uint64_t length);
+
+// Maps the `count` frames whose physical addresses stand at `frames` at successive pages of the window from `address` on,
+// with the rights `prot` for supervisors, in place of what was there: pmap_kenter_pa, pmap_qenter. Who enters says when it
+// ends: rumpvm_page_protect leaves these mappings, and rumpvm_frame_free does not know of them. One caller at a time for
+// each address. Takes spin locks, waits for other CPUs' flushes if there was something, does not sleep; from a thread, and
+// from anywhere where there was nothing. Returns 0; -EINVAL, -ENODEV, and nothing has changed; -ENOMEM only where
+// nothing was prepared, and then a first part may be mapped.
+// Contract: `count` numbers can be read at `frames`; whatever the kernel does at those addresses is its own affair.
+int32_t rumpvm_kernel_enter(uint64_t address,
+                            const uint64_t *frames,
+                            size_t count,
+                            uint32_t prot);
+
+// Unmaps `length` bytes of the window from `address` on, on every CPU that has attached: pmap_kremove, pmap_qremove. The
+// frames stay their owners'. Takes spin locks, waits for other CPUs' flushes, does not sleep; from a thread, with
+// interrupts on. Returns 0, -EINVAL, -ENODEV.
+int32_t rumpvm_kernel_remove(uint64_t address,
+                             uint64_t length);
 
 #ifdef __cplusplus
 }  // extern "C"

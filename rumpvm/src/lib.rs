@@ -8,6 +8,7 @@
 //! |---|---|---|
 //! | frames | physical memory, by frame and run | [`phys`] |
 //! | page tables | reverse mappings, shootdown, shared tables | [`pmap`] |
+//! | the same, under a host's own map | pmap(9) of BSD and Mach | [`classic`] |
 //! | private memory, objects | copy-on-write trees, files and their pagers | [`amap`], [`object`] |
 //! | maps, faults | `mmap` and its family | [`map`], [`fault`] |
 //! | spaces | what a program sees, and who uses it | [`space`] |
@@ -21,6 +22,7 @@ extern crate alloc;
 
 pub mod amap;
 pub mod check;
+pub mod classic;
 mod error;
 pub mod fault;
 pub mod guide;

@@ -73,6 +73,8 @@ counters! {
     Zeroed => pages_zeroed,
     /// Pages zeroed by an idle CPU beforehand.
     ZeroedIdle => pages_zeroed_idle,
+    /// Mappings that a host with a map of its own entered.
+    PmapEnter => pmap_enters,
     /// Page-table pages made.
     TableMade => tables_made,
     /// Page-table pages freed.

@@ -13,6 +13,9 @@ pub(super) struct LibArgs {
     /// What the kernel runs on.
     #[arg(long, value_enum, default_value_t = Target::X86_64)]
     target: Target,
+    /// How much of rumpvm is in it.
+    #[arg(long, value_enum, default_value_t = Layer::All)]
+    layer: Layer,
     /// Where to put it.
     #[arg(long, value_name = "DIR", default_value = ".")]
     out: PathBuf,
@@ -31,6 +34,20 @@ enum Target {
     I386Pae,
 }
 
+#[derive(Clone, Copy, ValueEnum)]
+enum Layer {
+    /// Frames alone.
+    Frames,
+    /// Frames, and kernel mappings.
+    Memory,
+    /// Page tables under the kernel's own map: pmap(9).
+    Pmap,
+    /// Everything but processes.
+    Spaces,
+    /// Everything.
+    All,
+}
+
 /// Builds it.
 pub(super) fn lib(arguments: &LibArgs) -> Result<u8> {
     let target = match arguments.target {
@@ -38,7 +55,14 @@ pub(super) fn lib(arguments: &LibArgs) -> Result<u8> {
         Target::I386 => library::Target::I386,
         Target::I386Pae => library::Target::I386Pae,
     };
-    let made = library::build(target, &arguments.out)?;
+    let layer = match arguments.layer {
+        Layer::Frames => library::Layer::Frames,
+        Layer::Memory => library::Layer::Memory,
+        Layer::Pmap => library::Layer::Pmap,
+        Layer::Spaces => library::Layer::Spaces,
+        Layer::All => library::Layer::All,
+    };
+    let made = library::build(target, layer, &arguments.out)?;
     for file in [&made.object, &made.archive, &made.header] {
         output::say(file.display())?;
     }

@@ -19,6 +19,9 @@ pub(crate) fn run() -> Result<()> {
     package(&root)?;
     let clippy = "clippy --workspace --all-targets --quiet -- -D warnings";
     step::run("clippy", &mut step::cargo(&root, clippy))?;
+    // Of the library's layers the workspace has the uppermost.
+    let layer = "clippy -p rumpvm-foreign --no-default-features --features pmap,kmem --quiet -- -D warnings";
+    step::run("clippy of the layers below", &mut step::cargo(&root, layer))?;
     let mut doc = step::cargo(&root, "doc --workspace --no-deps --quiet");
     step::run("documentation", doc.env("RUSTDOCFLAGS", "-D warnings"))
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
-use crate::library::{self, Library, Target};
+use crate::library::{self, Layer, Library, Target};
 use crate::{debian, step, workspace};
 
 /// A compiler, and how it is told what to compile.
@@ -44,7 +44,10 @@ const MACHINE: &str = "-M pc -cpu max -m 64M -display none -no-reboot -serial st
      -device isa-debug-exit,iobase=0xf4,iosize=4";
 
 /// What all kernels have.
-const KERNEL: [&str; 3] = ["kernel.c", "boot.c", "space_map.c"];
+const KERNEL: [&str; 2] = ["kernel.c", "boot.c"];
+
+/// Who keeps a kernel's spaces: rumpvm, or the kernel itself, over rumpvm's page tables.
+const SPACES: [(Layer, &str); 2] = [(Layer::All, "space_map.c"), (Layer::Pmap, "space_pmap.c")];
 
 /// A kernel.
 struct Kernel {
@@ -104,21 +107,56 @@ const WELL: i32 = 33;
 pub(crate) fn run() -> Result<()> {
     debian::need(&["gcc", "g++", "libc6-dev", "qemu-system-x86"])?;
     let folder = PathBuf::from(workspace::metadata()?.target_directory).join("lib");
-    for target in [Target::X86_64, Target::I386, Target::I386Pae] {
-        let folder = folder.join(target.name());
-        let library = library::build(target, &folder)?;
-        if target == Target::X86_64 {
+    for (target, (layer, spaces)) in libraries() {
+        let folder = folder.join(target.name()).join(layer.name());
+        let library = library::build(target, layer, &folder)?;
+        if (target, layer) == (Target::X86_64, Layer::All) {
             for host in HOSTS {
                 for language in &LANGUAGES {
                     run_host(host, language, &library, &folder)?;
                 }
             }
         }
-        for kernel in KERNELS.iter().filter(|kernel| kernel.target == target) {
-            run_kernel(kernel, &library, &folder)?;
+        let most = if layer == Layer::All { KERNELS.len() } else { 1 };
+        for kernel in KERNELS.iter().filter(|kernel| kernel.target == target).take(most) {
+            run_kernel(kernel, spaces, &library, &folder)?;
         }
     }
     Ok(())
+}
+
+/// What is built: for each target everything, and page tables alone.
+fn libraries() -> impl Iterator<Item = (Target, (Layer, &'static str))> {
+    let targets = [Target::X86_64, Target::I386, Target::I386Pae];
+    targets.into_iter().flat_map(|target| SPACES.map(|spaces| (target, spaces)))
+}
+
+/// Text, data and bss of the library for x86-64 with each layer; fails where a budget is passed.
+pub(crate) fn sizes() -> Result<()> {
+    let folder = PathBuf::from(workspace::metadata()?.target_directory).join("lib");
+    let mut table =
+        String::from("| layer | text | data | bss | budget of text |\n|---|---|---|---|---|\n");
+    for layer in Layer::EACH {
+        let folder = folder.join(Target::X86_64.name()).join(layer.name());
+        let library = library::build(Target::X86_64, layer, &folder)?;
+        // Constants count as data.
+        let [(_, text), (_, constants), (_, data), (_, bss)] = library.sizes;
+        let row = format!(
+            "| {} | {} | {} | {} | {} |\n",
+            layer.name(),
+            kib(text),
+            kib(constants + data),
+            kib(bss),
+            kib(layer.budget()),
+        );
+        table.push_str(&row);
+    }
+    print!("{table}");
+    Ok(())
+}
+
+fn kib(bytes: u64) -> String {
+    format!("{:.1} KiB", bytes as f64 / 1024.0)
 }
 
 /// A program that pretends to be a kernel.
@@ -142,8 +180,8 @@ fn run_host(host: &str, language: &Language, library: &Library, folder: &Path) -
     }
 }
 
-/// A kernel that leaves its virtual memory to rumpvm.
-fn run_kernel(kernel: &Kernel, library: &Library, folder: &Path) -> Result<()> {
+/// A kernel that leaves its virtual memory to rumpvm, or its page tables.
+fn run_kernel(kernel: &Kernel, spaces: &str, library: &Library, folder: &Path) -> Result<()> {
     let sources = workspace::root().join("tests/link");
     let image = folder.join(kernel.name);
     let (machine, base) = kernel.linked;
@@ -151,7 +189,7 @@ fn run_kernel(kernel: &Kernel, library: &Library, folder: &Path) -> Result<()> {
     link.args(["-m", machine, &format!("--defsym=IMAGE={base}")]);
     link.args(["-nostdlib", "-static", "-znoexecstack", "--no-warn-rwx-segments", "-T"]);
     link.arg(sources.join("kernel.ld")).arg("-o").arg(&image);
-    for source in kernel.sources.iter().chain(&KERNEL) {
+    for source in kernel.sources.iter().chain(&KERNEL).chain([&spaces]) {
         let object = folder.join(format!("{}-{source}.o", kernel.name));
         let mut compile = Command::new("gcc");
         compile.args(KERNEL_WORDS.split_whitespace()).args(kernel.words.split_whitespace());

@@ -54,6 +54,8 @@ enum Chore {
     /// The library for other kernels, and hosts in C that are linked with it, one stage of `test`; sets up compilers if they
     /// are missing.
     Link,
+    /// How large the library is with each of its layers, for x86-64; fails if one is larger than it may be.
+    Sizes,
     /// Imports that point the wrong way, by crate and by module.
     Layers,
     /// The tests and workloads with several CPUs under AddressSanitizer and ThreadSanitizer; sets up
@@ -74,6 +76,7 @@ fn main() -> ExitCode {
         Chore::Fuzz(arguments) => fuzz::run(&arguments),
         Chore::Header => header::write(),
         Chore::Link => link::run(),
+        Chore::Sizes => link::sizes(),
         Chore::Layers => layers::run(),
         Chore::Sanitize(arguments) => sanitize::run(&arguments),
         Chore::Mutants(arguments) => mutants::run(&arguments),

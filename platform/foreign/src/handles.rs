@@ -13,12 +13,14 @@ use core::ops::Deref;
 use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 use rumpvm::sync::Atomic;
+#[cfg(feature = "spaces")]
 use rumpvm::{Hold, Space};
 
 use crate::errno::{Errno, RUMPVM_EBADF, RUMPVM_ENOMEM, RUMPVM_ENOSPC};
 use crate::home::Foreign;
 use crate::lock::Lock;
 
+#[cfg(feature = "spaces")]
 type Held = Hold<Space<Foreign>, Foreign>;
 
 /// Slots that are made at a time.
@@ -57,6 +59,7 @@ pub(crate) struct Table<T: 'static> {
 }
 
 /// Spaces by handle.
+#[cfg(feature = "spaces")]
 pub(crate) static SPACES: Table<Held> = Table::new();
 
 /// A use of what a handle names.

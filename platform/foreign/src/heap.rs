@@ -20,7 +20,7 @@ use rumpvm_platform::Platform;
 use crate::home::{self, Foreign};
 use crate::hypercalls::calls;
 use crate::lock::Lock;
-use crate::machine;
+use crate::{layer, machine};
 
 /// Block sizes up to 2^31 bytes.
 const ORDER: usize = 32;
@@ -120,7 +120,7 @@ fn reserved(bytes: usize) -> Option<u64> {
 
 /// `bytes` bytes, a power of two, of the component's frames.
 fn frames(bytes: usize) -> Option<u64> {
-    let phys = &machine::get()?.mmu.phys;
+    let phys = &layer::mmu(machine::get()?).phys;
     let run = phys.alloc_run((bytes / PAGE_SIZE as usize).trailing_zeros()).ok()?;
     let first = run.first();
     for fresh in phys.split_run(run) {

@@ -8,12 +8,14 @@
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use rumpvm_arch::{Format, Frame, PhysAddr, VirtRange};
+#[cfg(any(feature = "pmap", feature = "spaces"))]
+use rumpvm_arch::Format;
+use rumpvm_arch::{Frame, PhysAddr, VirtRange};
 use rumpvm_platform::{CpuId, CpuSet, MAX_CPUS, Platform, Seam, Site, ThreadLocal};
 
 use crate::format::Tables;
 use crate::hypercalls::{RUMPVM_CPU_WORDS, RUMPVM_NEVER, calls, host, seen};
-use crate::{cpu, directories, machine, text, thread};
+use crate::{cpu, directories, layer, machine, text, thread};
 
 /// A handle to the host; there is only one.
 #[derive(Clone, Copy, Debug, Default)]
@@ -56,7 +58,7 @@ pub(crate) fn serve_flushes() {
     if !this.serving.swap(true, Ordering::Acquire) {
         while this.flush.swap(false, Ordering::SeqCst) {
             if let Some(vm) = machine::get() {
-                vm.tlb_interrupt();
+                layer::tlb_interrupt(vm);
             }
         }
         this.serving.store(false, Ordering::Release);
@@ -65,6 +67,7 @@ pub(crate) fn serve_flushes() {
 }
 
 /// What a fault has just made good may be in a root that this CPU has to load again to see it.
+#[cfg(any(feature = "pmap", feature = "spaces"))]
 #[inline]
 pub(crate) fn catch_up() {
     if Tables::ROOT_HAS_RIGHTS {

@@ -16,7 +16,7 @@ use spin::Once;
 
 use crate::errno::{Errno, RUMPVM_EBUSY, RUMPVM_EINVAL, RUMPVM_ENODEV, RUMPVM_ENOMEM, outcome};
 use crate::home::Foreign;
-use crate::machine;
+use crate::{layer, machine};
 
 static HEAP: Once<KernelHeap<Foreign>> = Once::new();
 
@@ -44,7 +44,7 @@ pub struct ZoneUsage {
 }
 
 fn phys() -> Option<&'static Phys<Foreign>> {
-    Some(&machine::get()?.mmu.phys)
+    Some(&layer::mmu(machine::get()?).phys)
 }
 
 /// The host's heap, made at its first use.
@@ -170,7 +170,7 @@ pub unsafe extern "C" fn rumpvm_zone_create(
 }
 
 fn create(spec: Spec) -> Result<Box<HostZone>, Errno> {
-    let phys = &machine::vm()?.mmu.phys;
+    let phys = &layer::mmu(machine::vm()?).phys;
     let zone = Zone::try_new(phys, spec).map_err(|error| match error {
         SpecError::Size | SpecError::Alignment => Errno(RUMPVM_EINVAL),
         SpecError::NoMemory => Errno(RUMPVM_ENOMEM),

@@ -9,7 +9,7 @@ use core::ffi::{CStr, c_char};
 use core::fmt::Write;
 use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
-use rumpvm::{AddMemoryError, Vm};
+use rumpvm::AddMemoryError;
 use rumpvm_arch::{Format, PAGE_SIZE, PhysAddr};
 use rumpvm_platform::{MAX_CPUS, Platform, Seam};
 use spin::Once;
@@ -21,22 +21,23 @@ use crate::errno::{
 use crate::format::{self, Tables};
 use crate::home::{self, Foreign};
 use crate::hypercalls::{self, Hypercalls};
+use crate::layer::{self, Machine};
 use crate::{heap, text, thread};
 
-static VM: Once<Vm<Foreign>> = Once::new();
+static VM: Once<Machine> = Once::new();
 static ATTACHED: [AtomicBool; MAX_CPUS] = [const { AtomicBool::new(false) }; MAX_CPUS];
 /// Why a call of this file was last refused.
 static REASON: AtomicPtr<c_char> = AtomicPtr::new(c"nothing was refused".as_ptr().cast_mut());
 
 /// The component, if there is one.
 #[inline]
-pub(crate) fn get() -> Option<&'static Vm<Foreign>> {
+pub(crate) fn get() -> Option<&'static Machine> {
     VM.get()
 }
 
 /// The component, with room on the heap. For calls of the host, which hold no locks.
 #[inline]
-pub(crate) fn vm() -> Result<&'static Vm<Foreign>, Errno> {
+pub(crate) fn vm() -> Result<&'static Machine, Errno> {
     let vm = VM.get().ok_or(Errno(RUMPVM_ENODEV))?;
     heap::make_room();
     Ok(vm)
@@ -104,7 +105,7 @@ fn add_memory(start: u64, end: u64) -> Result<(), Errno> {
         if !thread::make_for_cpus() {
             return Err(rumpvm::NoMemory);
         }
-        Vm::new(Foreign)
+        layer::make()
     });
     let (first, end) = heap::end_reserve();
     match made {
@@ -135,8 +136,8 @@ fn check_view(calls: &Hypercalls, start: u64, end: u64) -> Result<(), &'static C
     Ok(())
 }
 
-fn add(vm: &Vm<Foreign>, start: u64, end: u64) -> Result<(), Errno> {
-    let added = vm.add_memory(PhysAddr(start), PhysAddr(end));
+fn add(vm: &Machine, start: u64, end: u64) -> Result<(), Errno> {
+    let added = layer::mmu(vm).phys.add_memory(PhysAddr(start), PhysAddr(end));
     added.map_err(|error| match error {
         AddMemoryError::TooSmall => {
             refuse(RUMPVM_EINVAL, c"the range holds no page beside its own records")
@@ -170,7 +171,7 @@ fn cpu_attach() -> Result<(), Errno> {
     if ATTACHED[number].swap(true, Ordering::AcqRel) {
         return Err(refuse(RUMPVM_EEXIST, c"a CPU of that number has attached"));
     }
-    vm.mmu.attach_cpu();
+    layer::mmu(vm).attach_cpu();
     Ok(())
 }
 
@@ -185,7 +186,7 @@ fn cpu_attach() -> Result<(), Errno> {
 /// rumpvm_msync, by rumpvm_object_sync, which a syncer of the host's may call, and for their last user.
 #[unsafe(no_mangle)]
 pub extern "C" fn rumpvm_idle() -> i32 {
-    i32::from(vm().is_ok_and(Vm::idle))
+    i32::from(vm().is_ok_and(Machine::idle))
 }
 
 /// Carries out what other CPUs asked of this one: to be called on each CPU that the hypercall tlb_ipi names, from its
@@ -229,11 +230,11 @@ fn check() -> Result<Option<text::Line<1024>>, Errno> {
     const NOTE: usize = 80;
     let vm = vm()?;
     // The check notes where each frame was found: the heap must not take any for that meanwhile.
-    let frames = vm.statistics().frames_total as usize;
+    let frames = layer::mmu(vm).phys.total_frames() as usize;
     let mut room = Vec::<u8>::new();
     room.try_reserve_exact(frames * NOTE).map_err(|_| Errno(RUMPVM_ENOMEM))?;
     drop(room);
-    Ok(vm.check().err().map(|broken| {
+    Ok(layer::check(vm).err().map(|broken| {
         let mut line = text::Line::new();
         // A line never fails; it is cut off.
         let _ = write!(line, "{broken}");

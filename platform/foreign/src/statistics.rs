@@ -3,9 +3,9 @@
 use rumpvm::Statistics as Counted;
 
 use crate::errno::{Errno, RUMPVM_EINVAL, outcome};
-use crate::{heap, machine};
+use crate::{heap, layer, machine};
 
-/// Counts since the start, and what is in use now. In pieces, pages or calls; the last two in bytes. Later versions
+/// Counts since the start, and what is in use now. In pieces, pages or calls; of the heap in bytes. Later versions
 /// append.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -72,6 +72,8 @@ pub struct Statistics {
     pub heap_total: u64,
     /// Bytes of it that are in use.
     pub heap_used: u64,
+    /// Mappings that the host entered by rumpvm_pmap_enter.
+    pub pmap_enters: u64,
 }
 
 /// Stores the first `size` bytes of the statistics at `into`; sizeof(struct rumpvm_statistics) for all that a host's
@@ -86,7 +88,8 @@ pub unsafe extern "C" fn rumpvm_statistics(into: *mut Statistics, size: usize) -
         if into.is_null() || size > size_of::<Statistics>() {
             return Err(Errno(RUMPVM_EINVAL));
         }
-        let statistics = collect(vm.statistics());
+        let phys = &layer::mmu(vm).phys;
+        let statistics = collect(phys.usage(phys.counters.sum()));
         // SAFETY: by the caller's promise, and there are so many.
         unsafe {
             into.cast::<u8>().copy_from_nonoverlapping((&raw const statistics).cast(), size);
@@ -110,6 +113,7 @@ fn collect(counted: Counted) -> Statistics {
         faults_failed,
         faults_retry,
         mapped_around,
+        pmap_enters,
         pages_in,
         pages_out,
         pages_zeroed,
@@ -161,5 +165,6 @@ fn collect(counted: Counted) -> Statistics {
         frames_records,
         heap_total: heap_total as u64,
         heap_used: heap_used as u64,
+        pmap_enters,
     }
 }

@@ -8,11 +8,11 @@ use rumpvm_platform::Platform;
 
 use super::{Broken, Findings, Seen, ensure};
 use crate::phys::PageKind;
-use crate::process::Processes;
+use crate::pmap::Mmu;
 use crate::sync::Ordering;
 
-pub(super) fn check<P: Platform>(vm: &Processes<P>, found: &Findings) -> Result<(), Broken> {
-    let phys = &vm.mmu.phys;
+pub(super) fn check<P: Platform>(mmu: &Mmu<P>, found: &Findings) -> Result<(), Broken> {
+    let phys = &mmu.phys;
     let mut free = BTreeMap::new();
     let mut twice = None;
     phys.for_each_free(|frame, kind| {
@@ -36,7 +36,7 @@ pub(super) fn check<P: Platform>(vm: &Processes<P>, found: &Findings) -> Result<
     let mut broken = Ok(());
     phys.for_each_frame(|frame| {
         if broken.is_ok() {
-            broken = one(vm, found, &free, frame)
+            broken = one(mmu, found, &free, frame)
                 .map_err(|broken| Broken(format!("{frame:?}: {broken}: {:?}", phys.page(frame))));
         }
     });
@@ -44,12 +44,12 @@ pub(super) fn check<P: Platform>(vm: &Processes<P>, found: &Findings) -> Result<
 }
 
 fn one<P: Platform>(
-    vm: &Processes<P>,
+    mmu: &Mmu<P>,
     found: &Findings,
     free: &BTreeMap<u32, PageKind>,
     frame: Frame,
 ) -> Result<(), Broken> {
-    let page = vm.mmu.phys.page(frame);
+    let page = mmu.phys.page(frame);
     let kind = page.kind();
     let seen = found.frames.get(&frame.0).copied().unwrap_or_default();
     ensure!(!page.lock.is_locked(), "its lock is held");
@@ -71,12 +71,12 @@ fn one<P: Platform>(
         PageKind::Anon | PageKind::Object => {
             let refs = page.refs.load(Ordering::Relaxed);
             ensure!(refs == seen.named && refs > 0, "{} slots name it", seen.named);
-            let mappings = vm.mmu.mappings(frame);
+            let mappings = mmu.mappings(frame);
             ensure!(mappings == seen.mapped, "{} entries map it, {mappings} known", seen.mapped);
         }
-        PageKind::Kernel => {
+        PageKind::Kernel | PageKind::Host => {
             ensure!(seen.named == 0, "{} slots name it", seen.named);
-            let mappings = vm.mmu.mappings(frame);
+            let mappings = mmu.mappings(frame);
             ensure!(mappings == seen.mapped, "{} entries map it, {mappings} known", seen.mapped);
         }
         PageKind::Wired | PageKind::Record | PageKind::Zone => {

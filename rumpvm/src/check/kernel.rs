@@ -2,7 +2,7 @@
 
 use alloc::format;
 
-use rumpvm_arch::{Frame, Pte, VirtAddr};
+use rumpvm_arch::{Frame, PAGE_SHIFT, Pte, VirtAddr, entries};
 use rumpvm_platform::Platform;
 
 use super::{Broken, Findings, ensure};
@@ -18,28 +18,33 @@ pub(super) fn check<P: Platform>(mmu: &Mmu<P>, found: &mut Findings) -> Result<(
         if broken.is_ok() {
             // Each has one parent, the first none.
             found.tables.entry(frame.0).or_default().named += 1;
-            broken = table(mmu, kernel, found, (frame, level, base))
+            let slots = entries::<P::Format>(level);
+            let belongs = |at, entry| belongs(kernel, at, entry);
+            broken = table(mmu, found, (frame, level, base), slots, belongs)
                 .map_err(|broken| Broken(format!("the kernel's window: {broken}")));
         }
     });
     broken
 }
 
-fn table<P: Platform>(
+/// A table whose entries are nobody else's: it is one, counts its entries, and the reverse map knows those of leaf tables,
+/// of which `belongs` says whether they may be there. Its own are the first `slots`.
+pub(super) fn table<P: Platform>(
     mmu: &Mmu<P>,
-    kernel: &Kernel<P>,
     found: &mut Findings,
     (frame, level, base): (Frame, usize, VirtAddr),
+    slots: usize,
+    belongs: impl Fn(VirtAddr, Pte) -> Result<(), Broken>,
 ) -> Result<(), Broken> {
     let page = mmu.phys.page(frame);
     ensure!(page.kind() == PageKind::Table && !page.is_stray(), "table at {base}: {page:?}");
     let (mut live, mut broken) = (0, Ok(()));
-    let slots = rumpvm_arch::entries::<P::Format>(level);
     Pmap::for_each_entry(mmu, frame, slots, |slot, entry| {
         live += 1;
         if level == 1 && broken.is_ok() {
-            let at = base + ((slot as u64) << rumpvm_arch::PAGE_SHIFT);
-            broken = leaf_entry(mmu, kernel, found, at, entry, (frame, slot));
+            let at = base + ((slot as u64) << PAGE_SHIFT);
+            broken =
+                belongs(at, entry).and_then(|()| leaf_entry(mmu, found, at, entry, (frame, slot)));
         }
     });
     broken?;
@@ -48,19 +53,22 @@ fn table<P: Platform>(
     Ok(())
 }
 
+fn belongs<P: Platform>(kernel: &Kernel<P>, at: VirtAddr, entry: Pte) -> Result<(), Broken> {
+    ensure!(kernel.range().contains(at), "{at} is mapped outside of it: {entry:?}");
+    let is_global = entry.0 & Pte::G != 0;
+    let is_ours = entry.0 & Pte::U == 0 && is_global == (kernel.scope() == TlbScope::Global);
+    ensure!(is_ours, "the entry for {at} is no entry of the kernel's: {entry:?}");
+    Ok(())
+}
+
 fn leaf_entry<P: Platform>(
     mmu: &Mmu<P>,
-    kernel: &Kernel<P>,
     found: &mut Findings,
     at: VirtAddr,
     entry: Pte,
     (table, slot): (Frame, usize),
 ) -> Result<(), Broken> {
     ensure!(entry.is_present(), "the entry for {at} is litter: {entry:?}");
-    ensure!(kernel.range().contains(at), "{at} is mapped outside of it: {entry:?}");
-    let is_global = entry.0 & Pte::G != 0;
-    let is_ours = entry.0 & Pte::U == 0 && is_global == (kernel.scope() == TlbScope::Global);
-    ensure!(is_ours, "the entry for {at} is no entry of the kernel's: {entry:?}");
     let frame = entry.frame();
     if entry.0 & Pte::UNTRACKED == 0 && mmu.is_tracked(frame) {
         let known = mmu.is_mapped_at(frame, table, slot);

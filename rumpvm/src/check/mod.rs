@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`spaces`](self) | areas, 1 (entries name what the map says), 2 (live counts of tables) |
 //! | `kernel` | 2 and 3 of the window of kernel addresses |
+//! | `pmaps` | 2 and 3 of page tables under somebody else's maps (`Pmaps::check`) |
 //! | `trees` | live counts and references of amap and object nodes |
 //! | `frames` | 3 (reverse map), 4 (a frame is in one place), 5 (free frames are unused) |
 //! | `family` | 9 (processes and their states) |
@@ -17,6 +18,7 @@
 mod family;
 mod frames;
 mod kernel;
+mod pmaps;
 mod spaces;
 mod trees;
 
@@ -27,6 +29,8 @@ use core::fmt;
 use rumpvm_arch::Frame;
 use rumpvm_platform::Platform;
 
+use crate::classic::Pmaps;
+use crate::pmap::Mmu;
 use crate::process::Processes;
 
 /// An invariant does not hold: which, and where.
@@ -69,23 +73,45 @@ struct Findings {
 }
 
 impl Findings {
+    fn none() -> Self {
+        Self {
+            frames: BTreeMap::new(),
+            tables: BTreeMap::new(),
+            nodes: BTreeMap::new(),
+            listed_areas: 0,
+        }
+    }
+
     fn frame(&mut self, frame: Frame) -> &mut Seen {
         self.frames.entry(frame.0).or_default()
     }
 }
 
+/// Checks every invariant of a machine that is frames, and the kernel's window if there is one. At a quiet moment.
+pub fn check_frames<P: Platform>(mmu: &Mmu<P>) -> Result<(), Broken> {
+    let mut found = Findings::none();
+    ensure!(!mmu.phys.epoch.is_pinned(), "a CPU is inside the component");
+    kernel::check(mmu, &mut found)?;
+    frames::check(mmu, &found)
+}
+
+/// Checks every invariant of a machine that is page tables and frames alone. At a quiet moment, as `Vm::check`; no CPU does
+/// idle work meanwhile.
+pub fn check_pmaps<P: Platform>(pmaps: &Pmaps<P>) -> Result<(), Broken> {
+    let mut found = Findings::none();
+    ensure!(!pmaps.phys.epoch.is_pinned(), "a CPU is inside the component");
+    pmaps::check(pmaps, &mut found)?;
+    kernel::check(pmaps, &mut found)?;
+    frames::check(pmaps, &found)
+}
+
 /// Checks everything.
 pub(crate) fn check<P: Platform>(vm: &Processes<P>) -> Result<(), Broken> {
-    let mut found = Findings {
-        frames: BTreeMap::new(),
-        tables: BTreeMap::new(),
-        nodes: BTreeMap::new(),
-        listed_areas: 0,
-    };
+    let mut found = Findings::none();
     ensure!(!vm.mmu.phys.epoch.is_pinned(), "a CPU is inside the component");
     trees::check(vm, &mut found)?;
     kernel::check(&vm.mmu, &mut found)?;
     spaces::check(vm, &mut found)?;
-    frames::check(vm, &found)?;
+    frames::check(&vm.mmu, &found)?;
     family::check(vm)
 }

@@ -42,6 +42,12 @@ impl<P: Platform> Phys<P> {
         unsafe { ptr::copy_nonoverlapping(self.start(from), self.start(to.frame()), BYTES) };
     }
 
+    /// Copies the contents of one frame to another, which a host has both.
+    pub(crate) fn copy_frame(&self, to: Frame, from: Frame) {
+        // SAFETY: the direct map covers both; they may be the same. Whoever stores to either meanwhile races with the host.
+        unsafe { ptr::copy(self.start(from), self.start(to), BYTES) };
+    }
+
     /// Copies bytes out of `frame`, from byte `offset` on; they must lie inside it.
     pub fn read(&self, frame: Frame, offset: u64, into: &mut [u8]) {
         assert!(offset as usize + into.len() <= BYTES);

@@ -16,6 +16,7 @@ mod cache;
 mod contents;
 #[cfg(feature = "boot-heap")]
 mod heap;
+mod host;
 mod limbo;
 mod page;
 mod records;
@@ -29,6 +30,7 @@ use rumpvm_platform::{Platform, Scarce};
 pub use add::AddMemoryError;
 #[cfg(feature = "boot-heap")]
 pub use heap::BootHeap;
+pub use host::{Contents, GiveBackError};
 pub use page::{Busy, Page, PageKind};
 pub use run::Run;
 

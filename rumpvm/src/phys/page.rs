@@ -41,11 +41,13 @@ pub enum PageKind {
     Record = 11,
     /// Taken by the kernel around us, for itself.
     Kernel = 12,
+    /// Taken by the kernel around us, for what it maps by itself (`classic`).
+    Host = 13,
     /// Part of a slab: see `zone::slab`.
-    Zone = 13,
+    Zone = 14,
 }
 
-const KINDS: [PageKind; 14] = [
+const KINDS: [PageKind; 15] = [
     PageKind::FreeTail,
     PageKind::Free,
     PageKind::Cached,
@@ -59,6 +61,7 @@ const KINDS: [PageKind; 14] = [
     PageKind::Wired,
     PageKind::Record,
     PageKind::Kernel,
+    PageKind::Host,
     PageKind::Zone,
 ];
 
@@ -71,7 +74,9 @@ const STRAY: u32 = 1 << 5;
 const BUSY: u32 = 1 << 6;
 /// Somebody sleeps until it is no longer busy.
 const WANTED: u32 = 1 << 7;
-// Bits 8 to 11 are kept for the page queues, 16 to 31 for shared busy holders.
+/// Somebody used the contents through an entry that is gone.
+const REFERENCED: u32 = 1 << 8;
+// Bits 9 to 11 are kept for the page queues, 16 to 31 for shared busy holders.
 
 /// The record of one frame.
 #[repr(C, align(64))]
@@ -172,6 +177,26 @@ impl<P: Platform> Page<P> {
     #[inline]
     pub fn take_dirty(&self) -> bool {
         self.state.fetch_and(!DIRTY, Ordering::AcqRel) & DIRTY != 0
+    }
+
+    /// Whether the contents were used since [`Page::take_referenced`], as far as entries that are gone knew.
+    #[inline]
+    pub fn is_referenced(&self) -> bool {
+        self.state.load(Ordering::Acquire) & REFERENCED != 0
+    }
+
+    /// Notes that the contents were used.
+    #[inline]
+    pub fn set_referenced(&self) {
+        if !self.is_referenced() {
+            self.state.fetch_or(REFERENCED, Ordering::Release);
+        }
+    }
+
+    /// Forgets that the contents were used; whether they were.
+    #[inline]
+    pub fn take_referenced(&self) -> bool {
+        self.state.fetch_and(!REFERENCED, Ordering::AcqRel) & REFERENCED != 0
     }
 
     /// Whether the node or table has been unlinked.

@@ -62,6 +62,30 @@ impl<'m, P: Platform> Cursor<'m, P> {
         Ok((at - self.range.start) / PAGE_SIZE)
     }
 
+    /// As [`Cursor::enter`], with exactly `prot`, and the bits of `software` in each entry, whatever is there; of a pmap that
+    /// never shares tables.
+    pub(crate) fn replace(
+        self,
+        frames: impl IntoIterator<Item = Frame>,
+        prot: Prot,
+        software: u64,
+        debt: &mut Debt<P>,
+    ) -> Result<u64, NoMemory> {
+        let mut at = self.range.start;
+        for frame in frames {
+            if at >= self.range.end {
+                break;
+            }
+            if debt.is_full() {
+                core::mem::take(debt).pay(self.mmu, self.pmap);
+            }
+            let mut leaf = self.pmap.own_leaf(self.mmu, self.pin, at)?;
+            leaf.replace(at, frame, prot, software, debt)?;
+            at = at + PAGE_SIZE;
+        }
+        Ok((at - self.range.start) / PAGE_SIZE)
+    }
+
     /// As [`Cursor::enter`], for frames that nobody else knows, where nothing is mapped; each goes to an owner of the
     /// given kind. Ends at the first page that is mapped; then, as on error, no frame is taken from `frames` any more.
     pub fn enter_fresh(
@@ -107,6 +131,21 @@ impl<'m, P: Platform> Cursor<'m, P> {
     /// else it mapped faults in again.
     pub fn remove(self, debt: &mut Debt<P>) {
         self.remove_each(debt, |_, _, _| ());
+    }
+
+    /// Removes every mapping of the range but wired ones, and frees the tables that are empty, also those that revoking
+    /// frames emptied.
+    pub(crate) fn collect(self, debt: &mut Debt<P>) {
+        self.change(debt, |leaf, part, debt| {
+            let mut at = part.start;
+            while at < part.end && leaf.live() > 0 && !debt.is_full() {
+                if leaf.get(at).0 & Pte::WIRED == 0 {
+                    leaf.remove(at, debt);
+                }
+                at = at + PAGE_SIZE;
+            }
+            if leaf.live() == 0 { part.end } else { at }
+        });
     }
 
     /// As [`Cursor::remove`]; tells `gone` of every entry as it was.

@@ -54,7 +54,7 @@ pub struct Debt<P: Platform> {
     revokes: bool,
     /// Unlinked tables, and frames to be freed, chained through their records.
     tables: u32,
-    /// Object pages that were dirty when an entry of theirs went. Until this is paid a CPU that knows the
+    /// Pages of objects, or the host's, that were dirty when an entry of theirs went. Until this is paid a CPU that knows the
     /// entry can store to them without anybody noting it.
     dirty: Few,
     platform: PhantomData<fn() -> P>,
@@ -190,7 +190,7 @@ impl<P: Platform> Debt<P> {
         }
         for frame in self.dirty.take() {
             let page = phys.page(frame);
-            if page.kind() == PageKind::Object {
+            if matches!(page.kind(), PageKind::Object | PageKind::Host) {
                 page.set_dirty();
             }
         }

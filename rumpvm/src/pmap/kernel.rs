@@ -227,6 +227,20 @@ impl<P: Platform> Kernel<P> {
         self.cursor(mmu, &pin, range).enter_device(first, prot)
     }
 
+    /// As [`Kernel::enter`], of frames whose reverse maps do not learn of it, so that they need no memory and revoking them
+    /// leaves these mappings: for a short time, by who keeps the frames. Where tables were made it cannot fail.
+    pub fn enter_untracked(
+        &self,
+        mmu: &Mmu<P>,
+        range: VirtRange,
+        frames: impl IntoIterator<Item = Frame>,
+        prot: Prot,
+        debt: &mut Debt<P>,
+    ) -> Result<u64, NoMemory> {
+        let pin = mmu.phys.epoch.pin();
+        self.cursor(mmu, &pin, range).replace(frames, prot, Pte::UNTRACKED, debt)
+    }
+
     /// Removes what is mapped in `range`, and tells `gone` of it. The frames stay their owners'.
     pub fn remove(
         &self,

@@ -64,6 +64,33 @@ impl<P: Platform> Pmap<P> {
         }
     }
 
+    /// As [`Pmap::find_leaf`], out of line: where finding it is not what costs.
+    #[inline(never)]
+    pub(crate) fn find_leaf_seldom<'m>(
+        &self,
+        mmu: &'m Mmu<P>,
+        pin: &'m Pin<'_, P>,
+        at: VirtAddr,
+    ) -> Option<Leaf<'m, P>> {
+        self.find_leaf(mmu, pin, at)
+    }
+
+    /// The leaf table that serves `at`, locked; made if there is none. Out of line, and of a pmap that never shares tables.
+    #[inline(never)]
+    pub(crate) fn own_leaf<'m>(
+        &self,
+        mmu: &'m Mmu<P>,
+        pin: &'m Pin<'_, P>,
+        at: VirtAddr,
+    ) -> Result<Leaf<'m, P>, NoMemory> {
+        loop {
+            if let Some(leaf) = self.find_leaf(mmu, pin, at) {
+                return Ok(leaf);
+            }
+            self.make_tables(mmu, at, 1)?;
+        }
+    }
+
     /// The leaf table that serves `at`, locked; made if there is none. With `store`, one through which
     /// stores can pass: a table that a fork shared is taken over or given up for an empty one. In line as
     /// [`Pmap::find_leaf`] is.
@@ -231,6 +258,57 @@ impl<P: Platform> Leaf<'_, P> {
             self.page.live.set(self.page.live.get() + 1);
         }
         Ok(())
+    }
+
+    /// Maps `frame` at `at` with exactly `prot`, which is not empty, and the bits of `software`, in place of whatever is
+    /// mapped there. What the CPU noted of the same frame stays noted. The only failure is that the reverse map cannot grow:
+    /// then nothing has changed.
+    pub(crate) fn replace(
+        &mut self,
+        at: VirtAddr,
+        frame: Frame,
+        prot: Prot,
+        software: u64,
+        debt: &mut Debt<P>,
+    ) -> Result<(), NoMemory> {
+        const NOTED: u64 = Pte::A | Pte::D;
+        let slot = index::<P::Format>(1, at);
+        let entry = self.entry(frame, prot).with(software);
+        let old = self.entries.load(slot);
+        let known = (old.0 ^ entry.0) & Pte::UNTRACKED == 0;
+        if old.is_present() && old.frame() == frame && known {
+            let old = self.entries.swap(slot, entry.with(old.0 & NOTED));
+            // Noted since it was looked at.
+            self.entries.set_bits(slot, old.0 & NOTED);
+            let (lost, barred) = (old.0 & !entry.0 & (Pte::W | Pte::G), entry.0 & !old.0 & Pte::NX);
+            if lost | barred != 0 {
+                debt.page(at);
+            }
+            return Ok(());
+        }
+        if known_to_map(&self.mmu.phys, entry).is_some() {
+            rmap::add(&self.mmu.phys, frame, rmap::Place::new(self.frame, slot))?;
+        }
+        if old.is_present() {
+            let old = self.entries.swap(slot, entry);
+            self.forget(slot, old, debt);
+            debt.page(at);
+        } else {
+            self.entries.store(slot, entry);
+            self.page.live.set(self.page.live.get() + 1);
+        }
+        Ok(())
+    }
+
+    /// Sets the software bits of `mask` to those of `bits` in the entry at `at`; false if there is none.
+    pub(crate) fn set_software(&mut self, at: VirtAddr, mask: u64, bits: u64) -> bool {
+        let slot = index::<P::Format>(1, at);
+        let old = self.entries.load(slot);
+        if !old.is_present() {
+            return false;
+        }
+        self.entries.change(slot, old, mask & !bits, mask & bits);
+        true
     }
 
     /// Maps a frame that nobody else knows at `at`, where nothing is mapped, with `prot`, and gives it to an owner of
@@ -433,7 +511,19 @@ impl<P: Platform> Mmu<P> {
 
     /// Clears the dirty bit of every mapping of `frame` and moves it to the page record. After the debt is
     /// paid, a store to the page sets a dirty bit again.
-    pub fn clean(&self, _pin: &Pin<'_, P>, frame: Frame, debt: &mut Debt<P>) {
+    pub fn clean(&self, pin: &Pin<'_, P>, frame: Frame, debt: &mut Debt<P>) {
+        self.change_mappings(pin, frame, (Pte::D, 0), debt);
+    }
+
+    /// Clears bits, then sets others, in every entry that maps `frame` and differs. What was noted in bits that are cleared
+    /// goes to the page record.
+    pub(super) fn change_mappings(
+        &self,
+        _pin: &Pin<'_, P>,
+        frame: Frame,
+        (clear, set): (u64, u64),
+        debt: &mut Debt<P>,
+    ) {
         // The reverse map's lock comes after the tables'; here we have it first and only try.
         let mut taken = None;
         while !rmap::try_each(&self.phys, frame, |place| {
@@ -443,9 +533,14 @@ impl<P: Platform> Mmu<P> {
                 return false;
             };
             let old = table::load(self, place.table(), place.slot());
-            if old.is_present() && old.frame() == frame && old.is_dirty() {
-                table::clear_bits(self, place.table(), place.slot(), Pte::D);
-                keep_dirty(self.phys.page(frame), old);
+            let differs = old.0 & clear | !old.0 & set != 0;
+            if old.is_present() && old.frame() == frame && differs {
+                let entries = Entries::of(&self.phys, place.table());
+                let old = entries.clear_bits(place.slot(), clear);
+                if set != 0 {
+                    entries.set_bits(place.slot(), set);
+                }
+                keep_dirty(self.phys.page(frame), Pte(old.0 & clear));
                 debt.everywhere(place.address::<P>(page));
             }
             true

@@ -21,6 +21,7 @@
 
 mod cursor;
 mod flush;
+mod frame;
 mod kernel;
 mod leaf;
 mod ranges;
@@ -83,6 +84,18 @@ impl<P: Platform> Mmu<P> {
             revoking: Atomic::new(0),
             kernel: Once::new(),
         })
+    }
+}
+
+impl<P: Platform> Mmu<P> {
+    /// A little work for a CPU that has nothing to do: frees what no reader can look at any more, zeroes a frame. False when
+    /// there is none left.
+    pub fn idle(&self) -> bool {
+        self.attach_cpu();
+        self.phys.epoch.advance();
+        self.phys.epoch.collect();
+        self.phys.collect();
+        self.phys.zero_one()
     }
 }
 
@@ -195,10 +208,17 @@ fn tracked<P: Platform>(phys: &Phys<P>, frame: Frame) -> Option<&Page<P>> {
 }
 
 /// Keeps what the hardware noted in an entry for `page` that is going away: whether it was stored to through it,
-/// where that matters, which is in objects.
+/// where that matters, which is in objects and where the host asks.
 #[inline]
 fn keep_dirty<P: Platform>(page: &Page<P>, entry: Pte) -> bool {
-    let stored = entry.is_dirty() && page.kind() == PageKind::Object;
+    if !entry.is_dirty() && !entry.is_accessed() {
+        return false;
+    }
+    let kind = page.kind();
+    if kind == PageKind::Host && entry.is_accessed() {
+        page.set_referenced();
+    }
+    let stored = entry.is_dirty() && (kind == PageKind::Object || kind == PageKind::Host);
     if stored {
         page.set_dirty();
     }

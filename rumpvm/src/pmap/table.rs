@@ -169,7 +169,7 @@ pub(super) fn make<P: Platform>(
 impl<P: Platform> Pmap<P> {
     /// The table at `level` that serves `at`, if there is one.
     #[inline]
-    pub(super) fn table_at(&self, mmu: &Mmu<P>, at: VirtAddr, level: usize) -> Option<Frame> {
+    pub(crate) fn table_at(&self, mmu: &Mmu<P>, at: VirtAddr, level: usize) -> Option<Frame> {
         let mut table = self.root;
         for above in (level + 1..=P::Format::LEVELS).rev() {
             let entry = load(mmu, table, index::<P::Format>(above, at));
@@ -183,7 +183,7 @@ impl<P: Platform> Pmap<P> {
 
     /// Makes the tables down to `level` that serve `at`. With a fence behind each new link, so that a
     /// walk over a range either sees the link or the maker sees what the walk was announced by.
-    pub(super) fn make_tables(
+    pub(crate) fn make_tables(
         &self,
         mmu: &Mmu<P>,
         at: VirtAddr,
@@ -220,7 +220,7 @@ impl<P: Platform> Pmap<P> {
 
     /// Unlinks the table at `level` over `at` if it is empty and nobody shares it, then those above it
     /// that this empties.
-    pub(super) fn free_empty(&self, mmu: &Mmu<P>, at: VirtAddr, level: usize, debt: &mut Debt<P>) {
+    pub(crate) fn free_empty(&self, mmu: &Mmu<P>, at: VirtAddr, level: usize, debt: &mut Debt<P>) {
         for level in level..self.kept {
             let Some(parent) = self.table_at(mmu, at, level + 1) else { return };
             let above = mmu.phys.page(parent);
@@ -269,34 +269,12 @@ impl<P: Platform> Pmap<P> {
     pub fn for_each_table(
         &self,
         mmu: &Mmu<P>,
-        _pin: &Pin<'_, P>,
-        mut f: impl FnMut(Frame, usize, VirtAddr),
+        pin: &Pin<'_, P>,
+        f: impl FnMut(Frame, usize, VirtAddr),
     ) {
-        fn walk<P: Platform>(
-            mmu: &Mmu<P>,
-            table: Frame,
-            level: usize,
-            base: VirtAddr,
-            slots: usize,
-            f: &mut impl FnMut(Frame, usize, VirtAddr),
-        ) {
-            f(table, level, base);
-            if level == 1 {
-                return;
-            }
-            for slot in 0..slots {
-                let entry = load(mmu, table, slot);
-                if entry.is_present() {
-                    let base = base + slot as u64 * span::<P::Format>(level);
-                    let slots = entries::<P::Format>(level - 1);
-                    walk(mmu, entry.frame(), level - 1, base, slots, f);
-                }
-            }
-        }
         let is_users = self.flip & Pte::U == 0;
         let slots = if is_users { user_entries::<P::Format> } else { entries::<P::Format> };
-        let levels = P::Format::LEVELS;
-        walk(mmu, self.root, levels, self.base, slots(levels), &mut f);
+        mmu.for_each_table_below(pin, self.root, self.base, slots(P::Format::LEVELS), f);
     }
 
     /// Calls `f` with every nonzero one of the first `slots` entries of the table in `frame`.
@@ -334,5 +312,41 @@ impl<P: Platform> Pmap<P> {
             mmu.phys.retire(below);
             mmu.phys.counters.count(Event::TableFreed);
         }
+    }
+}
+
+impl<P: Platform> Mmu<P> {
+    /// Calls `f` with every table below the first `slots` entries of `root`, and with that, which serves addresses from `base`
+    /// on: frame, level, first address.
+    pub(crate) fn for_each_table_below(
+        &self,
+        _pin: &Pin<'_, P>,
+        root: Frame,
+        base: VirtAddr,
+        slots: usize,
+        mut f: impl FnMut(Frame, usize, VirtAddr),
+    ) {
+        fn walk<P: Platform>(
+            mmu: &Mmu<P>,
+            table: Frame,
+            level: usize,
+            base: VirtAddr,
+            slots: usize,
+            f: &mut impl FnMut(Frame, usize, VirtAddr),
+        ) {
+            f(table, level, base);
+            if level == 1 {
+                return;
+            }
+            for slot in 0..slots {
+                let entry = load(mmu, table, slot);
+                if entry.is_present() {
+                    let base = base + slot as u64 * span::<P::Format>(level);
+                    let slots = entries::<P::Format>(level - 1);
+                    walk(mmu, entry.frame(), level - 1, base, slots, f);
+                }
+            }
+        }
+        walk(self, root, P::Format::LEVELS, base, slots, &mut f);
     }
 }

@@ -79,6 +79,8 @@ classes! {
     REVERSE: Spin, "reverse map";
     /// Which space a CPU translates through.
     CURRENT: Spin, "current space";
+    /// Which pmaps a host has made for maps of its own.
+    PMAPS: Spin, "pmaps";
     /// Flush requests to one CPU.
     MAILBOX: Spin, "mailbox";
     /// Segments of an arena.

@@ -23,8 +23,11 @@ use crate::{debian, image, step, workspace};
 
 /// Code at a fixed place below 2 GiB, or in the uppermost 2 GiB, where kernels are; callers that a debugger can follow.
 const FLAGS: &str = "-Crelocation-model=static -Crelro-level=off -Cforce-frame-pointers=yes";
-const WORDS: &str =
-    "rustc --quiet --profile link -p rumpvm-foreign --lib --crate-type staticlib --features";
+const WORDS: &str = "rustc --quiet --profile link -p rumpvm-foreign --lib --crate-type staticlib --no-default-features \
+     --features";
+
+/// For layers that are to be small: a third less code than for speed.
+const SMALL: &str = " -Copt-level=z";
 
 /// All sections of the object, by the names that every kernel's linker script knows. Unwind tables are left out: nothing
 /// here unwinds.
@@ -85,8 +88,69 @@ impl Target {
     }
 }
 
+/// How much of rumpvm is in the library. What is left out is not there at all.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Layer {
+    /// Frames alone.
+    Frames,
+    /// Frames, kernel mappings, and an allocator.
+    Memory,
+    /// Page tables under the host's own map.
+    Pmap,
+    /// Everything but processes.
+    Spaces,
+    /// Everything.
+    All,
+}
+
+impl Layer {
+    /// All of them, smallest first.
+    pub const EACH: [Self; 5] = [Self::Frames, Self::Memory, Self::Pmap, Self::Spaces, Self::All];
+
+    /// As the command line has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Frames => "frames",
+            Self::Memory => "memory",
+            Self::Pmap => "pmap",
+            Self::Spaces => "spaces",
+            Self::All => "all",
+        }
+    }
+
+    /// What `platform/foreign` is asked for, besides what the target says.
+    fn features(self) -> &'static str {
+        match self {
+            Self::Frames => "",
+            Self::Memory => ",kmem",
+            Self::Pmap => ",pmap",
+            Self::Spaces => ",spaces",
+            Self::All => ",processes",
+        }
+    }
+
+    /// The most code that it may have, in bytes.
+    pub fn budget(self) -> u64 {
+        match self {
+            Self::Frames | Self::Pmap => 64 << 10,
+            Self::Memory => 96 << 10,
+            Self::Spaces | Self::All => 400 << 10,
+        }
+    }
+
+    /// Whether maps and all that stands on them are in it.
+    fn has_maps(self) -> bool {
+        matches!(self, Self::Spaces | Self::All)
+    }
+}
+
+/// Bytes of each section of an object.
+pub type Sizes = [(&'static str, u64); 4];
+
 /// What was made.
 pub struct Library {
+    /// How large it is.
+    pub sizes: Sizes,
     /// The packed object.
     pub object: PathBuf,
     /// An archive of that object alone, for who links with `-lrumpvm`.
@@ -100,20 +164,22 @@ pub fn header() -> PathBuf {
     workspace::root().join("platform/foreign/rumpvm.h")
 }
 
-/// Makes all three for `target` in `folder`, after setting up what is missing.
-pub fn build(target: Target, folder: &Path) -> Result<Library> {
+/// Makes all three for `target` in `folder`, with all that `layer` needs, after setting up what is missing.
+pub fn build(target: Target, layer: Layer, folder: &Path) -> Result<Library> {
     debian::need(&["binutils"])?;
-    let title = format!("library for other kernels, {}", target.name());
-    let words = format!("{WORDS} {}", target.features());
-    let products = image::compile_for(target.triple(), &title, &words, Some(FLAGS))?;
+    let title = format!("library for other kernels, {}, {}", target.name(), layer.name());
+    let words = format!("{WORDS} {}{}", target.features(), layer.features());
+    let flags = format!("{FLAGS}{}", if layer.has_maps() { "" } else { SMALL });
+    let products = image::compile_for(target.triple(), &title, &words, Some(&flags))?;
     let whole = products.join("link/librumpvm_foreign.a");
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let object = folder.join("rumpvm.o");
     let made = Library {
-        object: folder.join("rumpvm.o"),
+        sizes: pack(target, layer, &whole, &object)?,
+        object,
         archive: folder.join("librumpvm.a"),
         header: folder.join("rumpvm.h"),
     };
-    pack(target, &whole, &made.object)?;
     // An archive is added to, if there is one.
     fs::remove_file(&made.archive).ok();
     tool(Command::new("ar").arg("rcsD").args([&made.archive, &made.object]))?;
@@ -122,7 +188,7 @@ pub fn build(target: Target, folder: &Path) -> Result<Library> {
 }
 
 /// Makes `object` of what the interface needs of `whole`.
-fn pack(target: Target, whole: &Path, object: &Path) -> Result<()> {
+fn pack(target: Target, layer: Layer, whole: &Path, object: &Path) -> Result<Sizes> {
     let scratch = tempfile::tempdir()?;
     let (layout, loose) = (scratch.path().join("layout.ld"), scratch.path().join("loose.o"));
     fs::write(&layout, LAYOUT)?;
@@ -140,6 +206,7 @@ fn pack(target: Target, whole: &Path, object: &Path) -> Result<()> {
         got::remove(&mut bytes)?;
         fs::write(&loose, bytes)?;
     }
+    promises::check_layer(&fs::read(&loose)?, layer.has_maps())?;
     let mut strip = Command::new("objcopy");
     strip.args(["--strip-unneeded", "--wildcard", "--keep-global-symbol=rumpvm_*"]);
     // Says to linkers of programs that no stack has to be executable. It has no bytes and no place in memory.
@@ -147,9 +214,13 @@ fn pack(target: Target, whole: &Path, object: &Path) -> Result<()> {
     tool(strip.args([&loose, &object.to_path_buf()]))?;
     let sizes = promises::check(&fs::read(object)?)?;
     promises::check_instructions(object)?;
-    let sizes = sizes.map(|(name, bytes)| format!("{bytes} bytes of {name}")).join(", ");
-    step::say(format_args!("rumpvm.o for {}: {sizes}", target.name()));
-    Ok(())
+    let told = sizes.map(|(name, bytes)| format!("{bytes} bytes of {name}")).join(", ");
+    let (target, layer, most) = (target.name(), layer.name(), layer.budget());
+    step::say(format_args!("rumpvm.o for {target}, {layer}: {told}"));
+    if sizes[0].1 > most {
+        bail!("rumpvm.o with layer {layer} has {} bytes of text, more than {most}", sizes[0].1);
+    }
+    Ok(sizes)
 }
 
 /// The names that `library` defines for hosts.

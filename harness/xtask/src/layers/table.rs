@@ -210,7 +210,7 @@ pub(crate) const MODULES: &[&[&str]] = &[
     &["phys"],
     &["radix", "pmap", "promise", "zone"],
     &["kmem"],
-    &["amap", "object"],
+    &["amap", "object", "classic"],
     &["map"],
     &["fault"],
     &["space"],
