@@ -211,14 +211,11 @@ fn tracked<P: Platform>(phys: &Phys<P>, frame: Frame) -> Option<&Page<P>> {
 /// where that matters, which is in objects and where the host asks.
 #[inline]
 fn keep_dirty<P: Platform>(page: &Page<P>, entry: Pte) -> bool {
-    if !entry.is_dirty() && !entry.is_accessed() {
-        return false;
-    }
     let kind = page.kind();
     if kind == PageKind::Host && entry.is_accessed() {
         page.set_referenced();
     }
-    let stored = entry.is_dirty() && (kind == PageKind::Object || kind == PageKind::Host);
+    let stored = entry.is_dirty() && matches!(kind, PageKind::Object | PageKind::Host);
     if stored {
         page.set_dirty();
     }

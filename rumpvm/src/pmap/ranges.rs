@@ -15,8 +15,6 @@ pub(super) struct Ranges {
     pub(super) ranges: [VirtRange; RANGES],
     pub(super) len: usize,
     pub(super) pages: u64,
-    /// Addresses of the kernel are among them, which every CPU translates.
-    pub(super) kernel: bool,
 }
 
 /// Whether there are addresses of the kernel in `range`, of which a user's ends where the kernel's half begins, at most.
@@ -27,7 +25,7 @@ const fn is_kernel<F: Format>(range: VirtRange) -> bool {
 impl Ranges {
     pub(super) const fn new() -> Self {
         let none = VirtRange { start: VirtAddr(0), end: VirtAddr(0) };
-        Self { ranges: [none; RANGES], len: 0, pages: 0, kernel: false }
+        Self { ranges: [none; RANGES], len: 0, pages: 0 }
     }
 
     pub(super) fn everything<F: Format>() -> VirtRange {
@@ -37,13 +35,12 @@ impl Ranges {
     #[inline]
     pub(super) fn add<F: Format>(&mut self, range: VirtRange) {
         if self.pages > MAX_PAGES {
-            // It is everything already.
-            if is_kernel::<F>(range) {
-                self.whole::<F>(true);
+            // It is everything already, of user memory at least.
+            if range.end > self.ranges[0].end {
+                self.whole::<F>(range);
             }
             return;
         }
-        self.kernel |= is_kernel::<F>(range);
         if let Some(last) = self.ranges[..self.len].last_mut()
             && last.start <= range.start
             && range.start <= last.end
@@ -58,16 +55,23 @@ impl Ranges {
             self.pages = u64::MAX >> 1;
         }
         if self.pages > MAX_PAGES {
-            self.whole::<F>(self.kernel);
+            self.whole::<F>(range);
         }
     }
 
-    /// Makes it everything, the kernel's addresses included or not.
-    fn whole<F: Format>(&mut self, kernel: bool) {
+    /// Makes it everything: of the kernel too if `range` or what is there already has addresses of its.
+    #[cold]
+    fn whole<F: Format>(&mut self, range: VirtRange) {
         let everything = Self::everything::<F>();
+        let kernel = is_kernel::<F>(range) || self.has_kernel::<F>();
         let end = if kernel { kernel_half::<F>().end } else { everything.end };
         self.ranges[0] = VirtRange { end, ..everything };
-        (self.len, self.pages, self.kernel) = (1, u64::MAX >> 1, kernel);
+        (self.len, self.pages) = (1, u64::MAX >> 1);
+    }
+
+    /// Whether addresses of the kernel are among them, which every CPU translates.
+    pub(super) fn has_kernel<F: Format>(&self) -> bool {
+        self.iter().any(is_kernel::<F>)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = VirtRange> + '_ {
