@@ -178,7 +178,8 @@ impl<P: Platform> Debt<P> {
 
     /// On `targets`; but every CPU translates the kernel's addresses.
     fn flush(&self, mmu: &Mmu<P>, targets: CpuSet) {
-        let targets = if self.ranges.has_kernel::<P::Format>() { mmu.shootdown.all() } else { targets };
+        let targets =
+            if self.ranges.has_kernel::<P::Format>() { mmu.shootdown.all() } else { targets };
         mmu.flush(&self.ranges, targets);
     }
 
