@@ -5,7 +5,7 @@ use alloc::string::ToString;
 use alloc::vec;
 use alloc::vec::Vec;
 
-use rumpvm::phys::PageKind;
+use rumpvm::phys::{PageKind, Run};
 use rumpvm::{AddMemoryError, NoMemory, Vm};
 use rumpvm_arch::{Frame, PhysAddr};
 use rumpvm_platform::Platform;
@@ -121,15 +121,25 @@ fn a_run_that_comes_back_whole_merges_with_its_neighbours<P: Platform>(vm: &Vm<P
     let phys = &vm.mmu.phys;
     vm.mmu.squeeze();
     let before = phys.free_frames();
-    let large = phys.alloc_run(6).unwrap();
-    let first = large.first();
-    phys.free_run(large);
-    let halves = [phys.alloc_run(5).unwrap(), phys.alloc_run(5).unwrap()];
+    // All that could be merged otherwise: an idle CPU may free frames meanwhile.
+    let held: Vec<_> = core::iter::from_fn(|| phys.alloc_run(5).ok()).collect();
+    let whole_at = |run: &Run| run.first().0 / 64 * 64;
+    let pair =
+        |run: &&Run| held.iter().filter(|other| whole_at(other) == whole_at(run)).count() == 2;
+    let Some(first) = held.iter().find(pair).map(whole_at) else {
+        held.into_iter().for_each(|run| phys.free_run(run));
+        panic!("no two halves of one block");
+    };
+    let (halves, others): (Vec<_>, Vec<_>) =
+        held.into_iter().partition(|run| whole_at(run) == first);
     halves.into_iter().for_each(|half| phys.free_run(half));
 
-    let again = phys.alloc_run(6).unwrap();
-    assert_eq!(again.first(), first);
-    phys.free_run(again);
+    let merged = phys.alloc_run(6);
+    others.into_iter().for_each(|run| phys.free_run(run));
+    let merged = merged.unwrap();
+    let start = merged.first();
+    phys.free_run(merged);
+    assert_eq!(start.0, first);
     assert!(eventually::<P>(|| phys.free_frames() >= before));
 }
 

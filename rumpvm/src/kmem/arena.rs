@@ -16,8 +16,9 @@ use core::ptr;
 
 use rumpvm_platform::Platform;
 
-use super::segments::{ALLOCATED, FREED, Kind, Segments, Span};
+use super::segments::Segments;
 use super::source::Source;
+use super::tag::{ALLOCATED, FREED, Kind, Span};
 use crate::NoMemory;
 use crate::phys::Phys;
 use crate::sync::{PerCpu, Spin, class, try_push};

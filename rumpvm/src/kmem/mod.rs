@@ -3,7 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | `arena` | ranges of anything, handed out in multiples of a quantum, with caches for small multiples |
-//! | `segments` | an arena's boundary tags, free lists and table |
+//! | `segments`, `tag` | an arena's boundary tags, free lists and table |
 //! | `source` | where an arena's spans come from: frames of the direct map, another arena |
 //! | `map` | memory in a row in the window of kernel addresses: wired, or filled on first touch; guard pages; submaps |
 //! | `heap` | memory of any size: zones up to a page, an arena above |
@@ -17,6 +17,7 @@ mod heap;
 mod map;
 mod segments;
 mod source;
+mod tag;
 
 use core::ptr::{self, NonNull};
 
@@ -24,8 +25,8 @@ pub use arena::{Arena, ArenaSpec, ArenaUsage, Fit, MAX_CACHES};
 pub use global::HostHeap;
 pub use heap::{HeapUsage, KernelHeap};
 pub use map::{Backing, Guards, KernelMap, MapError};
-pub use segments::Span;
 pub use source::{Direct, Source};
+pub use tag::Span;
 
 /// The pointer that an address of the direct map was made of.
 fn pointer(address: u64) -> NonNull<u8> {

@@ -4,7 +4,7 @@ use rumpvm_arch::{Frame, PAGE_SIZE, PhysAddr};
 use rumpvm_platform::Platform;
 
 use super::Arena;
-use super::segments::Span;
+use super::tag::Span;
 use crate::NoMemory;
 use crate::phys::{PageKind, Phys};
 
