@@ -698,19 +698,19 @@ int32_t rumpvm_fault_code(rumpvm_space space,
 // Contract: There are `length` bytes to write at `into`.
 int32_t rumpvm_copyin(rumpvm_space space,
                       uint64_t from,
-                      uint8_t *into,
+                      void *into,
                       size_t length);
 
 // Copies `length` bytes at `from` to address `to` of `space`; otherwise as rumpvm_copyin.
 // Contract: There are `length` bytes to read at `from`, which nobody changes meanwhile.
-int32_t rumpvm_copyout(rumpvm_space space, const uint8_t *from, uint64_t to, size_t length);
+int32_t rumpvm_copyout(rumpvm_space space, const void *from, uint64_t to, size_t length);
 
 // Copies the bytes of `space` from address `from` on, up to a zero and with it, to `into`, at most `size`; stores how
 // many at `length`, unless that is null. Otherwise as rumpvm_copyin. -ENAMETOOLONG if there is no zero among them.
 // Contract: There are `size` bytes to write at `into`, and a number at `length`, or that is null.
 int32_t rumpvm_copyinstr(rumpvm_space space,
                          uint64_t from,
-                         uint8_t *into,
+                         void *into,
                          size_t size,
                          size_t *length);
 
@@ -1089,7 +1089,7 @@ int32_t rumpvm_munlock(rumpvm_space space,
 int32_t rumpvm_object_memory_file(uint32_t flags,
                                   rumpvm_object *made);
 
-// How many bytes `object` has. Takes no lock; from a thread. Or -EBADF, -ENODEV.
+// How many bytes `object` has. Takes no lock, unless it is closed meanwhile; from a thread. Or -EBADF, -ENODEV.
 int64_t rumpvm_object_size(rumpvm_object object);
 
 // Stores `length` bytes at `from` in `object` from byte `offset` on, and returns how many; mappings see them. A memory
@@ -1099,7 +1099,7 @@ int64_t rumpvm_object_size(rumpvm_object object);
 // Contract: There are `length` bytes to read at `from`, which nobody changes meanwhile.
 int64_t rumpvm_object_write(rumpvm_object object,
                             uint64_t offset,
-                            const uint8_t *from,
+                            const void *from,
                             size_t length);
 
 // Makes `length` bytes of a memory file from byte `offset` on zeros, and gives their pages back; see fallocate(2),
@@ -1118,7 +1118,7 @@ int32_t rumpvm_object_allocate(rumpvm_object object,
                                uint64_t length,
                                uint32_t keeps_size);
 
-// The seals of a memory file (RUMPVM_SEAL_*). Takes no lock; from a thread. Or -EINVAL (no memory file), -EBADF,
+// The seals of a memory file (RUMPVM_SEAL_*). Takes no lock, unless it is closed meanwhile; from a thread. Or -EINVAL (no memory file), -EBADF,
 // -ENODEV.
 int64_t rumpvm_object_seals(rumpvm_object object);
 
@@ -1142,15 +1142,18 @@ int32_t rumpvm_object_open(const struct rumpvm_pager *pager,
                            uint64_t inode,
                            rumpvm_object *made);
 
-// Makes an object of `bytes` bytes of zeros, for spaces to share, and stores its number at `made`. Pages come when
-// they are touched. Takes the registry's sleep lock; from a thread. Returns 0, -EINVAL, -ENOMEM, -ENOSPC, -ENODEV.
+// Makes an object of `bytes` bytes of zeros, at most INT64_MAX, for spaces to share, and stores its number at `made`.
+// Pages come when they are touched. Takes the registry's sleep lock; from a thread. Returns 0, -EINVAL (also: too many
+// bytes), -ENOMEM, -ENOSPC, -ENODEV.
 // Contract: `made` is null, or there is a number to write.
 int32_t rumpvm_object_memory(uint64_t bytes,
                              rumpvm_object *made);
 
 // Makes an object of the device memory at physical address `start`, of `bytes` bytes, both multiples of 4096, which
-// was not given by rumpvm_add_memory; stores its number at `made`. It can be shared, not copied. Takes the registry's
-// sleep lock; from a thread. Returns 0, -EINVAL, -ENOMEM, -ENOSPC, -ENODEV.
+// was not given by rumpvm_add_memory; stores its number at `made`. Frames that the host got from rumpvm_frame_alloc or
+// _run will do as well, if it keeps them as long as the object is open or mapped. It can be shared, not copied. Takes the
+// registry's sleep lock; from a thread. Returns 0, -EINVAL (also: part of it is rumpvm's, or out of reach of page
+// tables), -ENOMEM, -ENOSPC, -ENODEV.
 // Contract: `made` is null, or there is a number to write.
 int32_t rumpvm_object_device(uint64_t start,
                              uint64_t bytes,
@@ -1192,7 +1195,7 @@ int32_t rumpvm_object_sync(rumpvm_object object);
 // Contract: There are `length` bytes to write at `into`.
 int64_t rumpvm_object_read(rumpvm_object object,
                            uint64_t offset,
-                           uint8_t *into,
+                           void *into,
                            size_t length);
 
 // Makes `object` `bytes` bytes long: pages beyond are taken from all mappings, and the file is told. Takes the
@@ -1206,12 +1209,13 @@ int32_t rumpvm_object_resize(rumpvm_object object,
 // Contract: `made` is null, or there is a number to write.
 int32_t rumpvm_pmap_create(rumpvm_pmap *made);
 
-// One more reference, of who has one: pmap_reference. Takes no lock; from anywhere. Returns 0, -EBADF, -ENODEV.
+// One more reference, of who has one: pmap_reference. Takes no lock of the pmap; from anywhere. Returns 0, -EBADF, -ENODEV.
 int32_t rumpvm_pmap_reference(rumpvm_pmap pmap);
 
 // Gives up a reference: pmap_destroy. With the last one the number names nothing any more, and all mappings go, wired or not,
-// when the last CPU that translates through the pmap has left it. What CPUs noted is kept. Takes spin locks, does not
-// sleep; from a thread. Returns 0, -EBADF, -ENODEV.
+// when the last CPU that translates through the pmap has left it, and the last call that uses it has returned; if that is one
+// from anywhere, with the next call from a thread. What CPUs noted is kept. Takes spin locks, does not sleep; from a thread.
+// Returns 0, -EBADF, -ENODEV.
 int32_t rumpvm_pmap_destroy(rumpvm_pmap pmap);
 
 // Maps the frame at physical address `frame` at `address`, with exactly the rights `prot`, which are not 0, in place of what is
@@ -1239,7 +1243,7 @@ int32_t rumpvm_pmap_protect(rumpvm_pmap pmap,
                             uint32_t prot);
 
 // Physical address behind `address`, which need not be aligned: pmap_extract. Stores its rights (RUMPVM_PROT_*) at `prot`
-// and RUMPVM_PMAP_WIRED or 0 at `flags`, unless they are null. Takes no lock; from anywhere. Or -EFAULT (nothing is
+// and RUMPVM_PMAP_WIRED or 0 at `flags`, unless they are null. Takes no lock of the pmap; from anywhere. Or -EFAULT (nothing is
 // mapped), -EBADF, -ENODEV.
 // Contract: `prot` and `flags` are null, or there are numbers to write.
 int64_t rumpvm_pmap_extract(rumpvm_pmap pmap,
@@ -1266,10 +1270,10 @@ int64_t rumpvm_pmap_copy(rumpvm_pmap to,
 // rumpvm_pmap_remove.
 int32_t rumpvm_pmap_collect(rumpvm_pmap pmap);
 
-// Pages that `pmap` maps: pmap_resident_count. Takes no lock; from anywhere. Or -EBADF, -ENODEV.
+// Pages that `pmap` maps: pmap_resident_count. Takes no lock of the pmap; from anywhere. Or -EBADF, -ENODEV.
 int64_t rumpvm_pmap_resident(rumpvm_pmap pmap);
 
-// Physical address of its root, for looking only. Takes no lock; from anywhere. Or -EBADF, -ENODEV.
+// Physical address of its root, for looking only. Takes no lock of the pmap; from anywhere. Or -EBADF, -ENODEV.
 int64_t rumpvm_pmap_root(rumpvm_pmap pmap);
 
 // This CPU translates user addresses through `pmap` from now on: pmap_activate. Does nothing if it does already. The pmap
@@ -1445,8 +1449,8 @@ int32_t rumpvm_shmdt(const struct rumpvm_caller *caller,
 
 // Makes another number for `space` itself, as threads of a program or the two sides of a vfork want it, and stores it
 // at `made`: whatever is done under one number is seen under the other, and CPUs that translate through one translate
-// through the other. Each number is destroyed by itself; what is mapped goes with the last. Takes no sleep lock and
-// does not sleep; from a thread. Returns 0, -EBADF, -ENOMEM, -ENOSPC (65,536 numbers), -EINVAL (`made` is null),
+// through the other. Each number is destroyed by itself; what is mapped goes with the last. Takes no sleep lock, unless
+// `space` is destroyed meanwhile; from a thread. Returns 0, -EBADF, -ENOMEM, -ENOSPC (65,536 numbers), -EINVAL (`made` is null),
 // -ENODEV.
 // Contract: `made` is null, or there is a number to write.
 int32_t rumpvm_space_share(rumpvm_space space,
@@ -1475,22 +1479,23 @@ int32_t rumpvm_space_fork(rumpvm_space space,
                           rumpvm_space *made);
 
 // Makes this CPU translate user addresses through `space`, or through none if it is 0. Does nothing if it does
-// already. Takes a spin lock, does not sleep; interrupts may be masked. A CPU with nothing to run is not asked to
+// already. Takes spin locks, does not sleep; interrupts may be masked. A CPU with nothing to run is not asked to
 // flush when it translates through none. Returns 0, -EBADF, -ENODEV.
 int32_t rumpvm_space_switch(rumpvm_space space);
 
 // Ends `space`: its number names nothing from now on, and when the last call that still uses it has returned, and it
 // has no other number (rumpvm_space_share) and no process, what is mapped goes, and CPUs that translate through it are
-// made to give it up. Takes the map's lock and waits for other CPUs' flushes; from a thread, with interrupts on.
-// Returns 0, -EBADF, -ENODEV.
+// made to give it up. That last call may be another CPU's, which does this then; if it is one that may not sleep, such
+// as rumpvm_space_switch, the next call on any space that may sleep does. Takes the map's lock, waits for other CPUs'
+// flushes, and sleeps where a file loses its last user; from a thread, with interrupts on. Returns 0, -EBADF, -ENODEV.
 int32_t rumpvm_space_destroy(rumpvm_space space);
 
 // Physical address of the root of the page tables of `space`, for looking only: who changes entries, breaks it. Takes
-// no lock; from anywhere. Or -EBADF, -ENODEV.
+// no lock but a spin lock if the space is destroyed meanwhile, does not sleep; from anywhere. Or -EBADF, -ENODEV.
 int64_t rumpvm_space_root(rumpvm_space space);
 
-// Pages that the page tables of `space` map, those that it shares with others included. Takes no lock; from anywhere.
-// Or -EBADF, -ENODEV.
+// Pages that the page tables of `space` map, those that it shares with others included. Otherwise as
+// rumpvm_space_root.
 int64_t rumpvm_space_resident(rumpvm_space space);
 
 // Stores the first `size` bytes of the statistics at `into`; sizeof(struct rumpvm_statistics) for all that a host's

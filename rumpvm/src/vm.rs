@@ -2,14 +2,14 @@
 
 use core::ops::Deref;
 
-use rumpvm_arch::{Access, Frame, PAGE_SIZE, PhysAddr, VirtAddr};
+use rumpvm_arch::{Access, Format, Frame, PAGE_SIZE, PhysAddr, VirtAddr};
 use rumpvm_platform::{File, Platform};
 
 use crate::check::Broken;
 use crate::error::{CallError, FaultError, NoMemory};
 use crate::map::Store;
-use crate::object::{MemoryFlags, Object, Purpose, Registry, Seals};
-use crate::phys::AddMemoryError;
+use crate::object::{MAX_SIZE, MemoryFlags, Object, Purpose, Registry, Seals};
+use crate::phys::{AddMemoryError, NO_FRAME};
 use crate::pmap::Mmu;
 use crate::process::Processes;
 use crate::promise::CommitPolicy;
@@ -138,8 +138,11 @@ impl<P: Platform> Vm<P> {
     }
 
     /// A memory file of `bytes` bytes that can be sealed; the caller is a user, as of a file. Takes the
-    /// registry's lock.
+    /// registry's lock. [`CallError::Invalid`]: more than `i64::MAX` bytes.
     pub fn shared_memory(&self, bytes: u64) -> Result<Hold<Object<P>, P>, CallError> {
+        if bytes > MAX_SIZE {
+            return Err(CallError::Invalid);
+        }
         let purpose = Purpose::File { executable: true };
         Ok(self.objects.memory(purpose, bytes, Seals::empty(), None)?)
     }
@@ -205,8 +208,15 @@ impl<P: Platform> Vm<P> {
     }
 
     /// The memory of a device: `frames` frames from `first` on, which were not given as memory; the caller is
-    /// a user, as of a file. Takes the registry's lock.
+    /// a user, as of a file. Frames that the host took ([`Phys::take_frame`](crate::phys::Phys::take_frame)) may be among
+    /// them, and stay its own, if it keeps them as long as the object lives. [`CallError::Invalid`]: others of the
+    /// component's are, or page tables cannot name them. Takes the registry's lock.
     pub fn device(&self, first: Frame, frames: u32) -> Result<Hold<Object<P>, P>, CallError> {
+        let end = u64::from(first.0) + u64::from(frames);
+        let is_named = end <= P::Format::FRAME_END.min(u64::from(NO_FRAME));
+        if !is_named || !self.mmu.phys.is_hosts(first, frames) {
+            return Err(CallError::Invalid);
+        }
         Ok(self.objects.device(first, frames)?)
     }
 

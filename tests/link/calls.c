@@ -202,10 +202,10 @@ static void advice(rumpvm_space space)
 /* Written, mapped, holed, sealed. */
 static void memory_files(rumpvm_space space)
 {
-    const uint8_t bytes[4] = {'m', 'e', 'm', 'o'};
+    const char bytes[4] = {'m', 'e', 'm', 'o'};
     struct rumpvm_area area;
     rumpvm_object file, plain;
-    uint8_t back[4];
+    char back[4];
     uint64_t free_before;
 
     EXPECT(rumpvm_object_memory_file(0x100, &file) == -RUMPVM_EINVAL);
@@ -256,6 +256,10 @@ static void device(rumpvm_space space)
     EXPECT(rumpvm_object_device(DEVICE_START, PAGE + 1, &none) == -RUMPVM_EINVAL);
     EXPECT(rumpvm_object_device(DEVICE_START, 0, &none) == -RUMPVM_EINVAL);
     EXPECT(rumpvm_object_device(DEVICE_START, DEVICE_BYTES, NULL) == -RUMPVM_EINVAL);
+    /* What rumpvm has is no device: not its page tables, nor the page before the device's first. */
+    EXPECT(rumpvm_object_device((uint64_t)rumpvm_space_root(space), PAGE, &none) == -RUMPVM_EINVAL);
+    EXPECT(rumpvm_object_device(DEVICE_START - PAGE, 2 * PAGE, &none) == -RUMPVM_EINVAL);
+    EXPECT(rumpvm_object_device(0xfffffffffffff000ull, PAGE, &none) == -RUMPVM_EINVAL);
     EXPECT(rumpvm_object_device(DEVICE_START, DEVICE_BYTES, &screen) == 0);
     EXPECT(rumpvm_object_size(screen) == (int64_t)DEVICE_BYTES);
     EXPECT(rumpvm_mmap_object(space, AT, 4 * PAGE, RW, RUMPVM_MAP_PRIVATE | RUMPVM_MAP_FIXED, screen, 0, RW) < 0);
@@ -283,6 +287,55 @@ static void device(rumpvm_space space)
     check();
     EXPECT(rumpvm_munmap(space, AT, 8 * PAGE) == 0 && rumpvm_munmap(space, OTHER, PAGE) == 0);
     EXPECT(registers[4 * PAGE + 1] == 'd');
+}
+
+/* A frame of the host's is as good, and is not given back while it is mapped. */
+static void own_frame(rumpvm_space space)
+{
+    int64_t frame = rumpvm_frame_alloc_run(1);
+    rumpvm_object shown;
+
+    EXPECT(frame > 0 && frame % (2 * (int64_t)PAGE) == 0 && rumpvm_frame_alloc_run(19) == -RUMPVM_EINVAL);
+    EXPECT(rumpvm_frame_free((uint64_t)frame + PAGE) == 0);
+    EXPECT(rumpvm_object_device((uint64_t)frame, 2 * PAGE, &shown) == -RUMPVM_EINVAL);
+    EXPECT(rumpvm_object_device((uint64_t)frame, PAGE, &shown) == 0);
+    EXPECT(rumpvm_mmap_object(space, AT, PAGE, RW, SHARED, shown, 0, RW) == (int64_t)AT);
+    store_there(space, AT, 'h');
+    EXPECT(*(unsigned char *)table((uint64_t)frame) == 'h' && rumpvm_frame_free((uint64_t)frame) == -RUMPVM_EBUSY);
+    check();
+    EXPECT(rumpvm_munmap(space, AT, PAGE) == 0 && rumpvm_object_close(shown) == 0);
+    EXPECT(rumpvm_frame_free((uint64_t)frame) == 0 && rumpvm_frame_free((uint64_t)frame) == -RUMPVM_EINVAL);
+    EXPECT(rumpvm_object_device((uint64_t)frame, PAGE, &shown) == -RUMPVM_EINVAL);
+}
+
+/* What a child gets of each page, what moves, and what need not stay any more. */
+static void inherited_and_moved(rumpvm_space space)
+{
+    struct rumpvm_usage usage;
+    rumpvm_space child;
+    int64_t moved;
+
+    EXPECT(rumpvm_mmap(space, AT, 3 * PAGE, RW, ANON) == (int64_t)AT);
+    store_there(space, AT, 'a');
+    store_there(space, AT + PAGE, 'b');
+    store_there(space, AT + 2 * PAGE, 'c');
+    EXPECT(rumpvm_minherit(space, AT, PAGE, RUMPVM_INHERIT_NONE) == 0);
+    EXPECT(rumpvm_minherit(space, AT + PAGE, PAGE, RUMPVM_INHERIT_ZERO) == 0);
+    EXPECT(rumpvm_minherit(space, AT, PAGE, 4) == -RUMPVM_EINVAL);
+    EXPECT(rumpvm_space_fork(space, &child) == 0);
+    EXPECT(load_there(child, AT) == -RUMPVM_EFAULT && load_there(child, AT + PAGE) == 0);
+    EXPECT(load_there(child, AT + 2 * PAGE) == 'c' && load_there(space, AT + PAGE) == 'b');
+    EXPECT(rumpvm_space_destroy(child) == 0);
+
+    EXPECT(rumpvm_mlock(space, AT + 2 * PAGE, PAGE) == 0 && rumpvm_usage(space, &usage) == 0 && usage.locked == PAGE);
+    EXPECT(rumpvm_munlock(space, AT + 2 * PAGE, PAGE) == 0 && rumpvm_munlock(space, OTHER, PAGE) == -RUMPVM_ENOMEM);
+    EXPECT(rumpvm_usage(space, &usage) == 0 && usage.locked == 0);
+
+    EXPECT(rumpvm_mremap(space, AT + 2 * PAGE, PAGE, 2 * PAGE, 4096, 0) == -RUMPVM_EINVAL);
+    moved = rumpvm_mremap(space, AT + 2 * PAGE, PAGE, 2 * PAGE, RUMPVM_MREMAP_MAYMOVE | RUMPVM_MREMAP_FIXED, OTHER);
+    EXPECT(moved == (int64_t)OTHER && load_there(space, OTHER) == 'c' && load_there(space, OTHER + PAGE) == 0);
+    EXPECT(load_there(space, AT + 2 * PAGE) == -RUMPVM_EFAULT && load_there(space, AT) == 'a');
+    EXPECT(rumpvm_munmap(space, AT, 2 * PAGE) == 0 && rumpvm_munmap(space, OTHER, 2 * PAGE) == 0);
 }
 
 static void segments(rumpvm_space space, rumpvm_space other)
@@ -361,6 +414,8 @@ int main(void)
     advice(space);
     memory_files(space);
     device(space);
+    own_frame(space);
+    inherited_and_moved(space);
     segments(space, other);
     check();
     EXPECT(rumpvm_space_destroy(space) == 0 && rumpvm_space_destroy(other) == 0 && root == 0);

@@ -2,8 +2,8 @@
  * A host with several CPUs and with threads that sleep.
  *
  * All work in one space at once: they map, store, load and unmap pages of their own, store to pages beside each other, and fork
- * the space while the others store. Every byte is known. Exit status 0: none was wrong, all invariants hold, and rumpvm
- * counted flushes on other CPUs.
+ * the space while the others store. Before that a space is destroyed while a CPU switches to it. Every byte is known. Exit
+ * status 0: none was wrong, all invariants hold, and rumpvm counted flushes on other CPUs.
  */
 #define CPUS 3
 #include "cpus.h"
@@ -58,6 +58,100 @@ static void fork_and_store(unsigned round)
         EXPECT(load(common, COMMON + page * PAGE + this_cpu) == (int)((round + page + !(page & 1)) & 0xff));
 }
 
+/* A file that is written once, by whoever ends the last space that has it. */
+
+static unsigned written, closed;
+
+static uint64_t file_length(void *cookie)
+{
+    (void)cookie;
+    return PAGE;
+}
+
+static int64_t file_read(void *cookie, uint64_t offset, uint8_t *into, size_t length)
+{
+    EXPECT(cookie == &written && offset == 0);
+    memset(into, 'f', length);
+    return (int64_t)length;
+}
+
+static int32_t file_write(void *cookie, uint64_t offset, const uint8_t *from, size_t length)
+{
+    EXPECT(cookie == &written && offset == 0 && length == PAGE && from[0] == 'w' && from[1] == 'f');
+    written++;
+    return 0;
+}
+
+static void file_close(void *cookie)
+{
+    EXPECT(cookie == &written && written == 1);
+    closed++;
+}
+
+/* How far the CPUs are: each step is one CPU's. */
+static unsigned step;
+
+static void await_step(unsigned number)
+{
+    while (__atomic_load_n(&step, __ATOMIC_SEQ_CST) < number)
+        relax();
+}
+
+static void next_step(void)
+{
+    __atomic_fetch_add(&step, 1, __ATOMIC_SEQ_CST);
+}
+
+static void let_it_be_destroyed(void)
+{
+    next_step();
+    await_step(3);
+}
+
+/*
+ * CPU 0 destroys the space that CPU 1 is just switching to. The switch has the last use of it, and may neither write a file nor
+ * sleep: the next call that may does.
+ */
+static void destroyed_in_a_switch(void)
+{
+    static rumpvm_space doomed;
+    unsigned slept;
+
+    if (this_cpu == 0) {
+        const uint32_t rw = RUMPVM_PROT_READ | RUMPVM_PROT_WRITE;
+        struct rumpvm_pager pager;
+        rumpvm_object file;
+
+        memset(&pager, 0, sizeof pager);
+        pager.size = sizeof pager;
+        pager.length = file_length;
+        pager.read = file_read;
+        pager.write = file_write;
+        pager.close = file_close;
+        EXPECT(rumpvm_object_open(&pager, &written, 1, 1, &file) == 0);
+        EXPECT(rumpvm_space_create(&doomed) == 0);
+        EXPECT(rumpvm_mmap_object(doomed, COMMON, PAGE, rw, RUMPVM_MAP_SHARED | RUMPVM_MAP_FIXED, file, 0, rw) > 0);
+        EXPECT(rumpvm_copyout(doomed, "w", COMMON, 1) == 0 && rumpvm_object_close(file) == 0);
+        next_step();
+        await_step(2);
+        EXPECT(rumpvm_space_destroy(doomed) == 0 && written == 0);
+        next_step();
+    } else if (this_cpu == 1) {
+        await_step(1);
+        while_switching = let_it_be_destroyed;
+        slept = sleeps;
+        EXPECT(rumpvm_space_switch(doomed) == 0 && root != 0);
+        while_switching = NULL;
+        EXPECT(written == 0 && closed == 0 && sleeps == slept);
+        EXPECT(rumpvm_space_switch(doomed) == -RUMPVM_EBADF && rumpvm_space_root(doomed) == -RUMPVM_EBADF);
+        EXPECT(written == 0 && root != 0);
+        EXPECT(rumpvm_fault(doomed, COMMON, RUMPVM_ACCESS_READ) == -RUMPVM_EBADF);
+        EXPECT(written == 1 && root == 0);
+        next_step();
+    }
+    await_step(4);
+}
+
 static void *run(void *number)
 {
     static uint32_t finished;
@@ -65,6 +159,7 @@ static void *run(void *number)
 
     if (number != NULL)
         become_cpu((uint32_t)(uintptr_t)number);
+    destroyed_in_a_switch();
     EXPECT(rumpvm_space_switch(common) == 0);
     for (round = 0; round < ROUNDS; round++) {
         own_pages(round);
@@ -99,6 +194,7 @@ int main(void)
     check();
     EXPECT(rumpvm_space_destroy(common) == 0);
     check();
+    EXPECT(closed == 1);
     end = statistics();
     EXPECT(end.forks == CPUS * ROUNDS && end.faults_copy > 0 && end.flushes_remote > 0 && wakeups > 0);
     printf("cpus: %u CPUs, %llu forks, %llu pages copied, %llu flushes on other CPUs, %u sleeps, %u wake-ups\n", CPUS,

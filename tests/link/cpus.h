@@ -64,8 +64,13 @@ static void tlb_ipi(const uint64_t *cpus)
             __atomic_store_n(&interrupts[cpu], 1, __ATOMIC_SEQ_CST);
 }
 
+/* What a CPU does in the middle of a switch, if a host says. */
+static __thread void (*while_switching)(void);
+
 static void tlb_activate(uint64_t to)
 {
+    if (to != 0 && while_switching != NULL)
+        while_switching();
     root = to;
 }
 

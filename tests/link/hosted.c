@@ -219,18 +219,18 @@ static void calls(rumpvm_space space, uint64_t at, uint64_t length)
     size_t size = 0;
     uint64_t edge = at + length - 4;
 
-    EXPECT(rumpvm_copyout(space, (const uint8_t *)name, at + PAGE - 5, sizeof name) == 0);
-    EXPECT(rumpvm_copyin(space, at + PAGE - 5, (uint8_t *)back, sizeof back) == 0);
+    EXPECT(rumpvm_copyout(space, name, at + PAGE - 5, sizeof name) == 0);
+    EXPECT(rumpvm_copyin(space, at + PAGE - 5, back, sizeof back) == 0);
     EXPECT(strcmp(back, name) == 0);
     memset(back, 'x', sizeof back);
-    EXPECT(rumpvm_copyinstr(space, at + PAGE - 5, (uint8_t *)back, sizeof back, &size) == 0);
+    EXPECT(rumpvm_copyinstr(space, at + PAGE - 5, back, sizeof back, &size) == 0);
     EXPECT(size == sizeof name && strcmp(back, name) == 0);
-    EXPECT(rumpvm_copyinstr(space, at + PAGE - 5, (uint8_t *)back, 4, NULL) == -RUMPVM_ENAMETOOLONG);
-    EXPECT(rumpvm_copyout(space, (const uint8_t *)name, edge, sizeof name) == -RUMPVM_EFAULT);
+    EXPECT(rumpvm_copyinstr(space, at + PAGE - 5, back, 4, NULL) == -RUMPVM_ENAMETOOLONG);
+    EXPECT(rumpvm_copyout(space, name, edge, sizeof name) == -RUMPVM_EFAULT);
 
     EXPECT(rumpvm_mprotect(space, at, PAGE, RUMPVM_PROT_READ) == 0);
     EXPECT(store(space, at, 1) == -RUMPVM_EACCES);
-    EXPECT(rumpvm_copyout(space, (const uint8_t *)name, at, 1) == -RUMPVM_EACCES);
+    EXPECT(rumpvm_copyout(space, name, at, 1) == -RUMPVM_EACCES);
     EXPECT(rumpvm_fault_code(space, at, 7) == -RUMPVM_EACCES);
     EXPECT(rumpvm_fault_code(space, at, 4) == 0);
     EXPECT(rumpvm_mprotect(space, at, PAGE, RUMPVM_PROT_READ | RUMPVM_PROT_WRITE) == 0);
@@ -340,6 +340,7 @@ static void files(rumpvm_space space, rumpvm_space other, uint64_t at)
     EXPECT(rumpvm_munmap(space, at, 4 * PAGE) == 0);
     EXPECT(writes == 5 && contents[1] == 't');
 
+    EXPECT(rumpvm_object_memory((uint64_t)INT64_MAX + 1, &memory) == -RUMPVM_EINVAL);
     EXPECT(rumpvm_object_memory(2 * PAGE, &memory) == 0);
     EXPECT(rumpvm_mmap_object(space, at, 2 * PAGE, rw, RUMPVM_MAP_SHARED | fixed, memory, 0, rw) == (int64_t)at);
     EXPECT(rumpvm_mmap_object(other, at, 2 * PAGE, r, RUMPVM_MAP_SHARED | fixed, memory, 0, r) == (int64_t)at);

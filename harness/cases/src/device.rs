@@ -1,9 +1,8 @@
 //! Device memory: frames that are mapped as they are, and never the component's to free.
 //!
-//! A case has no device. It takes frames out of the component's hands instead, which maps them the same
-//! way; that they can also be frames without a record is tested where the machine can hold some back.
+//! A case has no device. It takes frames for the host instead, which are mapped the same way; that they can also be
+//! frames without a record is tested where the machine can hold some back.
 
-use rumpvm::phys::PageKind;
 use rumpvm::{Backing, CallError, FaultError, Inheritance, MapFlags, RemapFlags, Vm};
 use rumpvm_arch::{Frame, Prot};
 use rumpvm_platform::Platform;
@@ -17,6 +16,7 @@ cases! {
     a_device_ends_where_it_ends,
     a_device_moves_as_it_is_and_does_not_grow,
     a_device_is_never_copied_for_a_child,
+    memory_of_the_components_is_no_device,
 }
 
 /// Two frames in a row that serve as a device, and come back when the case ends, well or not.
@@ -28,19 +28,18 @@ struct Frames<'v, P: Platform> {
 impl<P: Platform> Drop for Frames<'_, P> {
     fn drop(&mut self) {
         let phys = &self.vm.mmu.phys;
-        phys.free(phys.take(self.first));
-        phys.free(phys.take(Frame(self.first.0 + 1)));
+        for at in 0..2 {
+            phys.give_back(Frame(self.first.0 + at)).unwrap();
+        }
     }
 }
 
 /// Calls `work` with a device of two frames.
 fn with_device<P: Platform>(vm: &Vm<P>, work: impl FnOnce(Frame)) {
     let phys = &vm.mmu.phys;
-    let run = phys.alloc_run(1).unwrap();
-    let first = run.first();
-    for fresh in phys.split_run(run) {
-        phys.zero(&fresh);
-        phys.give(fresh, PageKind::Wired);
+    let first = phys.take_frames(1).unwrap();
+    for at in 0..2 {
+        phys.write(Frame(first.0 + at), 0, &[0; PAGE as usize]);
     }
     let frames = Frames { vm, first };
     work(frames.first);
@@ -132,4 +131,23 @@ fn a_device_is_never_copied_for_a_child<P: Platform>(vm: &Vm<P>) {
         drop(program);
         vm.close(&device).unwrap();
     });
+}
+
+fn memory_of_the_components_is_no_device<P: Platform>(vm: &Vm<P>) {
+    let program = Program::new(vm);
+    let root = program.pmap().root();
+    let refused = |first, frames| matches!(vm.device(first, frames), Err(CallError::Invalid));
+    assert!(refused(root, 1));
+    // Also if it is only the last of them, or the first, or far behind the first.
+    assert!(refused(Frame(root.0 - 1), 2) && refused(root, 2) && refused(Frame(0), root.0 + 1));
+    // Page tables cannot name what lies behind the last frame.
+    assert!(refused(Frame(u32::MAX), 1) && refused(Frame(u32::MAX - 2), 3));
+    let phys = &vm.mmu.phys;
+    let first = phys.take_frames(1).unwrap();
+    let second = Frame(first.0 + 1);
+    vm.close(&vm.device(first, 2).unwrap()).unwrap();
+    phys.give_back(second).unwrap();
+    assert!(refused(first, 2) && refused(second, 1));
+    phys.give_back(first).unwrap();
+    assert!(refused(first, 1));
 }

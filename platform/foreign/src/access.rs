@@ -1,5 +1,7 @@
 //! What a host does when a program touches memory, and when it touches a program's memory itself.
 
+use core::ffi::c_void;
+
 use rumpvm_arch::{Access, PAGE_SIZE, PageFault, VirtAddr};
 
 use crate::errno::{Errno, RUMPVM_EINVAL, RUMPVM_ENAMETOOLONG, outcome};
@@ -56,7 +58,7 @@ pub extern "C" fn rumpvm_fault_code(space: Space, address: u64, code: u32) -> i3
 pub unsafe extern "C" fn rumpvm_copyin(
     space: Space,
     from: u64,
-    into: *mut u8,
+    into: *mut c_void,
     length: usize,
 ) -> i32 {
     // SAFETY: by the caller's promise.
@@ -71,7 +73,7 @@ pub unsafe extern "C" fn rumpvm_copyin(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rumpvm_copyout(
     space: Space,
-    from: *const u8,
+    from: *const c_void,
     to: u64,
     length: usize,
 ) -> i32 {
@@ -91,7 +93,7 @@ pub unsafe extern "C" fn rumpvm_copyout(
 pub unsafe extern "C" fn rumpvm_copyinstr(
     space: Space,
     from: u64,
-    into: *mut u8,
+    into: *mut c_void,
     size: usize,
     length: *mut usize,
 ) -> i32 {
@@ -124,7 +126,7 @@ pub unsafe extern "C" fn rumpvm_copyinstr(
 ///
 /// # Safety
 /// They are there, and nobody changes them while they are used.
-pub(crate) unsafe fn bytes<'b>(at: *const u8, length: usize) -> Result<&'b [u8], Errno> {
+pub(crate) unsafe fn bytes<'b>(at: *const c_void, length: usize) -> Result<&'b [u8], Errno> {
     if length == 0 {
         return Ok(&[]);
     }
@@ -132,14 +134,14 @@ pub(crate) unsafe fn bytes<'b>(at: *const u8, length: usize) -> Result<&'b [u8],
         return Err(Errno(RUMPVM_EINVAL));
     }
     // SAFETY: by the caller's promise.
-    Ok(unsafe { core::slice::from_raw_parts(at, length) })
+    Ok(unsafe { core::slice::from_raw_parts(at.cast(), length) })
 }
 
 /// As [`bytes`], to be written.
 ///
 /// # Safety
 /// They are there, and the caller's alone while they are used.
-pub(crate) unsafe fn bytes_mut<'b>(at: *mut u8, length: usize) -> Result<&'b mut [u8], Errno> {
+pub(crate) unsafe fn bytes_mut<'b>(at: *mut c_void, length: usize) -> Result<&'b mut [u8], Errno> {
     if length == 0 {
         return Ok(&mut []);
     }
@@ -147,5 +149,5 @@ pub(crate) unsafe fn bytes_mut<'b>(at: *mut u8, length: usize) -> Result<&'b mut
         return Err(Errno(RUMPVM_EINVAL));
     }
     // SAFETY: by the caller's promise.
-    Ok(unsafe { core::slice::from_raw_parts_mut(at, length) })
+    Ok(unsafe { core::slice::from_raw_parts_mut(at.cast(), length) })
 }

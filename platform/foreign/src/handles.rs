@@ -1,11 +1,15 @@
 //! Handles: the numbers by which a host names spaces and objects, checked at every use.
 //!
 //! Flow:  number -> slot, if its generation is still that -> one more use -> the space, until the use is dropped.
-//! Locks: the free list's; a use takes none.
+//! Locks: that of the lists of slots; a use takes none.
 //! Owns:  one user of what has a handle, until the last use of a closed slot hands it back. Slots stay for good.
 //!
+//! Ending what a handle named may take long, lock and sleep. A last use that may do none of that puts it on a list, from
+//! where the next call takes it that may.
+//!
 //! H1. A slot's word says everything: generation, open or not, uses. Only who gets a use from an open slot sees the space.
-//! H2. A slot that is closed and has no uses belongs to whoever made it so. The next handle of it has another generation.
+//! H2. A slot that is closed and has no uses belongs to whoever made it so, or took it from the list of those. The next
+//!     handle of it has another generation.
 
 use alloc::boxed::Box;
 use core::cell::UnsafeCell;
@@ -39,7 +43,7 @@ const NONE: u32 = u32::MAX;
 struct Slot<T> {
     /// Generation in the upper half, [`OPEN`], [`USES`].
     word: Atomic<u64, Foreign>,
-    /// The next free slot. Under the table's lock.
+    /// The next slot on the same list. Under the table's lock.
     next: AtomicU32,
     value: UnsafeCell<Option<T>>,
 }
@@ -56,6 +60,9 @@ struct Free {
 pub(crate) struct Table<T: 'static> {
     chunks: [AtomicPtr<[Slot<T>; CHUNK as usize]>; CHUNKS as usize],
     free: Lock<Free>,
+    /// The first of the slots whose value is still to be ended. Written under the lock; read without it to see whether
+    /// there is one.
+    ended: AtomicU32,
 }
 
 /// Spaces by handle.
@@ -82,6 +89,7 @@ impl<T> Table<T> {
         Self {
             chunks: [const { AtomicPtr::new(core::ptr::null_mut()) }; CHUNKS as usize],
             free: Lock::new(Free { first: NONE, made: 0 }),
+            ended: AtomicU32::new(NONE),
         }
     }
 
@@ -146,6 +154,33 @@ impl<T> Table<T> {
         Err(bad)
     }
 
+    /// Whether [`Table::next_ended`] has something, as of some moment.
+    #[inline]
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed) != NONE
+    }
+
+    /// What a last use could not end itself ([`Use::leave_for_others`]): now the caller's to end.
+    pub(crate) fn next_ended(&'static self) -> Option<T> {
+        let free = self.free.lock();
+        let index = self.ended.load(Ordering::Relaxed);
+        let slot = self.slot(index)?;
+        self.ended.store(slot.next.load(Ordering::Relaxed), Ordering::Relaxed);
+        drop(free);
+        self.vacate(slot, index)
+    }
+
+    /// What a slot of the caller's holds; the slot is free then.
+    #[cold]
+    fn vacate(&self, slot: &Slot<T>, index: u32) -> Option<T> {
+        // SAFETY: closed and without uses: ours (H2).
+        let value = unsafe { (*slot.value.get()).take() };
+        let next = (slot.word.load(Ordering::Relaxed) >> 32).wrapping_add(1) << 32;
+        slot.word.store(next, Ordering::Release);
+        self.give_back(index);
+        value
+    }
+
     fn give_back(&self, index: u32) {
         let mut free = self.free.lock();
         if let Some(slot) = self.slot(index) {
@@ -185,16 +220,23 @@ impl<T> Use<T> {
 
     /// Ends the use; what the handle named, if it is closed and this was the last one.
     pub(crate) fn leave(self) -> Option<T> {
-        let before = self.slot.word.fetch_sub(1, Ordering::AcqRel);
-        if before & OPEN != 0 || before & USES != 1 {
-            return None;
+        if self.is_last() { self.table.vacate(self.slot, self.index) } else { None }
+    }
+
+    /// Ends the use, for callers who may end nothing else: whoever calls [`Table::next_ended`] does that for them.
+    pub(crate) fn leave_for_others(self) {
+        if self.is_last() {
+            let _lists = self.table.free.lock();
+            let ended = &self.table.ended;
+            self.slot.next.store(ended.load(Ordering::Relaxed), Ordering::Relaxed);
+            ended.store(self.index, Ordering::Relaxed);
         }
-        // SAFETY: closed and without uses: ours (H2).
-        let value = unsafe { (*self.slot.value.get()).take() };
-        let next = (before >> 32).wrapping_add(1) << 32;
-        self.slot.word.store(next, Ordering::Release);
-        self.table.give_back(self.index);
-        value
+    }
+
+    /// Counts the use off; whether the slot is the caller's now.
+    fn is_last(&self) -> bool {
+        let before = self.slot.word.fetch_sub(1, Ordering::AcqRel);
+        before & OPEN == 0 && before & USES == 1
     }
 }
 
@@ -247,6 +289,30 @@ mod tests {
         for wrong in [0, again + 1, again | 1 << 63, u64::MAX, u64::from(CHUNK * CHUNKS + 1)] {
             assert!(table.enter(wrong).is_err(), "{wrong:#x}");
         }
+    }
+
+    #[test]
+    fn what_a_last_use_may_not_end_is_ended_once_by_who_may() {
+        let table = table::<&str>();
+        let handles = ["first", "second"].map(|name| table.reserve().unwrap().fill(name));
+        for handle in handles {
+            let (used, other) = (table.enter(handle).unwrap(), table.enter(handle).unwrap());
+            used.close().unwrap();
+            assert_eq!(used.leave(), None);
+            other.leave_for_others();
+            assert!(table.enter(handle).is_err());
+        }
+        // An open slot loses nothing by it.
+        let open = table.reserve().unwrap().fill("open");
+        table.enter(open).unwrap().leave_for_others();
+        let mut ended: Vec<&str> = core::iter::from_fn(|| table.next_ended()).collect();
+        ended.sort_unstable();
+        assert_eq!(ended, ["first", "second"]);
+        assert_eq!(*table.enter(open).unwrap(), "open");
+        // Their slots come back, under other numbers.
+        let again = [0, 1].map(|_| table.reserve().unwrap().fill("again"));
+        assert!(again.iter().all(|again| handles.iter().any(|old| *old as u32 == *again as u32)));
+        assert!(again.iter().all(|again| !handles.contains(again)));
     }
 
     #[test]

@@ -111,7 +111,7 @@ pub unsafe extern "C" fn rumpvm_mincore(
 ) -> i32 {
     let pages = usize::try_from(length.div_ceil(PAGE_SIZE)).unwrap_or(usize::MAX);
     // SAFETY: by the caller's promise.
-    let resident = unsafe { crate::access::bytes_mut(resident, pages) };
+    let resident = unsafe { crate::access::bytes_mut(resident.cast(), pages) };
     outcome(with(space, |vm, space| Ok(space.mincore(vm, VirtAddr(address), length, resident?)?)))
 }
 

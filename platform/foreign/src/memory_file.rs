@@ -3,6 +3,8 @@
 //! Locks: the registry's, and each object's own.
 //! Sleep: as a fault does.
 
+use core::ffi::c_void;
+
 use rumpvm::{BeyondEnd, MemoryFlags, Seals};
 
 use crate::errno::{Errno, RUMPVM_EINVAL, number, outcome};
@@ -46,7 +48,7 @@ pub unsafe extern "C" fn rumpvm_object_memory_file(flags: u32, made: *mut Object
     outcome(unsafe { pointers::put(made, make) })
 }
 
-/// How many bytes `object` has. Takes no lock; from a thread. Or -EBADF, -ENODEV.
+/// How many bytes `object` has. Takes no lock, unless it is closed meanwhile; from a thread. Or -EBADF, -ENODEV.
 #[unsafe(no_mangle)]
 pub extern "C" fn rumpvm_object_size(object: Object) -> i64 {
     number(with_object(object, |_, object| Ok(object.size())))
@@ -63,7 +65,7 @@ pub extern "C" fn rumpvm_object_size(object: Object) -> i64 {
 pub unsafe extern "C" fn rumpvm_object_write(
     object: Object,
     offset: u64,
-    from: *const u8,
+    from: *const c_void,
     length: usize,
 ) -> i64 {
     number(with_object(object, |vm, object| {
@@ -100,7 +102,7 @@ pub extern "C" fn rumpvm_object_allocate(
     outcome(with_object(object, |vm, object| Ok(vm.allocate(object, offset, length, beyond?)?)))
 }
 
-/// The seals of a memory file (RUMPVM_SEAL_*). Takes no lock; from a thread. Or -EINVAL (no memory file), -EBADF,
+/// The seals of a memory file (RUMPVM_SEAL_*). Takes no lock, unless it is closed meanwhile; from a thread. Or -EINVAL (no memory file), -EBADF,
 /// -ENODEV.
 #[unsafe(no_mangle)]
 pub extern "C" fn rumpvm_object_seals(object: Object) -> i64 {

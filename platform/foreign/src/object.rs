@@ -81,8 +81,9 @@ pub unsafe extern "C" fn rumpvm_object_open(
     outcome(unsafe { pointers::put(made, open) })
 }
 
-/// Makes an object of `bytes` bytes of zeros, for spaces to share, and stores its number at `made`. Pages come when
-/// they are touched. Takes the registry's sleep lock; from a thread. Returns 0, -EINVAL, -ENOMEM, -ENOSPC, -ENODEV.
+/// Makes an object of `bytes` bytes of zeros, at most INT64_MAX, for spaces to share, and stores its number at `made`.
+/// Pages come when they are touched. Takes the registry's sleep lock; from a thread. Returns 0, -EINVAL (also: too many
+/// bytes), -ENOMEM, -ENOSPC, -ENODEV.
 ///
 /// # Safety
 /// `made` is null, or there is a number to write.
@@ -98,8 +99,10 @@ pub unsafe extern "C" fn rumpvm_object_memory(bytes: u64, made: *mut Object) -> 
 }
 
 /// Makes an object of the device memory at physical address `start`, of `bytes` bytes, both multiples of 4096, which
-/// was not given by rumpvm_add_memory; stores its number at `made`. It can be shared, not copied. Takes the registry's
-/// sleep lock; from a thread. Returns 0, -EINVAL, -ENOMEM, -ENOSPC, -ENODEV.
+/// was not given by rumpvm_add_memory; stores its number at `made`. Frames that the host got from rumpvm_frame_alloc or
+/// _run will do as well, if it keeps them as long as the object is open or mapped. It can be shared, not copied. Takes the
+/// registry's sleep lock; from a thread. Returns 0, -EINVAL (also: part of it is rumpvm's, or out of reach of page
+/// tables), -ENOMEM, -ENOSPC, -ENODEV.
 ///
 /// # Safety
 /// `made` is null, or there is a number to write.
@@ -187,7 +190,7 @@ pub extern "C" fn rumpvm_object_sync(object: Object) -> i32 {
 pub unsafe extern "C" fn rumpvm_object_read(
     object: Object,
     offset: u64,
-    into: *mut u8,
+    into: *mut c_void,
     length: usize,
 ) -> i64 {
     // SAFETY: by the caller's promise.

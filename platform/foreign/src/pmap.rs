@@ -33,10 +33,33 @@ struct Named {
 
 static PMAPS: Table<Named> = Table::new();
 
+/// For calls from anywhere.
+fn look() -> Result<&'static Pmaps<Foreign>, Errno> {
+    machine::get().ok_or(Errno(RUMPVM_ENODEV))
+}
+
+/// For calls from a thread: with room on the heap, and without what was destroyed in calls that must not do that.
 fn pmaps() -> Result<&'static Pmaps<Foreign>, Errno> {
-    let pmaps = machine::get().ok_or(Errno(RUMPVM_ENODEV))?;
+    let pmaps = look()?;
     heap::make_room();
+    while PMAPS.has_ended()
+        && let Some(ended) = PMAPS.next_ended()
+    {
+        pmaps.destroy(&ended.pmap);
+    }
     Ok(pmaps)
+}
+
+/// As [`with`], for calls from anywhere, which take nothing down and let no heap grow.
+fn glance<T>(
+    pmap: Pmap,
+    work: impl FnOnce(&Pmaps<Foreign>, &Named) -> Result<T, Errno>,
+) -> Result<T, Errno> {
+    let pmaps = look()?;
+    let used = PMAPS.enter(pmap)?;
+    let outcome = work(pmaps, &used);
+    used.leave_for_others();
+    outcome
 }
 
 fn with<T>(
@@ -91,18 +114,19 @@ pub unsafe extern "C" fn rumpvm_pmap_create(made: *mut Pmap) -> i32 {
     outcome(create())
 }
 
-/// One more reference, of who has one: pmap_reference. Takes no lock; from anywhere. Returns 0, -EBADF, -ENODEV.
+/// One more reference, of who has one: pmap_reference. Takes no lock of the pmap; from anywhere. Returns 0, -EBADF, -ENODEV.
 #[unsafe(no_mangle)]
 pub extern "C" fn rumpvm_pmap_reference(pmap: Pmap) -> i32 {
-    outcome(with(pmap, |_, named, _| {
+    outcome(glance(pmap, |_, named| {
         named.references.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }))
 }
 
 /// Gives up a reference: pmap_destroy. With the last one the number names nothing any more, and all mappings go, wired or not,
-/// when the last CPU that translates through the pmap has left it. What CPUs noted is kept. Takes spin locks, does not
-/// sleep; from a thread. Returns 0, -EBADF, -ENODEV.
+/// when the last CPU that translates through the pmap has left it, and the last call that uses it has returned; if that is one
+/// from anywhere, with the next call from a thread. What CPUs noted is kept. Takes spin locks, does not sleep; from a thread.
+/// Returns 0, -EBADF, -ENODEV.
 #[unsafe(no_mangle)]
 pub extern "C" fn rumpvm_pmap_destroy(pmap: Pmap) -> i32 {
     outcome(with(pmap, |_, named, close| {
@@ -158,7 +182,7 @@ pub extern "C" fn rumpvm_pmap_protect(pmap: Pmap, address: u64, length: u64, pro
 }
 
 /// Physical address behind `address`, which need not be aligned: pmap_extract. Stores its rights (RUMPVM_PROT_*) at `prot`
-/// and RUMPVM_PMAP_WIRED or 0 at `flags`, unless they are null. Takes no lock; from anywhere. Or -EFAULT (nothing is
+/// and RUMPVM_PMAP_WIRED or 0 at `flags`, unless they are null. Takes no lock of the pmap; from anywhere. Or -EFAULT (nothing is
 /// mapped), -EBADF, -ENODEV.
 ///
 /// # Safety
@@ -170,7 +194,7 @@ pub unsafe extern "C" fn rumpvm_pmap_extract(
     prot: *mut u32,
     flags: *mut u32,
 ) -> i64 {
-    number(with(pmap, |pmaps, named, _| {
+    number(glance(pmap, |pmaps, named| {
         let at = VirtAddr(address);
         let found = pmaps.extract(&named.pmap, at).ok_or(Errno(RUMPVM_EFAULT))?;
         // SAFETY: by the caller's promise.
@@ -189,7 +213,7 @@ pub unsafe extern "C" fn rumpvm_pmap_extract(
 /// sleep; from anywhere. Returns 0, -EFAULT (nothing is mapped), -EINVAL, -EBADF, -ENODEV.
 #[unsafe(no_mangle)]
 pub extern "C" fn rumpvm_pmap_change_wiring(pmap: Pmap, address: u64, flags: u32) -> i32 {
-    outcome(with(pmap, |pmaps, named, _| {
+    outcome(glance(pmap, |pmaps, named| {
         let changed = pmaps.change_wiring(&named.pmap, VirtAddr(address), wiring(flags)?);
         if changed { Ok(()) } else { Err(Errno(RUMPVM_EFAULT)) }
     }))
@@ -225,16 +249,16 @@ pub extern "C" fn rumpvm_pmap_collect(pmap: Pmap) -> i32 {
     }))
 }
 
-/// Pages that `pmap` maps: pmap_resident_count. Takes no lock; from anywhere. Or -EBADF, -ENODEV.
+/// Pages that `pmap` maps: pmap_resident_count. Takes no lock of the pmap; from anywhere. Or -EBADF, -ENODEV.
 #[unsafe(no_mangle)]
 pub extern "C" fn rumpvm_pmap_resident(pmap: Pmap) -> i64 {
-    number(with(pmap, |pmaps, named, _| Ok(pmaps.resident(&named.pmap))))
+    number(glance(pmap, |pmaps, named| Ok(pmaps.resident(&named.pmap))))
 }
 
-/// Physical address of its root, for looking only. Takes no lock; from anywhere. Or -EBADF, -ENODEV.
+/// Physical address of its root, for looking only. Takes no lock of the pmap; from anywhere. Or -EBADF, -ENODEV.
 #[unsafe(no_mangle)]
 pub extern "C" fn rumpvm_pmap_root(pmap: Pmap) -> i64 {
-    number(with(pmap, |_, named, _| Ok(named.pmap.root().start().0)))
+    number(glance(pmap, |_, named| Ok(named.pmap.root().start().0)))
 }
 
 /// This CPU translates user addresses through `pmap` from now on: pmap_activate. Does nothing if it does already. The pmap
@@ -242,7 +266,7 @@ pub extern "C" fn rumpvm_pmap_root(pmap: Pmap) -> i64 {
 /// interrupt. Returns 0, -EBADF, -ENODEV.
 #[unsafe(no_mangle)]
 pub extern "C" fn rumpvm_pmap_activate(pmap: Pmap) -> i32 {
-    outcome(with(pmap, |pmaps, named, _| {
+    outcome(glance(pmap, |pmaps, named| {
         pmaps.activate(&named.pmap);
         Ok(())
     }))
@@ -251,7 +275,7 @@ pub extern "C" fn rumpvm_pmap_activate(pmap: Pmap) -> i32 {
 /// This CPU translates user addresses through nothing from now on: pmap_deactivate. Otherwise as rumpvm_pmap_activate.
 #[unsafe(no_mangle)]
 pub extern "C" fn rumpvm_pmap_deactivate() -> i32 {
-    outcome(pmaps().map(Pmaps::deactivate))
+    outcome(look().map(Pmaps::deactivate))
 }
 
 /// Leaves no more than `prot` of the rights of every mapping of the frame at physical address `frame`, in every pmap, wired or
@@ -301,7 +325,7 @@ pub extern "C" fn rumpvm_page_clear_reference(frame: u64) -> i32 {
 #[unsafe(no_mangle)]
 pub extern "C" fn rumpvm_page_zero(frame: u64) -> i32 {
     let zero = || {
-        let done = pmaps()?.zero_page_of(self::frame(frame)?);
+        let done = look()?.zero_page_of(self::frame(frame)?);
         done.map_err(|NotHosts| Errno(RUMPVM_EINVAL))
     };
     outcome(zero())
@@ -312,7 +336,7 @@ pub extern "C" fn rumpvm_page_zero(frame: u64) -> i32 {
 #[unsafe(no_mangle)]
 pub extern "C" fn rumpvm_page_copy(from: u64, to: u64) -> i32 {
     let copy = || {
-        let done = pmaps()?.copy_page(self::frame(from)?, self::frame(to)?);
+        let done = look()?.copy_page(self::frame(from)?, self::frame(to)?);
         done.map_err(|NotHosts| Errno(RUMPVM_EINVAL))
     };
     outcome(copy())

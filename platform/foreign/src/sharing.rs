@@ -8,14 +8,13 @@ use rumpvm::Space as Spaces;
 
 use crate::errno::{Errno, RUMPVM_EBADF, outcome};
 use crate::handles::SPACES;
-use crate::machine;
 use crate::pointers;
-use crate::space::{Held, Space, destroy, with};
+use crate::space::{Held, Space, destroy, vm, with};
 
 /// Makes another number for `space` itself, as threads of a program or the two sides of a vfork want it, and stores it
 /// at `made`: whatever is done under one number is seen under the other, and CPUs that translate through one translate
-/// through the other. Each number is destroyed by itself; what is mapped goes with the last. Takes no sleep lock and
-/// does not sleep; from a thread. Returns 0, -EBADF, -ENOMEM, -ENOSPC (65,536 numbers), -EINVAL (`made` is null),
+/// through the other. Each number is destroyed by itself; what is mapped goes with the last. Takes no sleep lock, unless
+/// `space` is destroyed meanwhile; from a thread. Returns 0, -EBADF, -ENOMEM, -ENOSPC (65,536 numbers), -EINVAL (`made` is null),
 /// -ENODEV.
 ///
 /// # Safety
@@ -50,7 +49,7 @@ pub unsafe extern "C" fn rumpvm_space_exec(space: *mut Space) -> i32 {
 
 /// The number of a fresh space, in place of `old`.
 fn exchange(old: Space) -> Result<Space, Errno> {
-    let vm = machine::vm()?;
+    let vm = vm()?;
     let slot = SPACES.reserve()?;
     let fresh = vm.new_space()?;
     match destroy(old) {

@@ -29,7 +29,7 @@ pub use pager::PagerError;
 pub use registry::Registry;
 pub(crate) use seals::Purpose;
 pub use seals::{MemoryFlags, Seals};
-pub(crate) use size::Resizing;
+pub(crate) use size::{MAX_SIZE, Resizing};
 
 use crate::NoMemory;
 use crate::phys::PageKind;

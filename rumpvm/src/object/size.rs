@@ -19,7 +19,7 @@ use crate::sync::lockmgr::{Exclusive, Patience, Recursion};
 use crate::sync::{Ordering, fence};
 
 /// Most bytes of an object: a signed offset has to name each.
-const MAX_SIZE: u64 = i64::MAX as u64;
+pub(crate) const MAX_SIZE: u64 = i64::MAX as u64;
 
 /// The right to change the size of an object.
 #[must_use = "dropping it lets others change the size"]

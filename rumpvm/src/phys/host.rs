@@ -57,6 +57,16 @@ impl<P: Platform> Phys<P> {
         Ok(())
     }
 
+    /// Whether the host may say what becomes of `frames` frames from `first` on: none of them is the component's. Those
+    /// that were added are of the host's ([`PageKind::Host`]).
+    pub(crate) fn is_hosts(&self, first: Frame, frames: u32) -> bool {
+        let end = first.0.saturating_add(frames);
+        self.records.extents().all(|(start, many)| {
+            let common = start.max(first.0)..(start + many).min(end);
+            common.into_iter().all(|at| self.host_page(Frame(at)).is_some())
+        })
+    }
+
     /// The record of `frame`, if the host has it.
     pub(crate) fn host_page(&self, frame: Frame) -> Option<&super::Page<P>> {
         self.known(frame).filter(|page| page.kind() == PageKind::Host)
