@@ -2,12 +2,16 @@
  * rumpvm: virtual memory for your kernel. Link with rumpvm.o, or with -lrumpvm.
  *
  * In which order: rumpvm_init, once; rumpvm_add_memory, the first on the same CPU; rumpvm_cpu_attach on each CPU; then all
- * others. Before, they return -RUMPVM_ENODEV.
+ * others. Before the first memory they return -RUMPVM_ENODEV.
  *
  * What holds for all calls unless it says otherwise:
  *
  * - Addresses and lengths are in bytes, a page is 4096 bytes, times are nanoseconds.
- * - Errors are Linux's error numbers, negative. After an error nothing has changed.
+ * - Errors are Linux's error numbers, negative. After an error nothing has changed. Every call may return -ENODEV, if it
+ *   comes before the first memory, and every one that is given the number of a space, an object or a pmap -EBADF, if that
+ *   names nothing; that is not said again with each.
+ * - "Takes no lock of ...": but spin locks of rumpvm's own for an instant, if memory for its records runs low, or what the
+ *   number names is destroyed meanwhile.
  * - "From a thread": not from an interrupt, with no spin lock held, and on a stack of at least 16 KiB. Such a call may wait for
  *   other CPUs, which must be able to take the interrupt of the hypercall tlb_ipi, and it may call the hypercall sleep.
  *   "From anywhere": also from the handler of an interrupt that the hypercall intr_save masks.
@@ -480,8 +484,10 @@ struct rumpvm_hypercalls {
     // The caller waits for another CPU to change a word, and will look again when this returns, soon. Under spin locks.
     // Left out: the instruction `pause`, which is right where every CPU is real; a process yields here.
     void (*relax)(void);
-    // What the host keeps of the calling thread for rumpvm: see rumpvm_thread_init. Under spin locks. Left out: each
-    // CPU is one thread, which is true of a host that never switches threads inside a call of rumpvm.
+    // What the host keeps of the calling thread for rumpvm: see rumpvm_thread_init. Never null, and works from the first
+    // rumpvm_add_memory on, on every CPU, in interrupts too (the thread that was interrupted). Under spin locks. Left out:
+    // each CPU is one thread, which is true only of a host that never switches threads inside a call of rumpvm, and no
+    // timer's interrupt does either. Needed with sleep, and with hold_cpu.
     struct rumpvm_thread *(*thread)(void);
     // Blocks the calling thread while *word == expected, as a futex does: the comparison and the decision to sleep
     // are one step for wakeup. May return early, and does at the time `until` of the clock, unless that is
@@ -489,8 +495,9 @@ struct rumpvm_hypercalls {
     void (*sleep)(const uint32_t *word, uint32_t expected, uint64_t until);
     // Wakes every thread that sleeps on `word`. Given with sleep.
     void (*wakeup)(const uint32_t *word);
-    // Until release_cpu, this thread stays on this CPU and no other may run there; they nest. Left out, with
-    // release_cpu: nothing is done, which is right for a host that switches threads only where they ask for it.
+    // Until release_cpu, this thread stays on this CPU and no other may run there; they nest. Works from the first
+    // rumpvm_add_memory on. Left out, with release_cpu: nothing is done, which is right for a host that switches threads
+    // only where they ask for it. A host whose timer switches them inside a call of rumpvm must give both, and thread.
     void (*hold_cpu)(void);
     // Undoes one hold_cpu. Under spin locks. Given with hold_cpu.
     void (*release_cpu)(void);
@@ -678,8 +685,9 @@ extern "C" {
 #endif // __cplusplus
 
 // Makes one access (RUMPVM_ACCESS_*) to `address` in `space` possible, or says why not: to be called by the host's
-// page fault handler, with interrupts on if they were on in the program. Takes no lock of the space, sleeps while
-// pages of the space move; from a thread that holds no spin lock. After 0 the access is tried again. -EFAULT: nothing
+// page fault handler, with interrupts on if they were on in the program. Takes no lock of the space, but the map's sleep
+// lock where a stack grows; calls a pager's read where a page is not in memory; sleeps for that, and while pages of the
+// space move. From a thread that holds no spin lock. After 0 the access is tried again. -EFAULT: nothing
 // is mapped there (SIGSEGV, SEGV_MAPERR); -EACCES: the right is missing (SIGSEGV, SEGV_ACCERR); -EIO: SIGBUS;
 // -ENOMEM: no memory, nothing has changed; -EINVAL: no such access; -EBADF, -ENODEV.
 int32_t rumpvm_fault(rumpvm_space space,
@@ -716,7 +724,7 @@ int32_t rumpvm_copyinstr(rumpvm_space space,
 
 // Stores the areas of `space` that end above `from` at `into`, in order of address, `room` at most, and returns how
 // many it has stored; whoever wants more calls with the last one's end. Time grows with the number of areas below, too.
-// Takes no lock, does not sleep; from a thread. Or -EINVAL (null), -EBADF, -ENODEV.
+// Takes no lock of the space; from a thread. Or -EINVAL (null), -EBADF, -ENODEV.
 // Contract: There is room for so many at `into`.
 int64_t rumpvm_areas(rumpvm_space space,
                      uint64_t from,
@@ -798,7 +806,8 @@ void rumpvm_free(void *block);
 size_t rumpvm_malloc_usable_size(void *block);
 
 // Gives back pages that rumpvm_malloc's family keeps at hand and nobody uses, but for what other CPUs have at hand.
-// Requests that would fail do that by themselves; this is for when others need the memory. From anywhere.
+// Requests that would fail do that by themselves; this is for when others need the memory. Takes spin locks, does not
+// sleep; from anywhere.
 void rumpvm_malloc_drain(void);
 
 // Makes a zone: items of `size` bytes (16 KiB at most) at multiples of `align` (a power of two, a page at most), of which
@@ -826,11 +835,12 @@ void *rumpvm_zone_alloc(struct rumpvm_zone *zone);
 // Contract: As rumpvm_zone_alloc; `item` is null, or came from this zone and is used no more.
 void rumpvm_zone_free(struct rumpvm_zone *zone, void *item);
 
-// Gives back the pages of a zone that nobody uses, but for what other CPUs have at hand. From anywhere.
+// Gives back the pages of a zone that nobody uses, but for what other CPUs have at hand. Takes spin locks, does not sleep;
+// from anywhere.
 // Contract: As rumpvm_zone_alloc.
 void rumpvm_zone_drain(struct rumpvm_zone *zone);
 
-// Stores at `usage` what `zone` has. From anywhere; takes its spin lock. Returns 0, -EINVAL, -ENODEV.
+// Stores at `usage` what `zone` has. From anywhere; takes its spin lock. Returns 0, -EINVAL (a pointer is null).
 // Contract: As rumpvm_zone_alloc; `usage` is null, or there is such a structure to write.
 int32_t rumpvm_zone_usage(struct rumpvm_zone *zone,
                           struct rumpvm_zone_usage *usage);
@@ -967,7 +977,7 @@ int32_t rumpvm_init(uint32_t version,
                     const struct rumpvm_hypercalls *table);
 
 // Why rumpvm_init, rumpvm_add_memory or rumpvm_cpu_attach was last refused: a line that ends with a zero and stays for
-// good. From anywhere.
+// good. Takes no lock, does not sleep; from anywhere.
 const char *rumpvm_reason(void);
 
 // Gives rumpvm the physical memory from byte `start` to byte `end`, rounded inwards to whole pages, for good: mapped
@@ -978,14 +988,16 @@ const char *rumpvm_reason(void);
 // On i386, with PAE too, only what lies below 4 GiB and is mapped at direct_map for good: some 900 MiB, where the host
 // has the uppermost GiB of addresses; the rest is never seen by turns.
 //
-// Takes spin locks, does not sleep. Returns 0, or with a rumpvm_reason: -EINVAL (no whole page, seen at address 0 or
-// among user addresses, out of reach), -EEXIST (overlaps what was given), -ENOSPC (too many ranges), -ENOMEM (too
-// small for the first records, to which it then goes as a whole), -ENODEV (before rumpvm_init).
+// Takes spin locks, does not sleep. Returns 0, or with a rumpvm_reason: -EINVAL (no whole page, or none beside those for
+// its own records; seen at address 0 or among user addresses; out of reach), -EEXIST (overlaps what was given), -ENOSPC
+// (too many ranges), -ENODEV (before rumpvm_init). Or -ENOMEM, of the first range: it is too small for the first records,
+// and is theirs as a whole now; the next range goes on from there.
 int32_t rumpvm_add_memory(uint64_t start,
                           uint64_t end);
 
 // The calling CPU will call rumpvm from now on. Once on each CPU, behind the first memory, before any other call
-// there. Takes no lock, does not sleep. Returns 0, or with a rumpvm_reason: -EINVAL (its number is not below
+// there, which rumpvm leaves to the host. It sees whether the CPU is set up for rumpvm's page tables, and from it on this
+// CPU is asked to flush the kernel's window. Takes no lock, does not sleep. Returns 0, or with a rumpvm_reason: -EINVAL (its number is not below
 // cpu_count, or it is set up otherwise than rumpvm's page tables need), -EEXIST (that number has attached), -ENODEV
 // (too early).
 int32_t rumpvm_cpu_attach(void);
@@ -1006,8 +1018,9 @@ int32_t rumpvm_idle(void);
 void rumpvm_tlb_interrupt(void);
 
 // Walks every invariant of the machine: page tables, reverse mappings, private pages, objects, every frame. At a
-// quiet moment: nobody is inside any other call. Takes all locks in turns; time and memory grow with the memory
-// given, some 80 bytes of the heap for each page. Returns 0; or -EUCLEAN, and `story` is told what is broken, in
+// quiet moment: nobody is inside any other call. Takes all locks in turns; from a thread. Time and memory grow with the
+// memory given: the first call makes the heap grow, for good, by some 80 bytes for each page, rounded up to a power of
+// two. Returns 0; or -EUCLEAN, and `story` is told what is broken, in
 // `size` bytes at most and with a zero at its end; -ENOMEM, -ENODEV.
 // Contract: `story` is null, and `size` 0, or there are `size` bytes to write.
 int32_t rumpvm_check(char *story,
@@ -1015,7 +1028,10 @@ int32_t rumpvm_check(char *story,
 
 // Maps `length` bytes, rounded up to whole pages, of zero-filled memory with the rights `prot` (RUMPVM_PROT_*) as
 // `flags` say (RUMPVM_MAP_*), at `hint`, near it, or anywhere; returns where, or a negative error: see mmap(2). Pages
-// come when they are touched. Takes the map's sleep lock; from a thread, with interrupts on.
+// come when they are touched. Takes the map's sleep lock; from a thread, with interrupts on. Errors: -EINVAL (no length,
+// `flags` that contradict each other, no page), -EEXIST (RUMPVM_MAP_FIXED_NOREPLACE), -ENOMEM (no memory, no room, a
+// limit, addresses that are not user memory), -EPERM (below the lowest address; locked, where nothing may be), -EAGAIN
+// (more locked than may be), -EOPNOTSUPP (without RUMPVM_MAP_ANONYMOUS).
 int64_t rumpvm_mmap(rumpvm_space space,
                     uint64_t hint,
                     uint64_t length,
@@ -1045,8 +1061,8 @@ int32_t rumpvm_madvise(rumpvm_space space,
                        int32_t advice);
 
 // Sets `resident[i]` to 1 if page i from `address` on is in memory, else to 0, for each page that `length` bytes touch;
-// see mincore(2). Takes no lock, does not sleep: what changes meanwhile may be seen or not. Returns 0, -EINVAL,
-// -ENOMEM (a hole).
+// see mincore(2). Takes no lock of the space: what changes meanwhile may be seen or not. From a thread. Returns 0,
+// -EINVAL, -ENOMEM (a hole).
 // Contract: `resident` has a byte for each of those pages.
 int32_t rumpvm_mincore(rumpvm_space space,
                        uint64_t address,
@@ -1062,7 +1078,8 @@ int32_t rumpvm_minherit(rumpvm_space space,
 
 // Makes the `old_length` bytes mapped at `old` be `new_length` bytes, here or as `flags` (RUMPVM_MREMAP_*) allow
 // elsewhere; returns where, or a negative error: see mremap(2). Takes the map's sleep lock, waits for other CPUs'
-// flushes; from a thread, with interrupts on.
+// flushes; from a thread, with interrupts on. Errors: -EINVAL, -ENOMEM (no memory, no room, a limit), -EFAULT (nothing
+// is mapped there, or what cannot grow), -EAGAIN (more locked than may be), -EPERM (below the lowest address).
 int64_t rumpvm_mremap(rumpvm_space space,
                       uint64_t old,
                       uint64_t old_length,
@@ -1166,7 +1183,7 @@ int32_t rumpvm_object_close(rumpvm_object object);
 
 // As rumpvm_mmap, of `object` from byte `offset` on, a multiple of 4096. `rights` (RUMPVM_PROT_*) is all that the
 // mapping may ever have, as the open file has it: stores to a private mapping need only the right to load. -EACCES if
-// it is more.
+// `prot` is more; -EOVERFLOW (more than an object can have), -EINVAL also with RUMPVM_MAP_ANONYMOUS.
 int64_t rumpvm_mmap_object(rumpvm_space space,
                            uint64_t hint,
                            uint64_t length,
@@ -1191,7 +1208,8 @@ int32_t rumpvm_msync(rumpvm_space space,
 int32_t rumpvm_object_sync(rumpvm_object object);
 
 // Copies up to `length` bytes of `object` from byte `offset` on to `into`; returns how many there were, or a negative
-// error. It sees what mappings see. Sleeps as a fault does; from a thread.
+// error: -EIO, -ENOMEM, -EINVAL (a null pointer; the memory of a device). It sees what mappings see. Sleeps as a fault
+// does; from a thread.
 // Contract: There are `length` bytes to write at `into`.
 int64_t rumpvm_object_read(rumpvm_object object,
                            uint64_t offset,
@@ -1520,7 +1538,9 @@ int32_t rumpvm_thread_init(struct rumpvm_thread *thread,
 // 0 or RUMPVM_WINDOW_GLOBAL.
 //
 // Once, behind the first memory, before any CPU translates through a root of rumpvm's. Takes spin locks, does not sleep; from
-// a thread. Returns 0; -EINVAL (no such addresses or flags; neither `link` nor kernel_root), -EEXIST, -ENOMEM, -ENODEV.
+// a thread. Returns 0; -EINVAL (no such addresses or flags; neither `link` nor kernel_root), -EEXIST (there is a window, or
+// with a null `link` something in the entries that it needs), -EBUSY (a CPU has translated through a root of rumpvm's),
+// -ENOMEM, -ENODEV.
 // Contract: `link` may be called, and the entries that are stored map nothing else.
 int32_t rumpvm_kernel_window(uint64_t start,
                              uint64_t end,

@@ -163,7 +163,12 @@ int main(void)
     calls.tlb_invalidate = tlb_invalidate;
     EXPECT(rumpvm_init(RUMPVM_VERSION, &calls) == 0);
     EXPECT(rumpvm_malloc(1) == NULL);
-    EXPECT(rumpvm_add_memory(RAM_START, RAM_START + RAM_BYTES) == 0);
+    /* Enough for rumpvm's own records and not for more: it keeps that, says so, and goes on from there. */
+    EXPECT(rumpvm_add_memory(RAM_START, RAM_START + 64 * PAGE) == -RUMPVM_ENOMEM);
+    EXPECT(strstr(rumpvm_reason(), "first records") != NULL && rumpvm_malloc(1) == NULL);
+    EXPECT(rumpvm_add_memory(1ull << 60, (1ull << 60) + MIB) == -RUMPVM_EINVAL);
+    EXPECT(rumpvm_add_memory(RAM_START + 64 * PAGE, RAM_START + 65 * PAGE) < 0);
+    EXPECT(rumpvm_add_memory(RAM_START + 65 * PAGE, RAM_START + RAM_BYTES) == 0);
     EXPECT(rumpvm_cpu_attach() == 0);
     /* The check needs room in the heap of records, and the first block makes the heap. */
     check();

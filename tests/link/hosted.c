@@ -210,6 +210,25 @@ static void copy_on_write(rumpvm_space parent, uint64_t at, unsigned pages)
     EXPECT(rumpvm_fault(child, at, RUMPVM_ACCESS_READ) == -RUMPVM_EBADF);
 }
 
+static void no_link(uint64_t address, uint32_t level, uint64_t entry)
+{
+    (void)address;
+    (void)level;
+    (void)entry;
+    EXPECT(!"no window is opened");
+}
+
+/* Behind a switch a window is too late: spaces have the host's entries as they were. */
+static void late_window(void)
+{
+    const uint64_t upper = 0xffffc00000000000ull;
+
+    EXPECT(rumpvm_kernel_window(upper, upper, 0, no_link) == -RUMPVM_EINVAL);
+    EXPECT(rumpvm_kernel_window(0x40000000, 0x40001000, 0, no_link) == -RUMPVM_EINVAL);
+    EXPECT(rumpvm_kernel_window(upper, upper + PAGE, 0, no_link) == -RUMPVM_EBUSY);
+    EXPECT(rumpvm_kernel_remove(upper, PAGE) == -RUMPVM_ENODEV);
+}
+
 /* What a system-call layer does. */
 static void calls(rumpvm_space space, uint64_t at, uint64_t length)
 {
@@ -362,6 +381,7 @@ int main(void)
     begin();
     EXPECT(rumpvm_space_create(&one) == 0 && rumpvm_space_create(&other) == 0 && one != other);
     two_spaces(one, other, at, length);
+    late_window();
     /* The heap has grown as far as it will by now. */
     check();
     free_before = statistics().frames_free;

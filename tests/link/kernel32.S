@@ -18,11 +18,11 @@ entry:
     movl %ebx, %edi
     movl %eax, %esi
 
-    # 1 GiB in large pages, seen at IMAGE, and for the next instructions at 0 too.
+    # 900 MiB in large pages, seen at IMAGE, and for the next instructions at 0 too.
 #ifdef PAE
     movl $(boot_directory - IMAGE), %ebx
     movl $0x83, %eax
-    movl $512, %ecx
+    movl $450, %ecx
 1:  movl %eax, (%ebx)
     addl $8, %ebx
     addl $0x200000, %eax
@@ -40,7 +40,7 @@ entry:
     movl $(boot_root - IMAGE + 768 * 4), %ebx
     movl $0x83, %eax
     movl %eax, boot_root - IMAGE
-    movl $256, %ecx
+    movl $225, %ecx
 1:  movl %eax, (%ebx)
     addl $4, %ebx
     addl $0x400000, %eax

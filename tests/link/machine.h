@@ -31,7 +31,7 @@ struct frame {
 
 #else
 
-/* The image is a part of the direct map, and that is the uppermost GiB. The stack ends where it begins. */
+/* The image is a part of the direct map: 900 MiB of the uppermost GiB. The stack ends where it begins. */
 #define DIRECT_MAP 0xc0000000ull
 #define IMAGE DIRECT_MAP
 #define STACK 0xc0000000ull

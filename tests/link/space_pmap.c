@@ -18,7 +18,7 @@
 #ifdef __x86_64__
 #define WINDOW 0xffffc00000000000ull
 #else
-#define WINDOW 0xf0000000ull
+#define WINDOW 0xfc000000ull /* behind the direct map */
 #endif
 
 /* Of a page fault's code. */
@@ -103,14 +103,52 @@ static void leave(struct page *page)
         EXPECT(rumpvm_frame_free(page->frame) == 0);
 }
 
+/* Calls that this map has no use for otherwise, on one page of a pmap of its own. */
+static void try_the_rest(void)
+{
+    const uint64_t at = 0x10000000;
+    const int64_t got = rumpvm_frame_alloc(0);
+    const uint64_t frame = (uint64_t)got;
+    volatile uint32_t *contents;
+    uint32_t prot, flags = 7;
+    rumpvm_pmap pmap;
+
+    EXPECT(got > 0 && rumpvm_pmap_create(&pmap) == 0);
+    contents = seen(frame);
+    *contents = 1;
+    EXPECT(rumpvm_page_zero(frame) == 0 && *contents == 0 && rumpvm_page_zero(frame + 1) == -RUMPVM_EINVAL);
+
+    EXPECT(rumpvm_pmap_enter(pmap, at, frame, READ | WRITE, RUMPVM_PMAP_WIRED) == 0);
+    EXPECT(rumpvm_pmap_root(pmap) > 0 && rumpvm_frame_free((uint64_t)rumpvm_pmap_root(pmap)) == -RUMPVM_EINVAL);
+    EXPECT(rumpvm_page_is_modified(frame) == 0 && rumpvm_pmap_activate(pmap) == 0);
+    *(volatile uint32_t *)(uintptr_t)at = 2;
+    EXPECT(rumpvm_pmap_deactivate() == 0 && *contents == 2);
+    EXPECT(rumpvm_page_clear_modify(frame) == 1 && rumpvm_page_is_modified(frame) == 0);
+    EXPECT(rumpvm_page_clear_modify(frame) == 0);
+
+    /* Wired it stays; and a pmap stays as long as somebody has a reference. */
+    EXPECT(rumpvm_pmap_reference(pmap) == 0 && rumpvm_pmap_destroy(pmap) == 0);
+    EXPECT(rumpvm_pmap_collect(pmap) == 0 && rumpvm_pmap_resident(pmap) == 1);
+    EXPECT(rumpvm_pmap_change_wiring(pmap, at + PAGE, 0) == -RUMPVM_EFAULT);
+    EXPECT(rumpvm_pmap_change_wiring(pmap, at, 0) == 0);
+    EXPECT(rumpvm_pmap_extract(pmap, at + 5, &prot, &flags) == got + 5 && (prot & WRITE) && flags == 0);
+    EXPECT(rumpvm_pmap_collect(pmap) == 0 && rumpvm_pmap_resident(pmap) == 0);
+    EXPECT(rumpvm_pmap_destroy(pmap) == 0 && rumpvm_pmap_reference(pmap) == -RUMPVM_EBADF);
+    EXPECT(rumpvm_frame_free(frame) == 0);
+}
+
 static space create(void)
 {
     unsigned number;
 
     if (!has_window) {
         has_window = 1;
+        /* Not where the kernel has something. */
+        EXPECT(rumpvm_kernel_window(DIRECT_MAP, DIRECT_MAP + PAGE, 0, 0) == -RUMPVM_EEXIST);
         EXPECT(rumpvm_kernel_window(WINDOW, WINDOW + PAGE, RUMPVM_WINDOW_GLOBAL, 0) == 0);
+        EXPECT(rumpvm_kernel_window(WINDOW, WINDOW + PAGE, RUMPVM_WINDOW_GLOBAL, 0) == -RUMPVM_EEXIST);
         EXPECT(rumpvm_kernel_prepare(WINDOW, PAGE) == 0);
+        try_the_rest();
     }
     for (number = 0; number < SPACES; number++) {
         if (maps[number].pmap == 0) {

@@ -16,8 +16,9 @@ pub const RUMPVM_ACCESS_WRITE: u32 = 2;
 pub const RUMPVM_ACCESS_EXECUTE: u32 = 4;
 
 /// Makes one access (RUMPVM_ACCESS_*) to `address` in `space` possible, or says why not: to be called by the host's
-/// page fault handler, with interrupts on if they were on in the program. Takes no lock of the space, sleeps while
-/// pages of the space move; from a thread that holds no spin lock. After 0 the access is tried again. -EFAULT: nothing
+/// page fault handler, with interrupts on if they were on in the program. Takes no lock of the space, but the map's sleep
+/// lock where a stack grows; calls a pager's read where a page is not in memory; sleeps for that, and while pages of the
+/// space move. From a thread that holds no spin lock. After 0 the access is tried again. -EFAULT: nothing
 /// is mapped there (SIGSEGV, SEGV_MAPERR); -EACCES: the right is missing (SIGSEGV, SEGV_ACCERR); -EIO: SIGBUS;
 /// -ENOMEM: no memory, nothing has changed; -EINVAL: no such access; -EBADF, -ENODEV.
 #[unsafe(no_mangle)]

@@ -49,7 +49,7 @@ pub struct Area {
 
 /// Stores the areas of `space` that end above `from` at `into`, in order of address, `room` at most, and returns how
 /// many it has stored; whoever wants more calls with the last one's end. Time grows with the number of areas below, too.
-/// Takes no lock, does not sleep; from a thread. Or -EINVAL (null), -EBADF, -ENODEV.
+/// Takes no lock of the space; from a thread. Or -EINVAL (null), -EBADF, -ENODEV.
 ///
 /// # Safety
 /// There is room for so many at `into`.

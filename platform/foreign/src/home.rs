@@ -21,6 +21,9 @@ use crate::{cpu, directories, layer, machine, text, thread};
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Foreign;
 
+/// A CPU has translated through a root of the component's: those have the host's entries as they were then.
+static HAS_TRANSLATED: AtomicBool = AtomicBool::new(false);
+
 /// What we know of one CPU.
 #[repr(align(64))]
 struct Cpu {
@@ -49,6 +52,12 @@ fn this() -> &'static Cpu {
 /// Whether the caller holds a spin lock of the component, or may.
 pub(crate) fn is_masked() -> bool {
     this().masked.load(Ordering::Relaxed) != 0
+}
+
+/// Whether a CPU has ever translated through a root of the component's.
+#[cfg(feature = "window")]
+pub(crate) fn has_translated() -> bool {
+    HAS_TRANSLATED.load(Ordering::Relaxed)
 }
 
 /// Carries out what other CPUs asked of this one, unless it is doing so.
@@ -203,6 +212,9 @@ impl Platform for Foreign {
 
     fn tlb_activate(&self, root: Option<Frame>) {
         directories::note(Self::cpu_id(), root);
+        if root.is_some() && !HAS_TRANSLATED.load(Ordering::Relaxed) {
+            HAS_TRANSLATED.store(true, Ordering::Relaxed);
+        }
         let root = root.map(|frame| frame.start().0);
         match calls().tlb_activate {
             // SAFETY: the host's own function, with a root of ours.

@@ -81,8 +81,10 @@ pub struct Hypercalls {
     /// The caller waits for another CPU to change a word, and will look again when this returns, soon. Under spin locks.
     /// Left out: the instruction `pause`, which is right where every CPU is real; a process yields here.
     pub relax: Option<unsafe extern "C" fn()>,
-    /// What the host keeps of the calling thread for rumpvm: see rumpvm_thread_init. Under spin locks. Left out: each
-    /// CPU is one thread, which is true of a host that never switches threads inside a call of rumpvm.
+    /// What the host keeps of the calling thread for rumpvm: see rumpvm_thread_init. Never null, and works from the first
+    /// rumpvm_add_memory on, on every CPU, in interrupts too (the thread that was interrupted). Under spin locks. Left out:
+    /// each CPU is one thread, which is true only of a host that never switches threads inside a call of rumpvm, and no
+    /// timer's interrupt does either. Needed with sleep, and with hold_cpu.
     pub thread: Option<unsafe extern "C" fn() -> *mut Thread>,
     /// Blocks the calling thread while *word == expected, as a futex does: the comparison and the decision to sleep
     /// are one step for wakeup. May return early, and does at the time `until` of the clock, unless that is
@@ -90,8 +92,9 @@ pub struct Hypercalls {
     pub sleep: Option<unsafe extern "C" fn(word: *const u32, expected: u32, until: u64)>,
     /// Wakes every thread that sleeps on `word`. Given with sleep.
     pub wakeup: Option<unsafe extern "C" fn(word: *const u32)>,
-    /// Until release_cpu, this thread stays on this CPU and no other may run there; they nest. Left out, with
-    /// release_cpu: nothing is done, which is right for a host that switches threads only where they ask for it.
+    /// Until release_cpu, this thread stays on this CPU and no other may run there; they nest. Works from the first
+    /// rumpvm_add_memory on. Left out, with release_cpu: nothing is done, which is right for a host that switches threads
+    /// only where they ask for it. A host whose timer switches them inside a call of rumpvm must give both, and thread.
     pub hold_cpu: Option<unsafe extern "C" fn()>,
     /// Undoes one hold_cpu. Under spin locks. Given with hold_cpu.
     pub release_cpu: Option<unsafe extern "C" fn()>,
@@ -208,6 +211,11 @@ fn check(calls: Hypercalls, is_ring_0: bool) -> Result<Host, &'static CStr> {
     if calls.sleep.is_some() && calls.thread.is_none() {
         return Err(c"a host with sleep must tell its threads apart: thread is left out");
     }
+    if calls.hold_cpu.is_some() && calls.thread.is_none() {
+        return Err(
+            c"a host that switches threads inside a call must tell them apart: thread is left out",
+        );
+    }
     if calls.cpu_count as usize > MAX_CPUS {
         return Err(c"cpu_count is more than 256");
     }
@@ -262,6 +270,9 @@ mod tests {
         ID.with(|id| *id)
     }
     unsafe extern "C" fn ipi(_: *const u64) {}
+    unsafe extern "C" fn hold() {}
+    unsafe extern "C" fn sleep(_: *const u32, _: u32, _: u64) {}
+    unsafe extern "C" fn wake(_: *const u32) {}
 
     /// The least that a program can give.
     fn least() -> Hypercalls {
@@ -301,6 +312,15 @@ mod tests {
             (Hypercalls { cpu_count: 2, ..least() }, "more than one CPU"),
             (Hypercalls { cpu_count: 2, cpu_id: Some(id), ..least() }, "more than one CPU"),
             (Hypercalls { cpu_count: 257, ..least() }, "256"),
+            (Hypercalls { hold_cpu: Some(hold), ..least() }, "release_cpu"),
+            (
+                Hypercalls { hold_cpu: Some(hold), release_cpu: Some(hold), ..least() },
+                "inside a call must tell them apart",
+            ),
+            (
+                Hypercalls { sleep: Some(sleep), wakeup: Some(wake), ..least() },
+                "sleep must tell its threads apart",
+            ),
         ];
         for (calls, word) in gaps {
             let story = refusal(calls).expect(word);

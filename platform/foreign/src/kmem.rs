@@ -128,7 +128,8 @@ pub unsafe extern "C" fn rumpvm_malloc_usable_size(block: *mut c_void) -> usize 
 }
 
 /// Gives back pages that rumpvm_malloc's family keeps at hand and nobody uses, but for what other CPUs have at hand.
-/// Requests that would fail do that by themselves; this is for when others need the memory. From anywhere.
+/// Requests that would fail do that by themselves; this is for when others need the memory. Takes spin locks, does not
+/// sleep; from anywhere.
 #[unsafe(no_mangle)]
 pub extern "C" fn rumpvm_malloc_drain() {
     if let (Some(phys), Some(heap)) = (phys(), HEAP.get()) {
@@ -202,7 +203,8 @@ pub unsafe extern "C" fn rumpvm_zone_free(zone: *mut HostZone, item: *mut c_void
     }
 }
 
-/// Gives back the pages of a zone that nobody uses, but for what other CPUs have at hand. From anywhere.
+/// Gives back the pages of a zone that nobody uses, but for what other CPUs have at hand. Takes spin locks, does not sleep;
+/// from anywhere.
 ///
 /// # Safety
 /// As rumpvm_zone_alloc.
@@ -214,7 +216,7 @@ pub unsafe extern "C" fn rumpvm_zone_drain(zone: *mut HostZone) {
     }
 }
 
-/// Stores at `usage` what `zone` has. From anywhere; takes its spin lock. Returns 0, -EINVAL, -ENODEV.
+/// Stores at `usage` what `zone` has. From anywhere; takes its spin lock. Returns 0, -EINVAL (a pointer is null).
 ///
 /// # Safety
 /// As rumpvm_zone_alloc; `usage` is null, or there is such a structure to write.

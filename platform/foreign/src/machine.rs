@@ -66,7 +66,7 @@ pub unsafe extern "C" fn rumpvm_init(version: u32, table: *const Hypercalls) -> 
 }
 
 /// Why rumpvm_init, rumpvm_add_memory or rumpvm_cpu_attach was last refused: a line that ends with a zero and stays for
-/// good. From anywhere.
+/// good. Takes no lock, does not sleep; from anywhere.
 #[unsafe(no_mangle)]
 pub extern "C" fn rumpvm_reason() -> *const c_char {
     REASON.load(Ordering::Acquire)
@@ -80,9 +80,10 @@ pub extern "C" fn rumpvm_reason() -> *const c_char {
 /// On i386, with PAE too, only what lies below 4 GiB and is mapped at direct_map for good: some 900 MiB, where the host
 /// has the uppermost GiB of addresses; the rest is never seen by turns.
 ///
-/// Takes spin locks, does not sleep. Returns 0, or with a rumpvm_reason: -EINVAL (no whole page, seen at address 0 or
-/// among user addresses, out of reach), -EEXIST (overlaps what was given), -ENOSPC (too many ranges), -ENOMEM (too
-/// small for the first records, to which it then goes as a whole), -ENODEV (before rumpvm_init).
+/// Takes spin locks, does not sleep. Returns 0, or with a rumpvm_reason: -EINVAL (no whole page, or none beside those for
+/// its own records; seen at address 0 or among user addresses; out of reach), -EEXIST (overlaps what was given), -ENOSPC
+/// (too many ranges), -ENODEV (before rumpvm_init). Or -ENOMEM, of the first range: it is too small for the first records,
+/// and is theirs as a whole now; the next range goes on from there.
 #[unsafe(no_mangle)]
 pub extern "C" fn rumpvm_add_memory(start: u64, end: u64) -> i32 {
     outcome(add_memory(start, end))
@@ -108,13 +109,12 @@ fn add_memory(start: u64, end: u64) -> Result<(), Errno> {
         layer::make()
     });
     let (first, end) = heap::end_reserve();
-    match made {
-        Ok(vm) => add(vm, first, end),
-        Err(_) => {
-            heap::give(first, end);
-            Err(refuse(RUMPVM_ENOMEM, c"too small for the first records"))
-        }
+    if made.is_ok_and(|vm| add(vm, first, end).is_ok()) {
+        return Ok(());
     }
+    // The rest is too small for a machine, or for a page and its record beside one.
+    heap::give(first, end);
+    Err(refuse(RUMPVM_ENOMEM, c"too small for the first records, which have all of it now"))
 }
 
 /// Whether the physical range `start..end` can be seen at the direct map of `calls`; why not, if so.
@@ -122,6 +122,9 @@ fn check_view(calls: &Hypercalls, start: u64, end: u64) -> Result<(), &'static C
     // Any frame may become a root, for which CR3 has as many bits as a pointer.
     if usize::try_from(end - 1).is_err() {
         return Err(c"the range ends above 4 GiB, where CR3 does not reach");
+    }
+    if end / PAGE_SIZE > Tables::FRAME_END.min(u32::MAX.into()) {
+        return Err(c"page tables of rumpvm reach 16 TiB");
     }
     let seen = hypercalls::seen(calls.direct_map, start);
     if seen.checked_add((end - start) as usize).is_none() {
@@ -151,7 +154,8 @@ fn add(vm: &Machine, start: u64, end: u64) -> Result<(), Errno> {
 }
 
 /// The calling CPU will call rumpvm from now on. Once on each CPU, behind the first memory, before any other call
-/// there. Takes no lock, does not sleep. Returns 0, or with a rumpvm_reason: -EINVAL (its number is not below
+/// there, which rumpvm leaves to the host. It sees whether the CPU is set up for rumpvm's page tables, and from it on this
+/// CPU is asked to flush the kernel's window. Takes no lock, does not sleep. Returns 0, or with a rumpvm_reason: -EINVAL (its number is not below
 /// cpu_count, or it is set up otherwise than rumpvm's page tables need), -EEXIST (that number has attached), -ENODEV
 /// (too early).
 #[unsafe(no_mangle)]
@@ -199,8 +203,9 @@ pub extern "C" fn rumpvm_tlb_interrupt() {
 }
 
 /// Walks every invariant of the machine: page tables, reverse mappings, private pages, objects, every frame. At a
-/// quiet moment: nobody is inside any other call. Takes all locks in turns; time and memory grow with the memory
-/// given, some 80 bytes of the heap for each page. Returns 0; or -EUCLEAN, and `story` is told what is broken, in
+/// quiet moment: nobody is inside any other call. Takes all locks in turns; from a thread. Time and memory grow with the
+/// memory given: the first call makes the heap grow, for good, by some 80 bytes for each page, rounded up to a power of
+/// two. Returns 0; or -EUCLEAN, and `story` is told what is broken, in
 /// `size` bytes at most and with a zero at its end; -ENOMEM, -ENODEV.
 ///
 /// # Safety

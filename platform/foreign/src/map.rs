@@ -58,7 +58,10 @@ pub const RUMPVM_INHERIT_ZERO: i32 = 3;
 
 /// Maps `length` bytes, rounded up to whole pages, of zero-filled memory with the rights `prot` (RUMPVM_PROT_*) as
 /// `flags` say (RUMPVM_MAP_*), at `hint`, near it, or anywhere; returns where, or a negative error: see mmap(2). Pages
-/// come when they are touched. Takes the map's sleep lock; from a thread, with interrupts on.
+/// come when they are touched. Takes the map's sleep lock; from a thread, with interrupts on. Errors: -EINVAL (no length,
+/// `flags` that contradict each other, no page), -EEXIST (RUMPVM_MAP_FIXED_NOREPLACE), -ENOMEM (no memory, no room, a
+/// limit, addresses that are not user memory), -EPERM (below the lowest address; locked, where nothing may be), -EAGAIN
+/// (more locked than may be), -EOPNOTSUPP (without RUMPVM_MAP_ANONYMOUS).
 #[unsafe(no_mangle)]
 pub extern "C" fn rumpvm_mmap(space: Space, hint: u64, length: u64, prot: u32, flags: u32) -> i64 {
     number(with(space, |vm, space| {
@@ -97,8 +100,8 @@ pub extern "C" fn rumpvm_madvise(space: Space, address: u64, length: u64, advice
 }
 
 /// Sets `resident[i]` to 1 if page i from `address` on is in memory, else to 0, for each page that `length` bytes touch;
-/// see mincore(2). Takes no lock, does not sleep: what changes meanwhile may be seen or not. Returns 0, -EINVAL,
-/// -ENOMEM (a hole).
+/// see mincore(2). Takes no lock of the space: what changes meanwhile may be seen or not. From a thread. Returns 0,
+/// -EINVAL, -ENOMEM (a hole).
 ///
 /// # Safety
 /// `resident` has a byte for each of those pages.
@@ -132,7 +135,8 @@ pub extern "C" fn rumpvm_minherit(
 
 /// Makes the `old_length` bytes mapped at `old` be `new_length` bytes, here or as `flags` (RUMPVM_MREMAP_*) allow
 /// elsewhere; returns where, or a negative error: see mremap(2). Takes the map's sleep lock, waits for other CPUs'
-/// flushes; from a thread, with interrupts on.
+/// flushes; from a thread, with interrupts on. Errors: -EINVAL, -ENOMEM (no memory, no room, a limit), -EFAULT (nothing
+/// is mapped there, or what cannot grow), -EAGAIN (more locked than may be), -EPERM (below the lowest address).
 #[unsafe(no_mangle)]
 pub extern "C" fn rumpvm_mremap(
     space: Space,

@@ -139,7 +139,7 @@ pub extern "C" fn rumpvm_object_close(object: Object) -> i32 {
 
 /// As rumpvm_mmap, of `object` from byte `offset` on, a multiple of 4096. `rights` (RUMPVM_PROT_*) is all that the
 /// mapping may ever have, as the open file has it: stores to a private mapping need only the right to load. -EACCES if
-/// it is more.
+/// `prot` is more; -EOVERFLOW (more than an object can have), -EINVAL also with RUMPVM_MAP_ANONYMOUS.
 #[unsafe(no_mangle)]
 pub extern "C" fn rumpvm_mmap_object(
     space: Space,
@@ -182,7 +182,8 @@ pub extern "C" fn rumpvm_object_sync(object: Object) -> i32 {
 }
 
 /// Copies up to `length` bytes of `object` from byte `offset` on to `into`; returns how many there were, or a negative
-/// error. It sees what mappings see. Sleeps as a fault does; from a thread.
+/// error: -EIO, -ENOMEM, -EINVAL (a null pointer; the memory of a device). It sees what mappings see. Sleeps as a fault
+/// does; from a thread.
 ///
 /// # Safety
 /// There are `length` bytes to write at `into`.

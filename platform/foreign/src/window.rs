@@ -3,13 +3,15 @@
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use rumpvm::pmap::{Debt, Kernel, Link, Mmu, TlbScope, WindowError};
-use rumpvm_arch::{Format, Frame, PAGE_SIZE, Prot, Pte, VirtAddr, VirtRange, span};
+use rumpvm_arch::{Format, Frame, PAGE_SIZE, Prot, Pte, VirtAddr, VirtRange, kernel_half, span};
 
-use crate::errno::{Errno, RUMPVM_EEXIST, RUMPVM_EINVAL, RUMPVM_ENODEV, RUMPVM_ENOMEM, outcome};
+use crate::errno::{
+    Errno, RUMPVM_EBUSY, RUMPVM_EEXIST, RUMPVM_EINVAL, RUMPVM_ENODEV, RUMPVM_ENOMEM, outcome,
+};
 use crate::format::{ROOT_BYTES, Tables};
 use crate::home::Foreign;
 use crate::hypercalls::{calls, seen};
-use crate::{frames, heap, layer, machine};
+use crate::{frames, heap, home, layer, machine};
 
 /// Of rumpvm_kernel_window: CPUs keep its translations when CR3 is loaded, if CR4.PGE is on.
 pub const RUMPVM_WINDOW_GLOBAL: u32 = 1;
@@ -49,6 +51,26 @@ fn of_host(level: usize, at: VirtAddr) -> Option<&'static [AtomicU32]> {
     None
 }
 
+/// Level of the host's tables that the window's entries go to: PAE's root leads to a table of the host's, all other roots have
+/// the entries themselves.
+const LINKED: usize = if Tables::LEVELS == 3 { 2 } else { Tables::LEVELS };
+
+/// Whether the host has tables for the entries that `range` needs, and nothing in these entries.
+fn check_room(range: VirtRange) -> Result<(), Errno> {
+    if calls().kernel_root == 0 {
+        return Err(Errno(RUMPVM_EINVAL));
+    }
+    let step = span::<Tables>(LINKED);
+    let first = range.start.0 & !(step - 1);
+    for part in 0..(range.end.0 - first).div_ceil(step) {
+        let entry = of_host(LINKED, VirtAddr(first + part * step)).ok_or(Errno(RUMPVM_EINVAL))?;
+        if Pte(entry[0].load(Ordering::Acquire).into()).is_present() {
+            return Err(Errno(RUMPVM_EEXIST));
+        }
+    }
+    Ok(())
+}
+
 /// Stores a link in the host's tables: the half that makes it present last.
 fn store(link: Link) {
     let Some(entry) = of_host(link.level, link.at) else { return };
@@ -65,7 +87,9 @@ fn store(link: Link) {
 /// 0 or RUMPVM_WINDOW_GLOBAL.
 ///
 /// Once, behind the first memory, before any CPU translates through a root of rumpvm's. Takes spin locks, does not sleep; from
-/// a thread. Returns 0; -EINVAL (no such addresses or flags; neither `link` nor kernel_root), -EEXIST, -ENOMEM, -ENODEV.
+/// a thread. Returns 0; -EINVAL (no such addresses or flags; neither `link` nor kernel_root), -EEXIST (there is a window, or
+/// with a null `link` something in the entries that it needs), -EBUSY (a CPU has translated through a root of rumpvm's),
+/// -ENOMEM, -ENODEV.
 ///
 /// # Safety
 /// `link` may be called, and the entries that are stored map nothing else.
@@ -82,14 +106,22 @@ pub unsafe extern "C" fn rumpvm_kernel_window(
             RUMPVM_WINDOW_GLOBAL => TlbScope::Global,
             _ => return Err(Errno(RUMPVM_EINVAL)),
         };
-        // PAE's root leads to a table of the host's, which must be there; all others have the entries themselves.
-        let lowest = if Tables::LEVELS == 3 { 2 } else { Tables::LEVELS };
-        let is_there = calls().kernel_root != 0 && of_host(lowest, VirtAddr(start)).is_some();
-        if link.is_none() && !is_there {
+        let range = VirtRange { start: VirtAddr(start), end: VirtAddr(end) };
+        let half = kernel_half::<Tables>();
+        if range.is_empty() || range.start < half.start || range.end > half.end {
             return Err(Errno(RUMPVM_EINVAL));
         }
-        let range = VirtRange { start: VirtAddr(start), end: VirtAddr(end) };
-        let opened = mmu()?.open_window(range, scope, |it| match link {
+        let mmu = mmu()?;
+        if mmu.kernel().is_some() {
+            return Err(Errno(RUMPVM_EEXIST));
+        }
+        if home::has_translated() {
+            return Err(Errno(RUMPVM_EBUSY));
+        }
+        if link.is_none() {
+            check_room(range)?;
+        }
+        let opened = mmu.open_window(range, scope, |it| match link {
             // SAFETY: the host's own function.
             Some(link) => unsafe { link(it.at.0, it.level as u32, it.entry.0) },
             None => store(it),
