@@ -206,6 +206,32 @@ impl<'s, P: Platform> Arena<'s, P> {
     /// As [`Arena::drain`], with the caches of all CPUs; whether nothing is allocated any more. What was added goes
     /// with the arena, which leaves behind what is still allocated.
     pub fn close(&mut self, phys: &Phys<P>) -> bool {
+        self.end(phys)
+    }
+
+    /// Frees the spans that it can do without, from wherever somebody wants a frame, maybe this arena for its tags: so nothing
+    /// is waited for. Its source takes no locks but those of frames.
+    pub(super) fn let_go(&self, phys: &Phys<P>) {
+        let (Some(mut segments), Some(source)) = (self.segments.try_lock(), self.source) else {
+            return;
+        };
+        for cache in &self.caches {
+            loop {
+                let unloaded = cache.mine().unload();
+                let Some(start) = unloaded else { break };
+                let Some(tag) = segments.lookup(phys, start) else { self.unknown(phys, start) };
+                // No span goes here, but below.
+                segments.put(phys, tag, u64::MAX);
+            }
+        }
+        while let Some(span) = segments.take_free_span(phys) {
+            source.release(phys, span);
+        }
+        segments.trim(phys);
+    }
+
+    /// As [`Arena::close`], by the only one who uses it.
+    pub(super) fn end(&self, phys: &Phys<P>) -> bool {
         for magazine in self.caches.iter().flat_map(PerCpu::iter) {
             while let Some(start) = magazine.unload() {
                 self.put(phys, start);

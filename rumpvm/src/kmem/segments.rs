@@ -496,7 +496,7 @@ impl Segments {
     /// Makes the table larger, if there is memory; chains only become longer if there is not.
     fn grow<P: Platform>(&mut self, phys: &Phys<P>) {
         let order = self.many.map_or(0, |(_, order)| order + 3);
-        let Ok(run) = phys.alloc_block(order) else { return };
+        let Ok(run) = phys.alloc_block_at_hand(order) else { return };
         let first = run.first();
         for fresh in phys.split_run(run) {
             phys.zero(&fresh);

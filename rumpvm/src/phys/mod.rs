@@ -2,7 +2,7 @@
 //!
 //! Flow:  alloc -> this CPU's magazine -> depot -> buddy; free goes the same way back.
 //! Locks: `depot`, then `buddy`, both spin; the magazines are the CPU's own.
-//! Sleep: never. When there is no frame the caller gets [`NoMemory`].
+//! Sleep: never. When there is no frame, hoards are asked for theirs (`hoards`); then the caller gets [`NoMemory`].
 //! Owns:  every frame given by `add_memory`, and one [`Page`] record for each.
 //!
 //! P1. A frame is in exactly one place, and its record's [`PageKind`] says which.
@@ -16,6 +16,7 @@ mod cache;
 mod contents;
 #[cfg(feature = "boot-heap")]
 mod heap;
+mod hoards;
 mod host;
 mod limbo;
 mod page;
@@ -30,6 +31,7 @@ use rumpvm_platform::{Platform, Scarce};
 pub use add::AddMemoryError;
 #[cfg(feature = "boot-heap")]
 pub use heap::BootHeap;
+pub(crate) use hoards::{Hoard, Link};
 pub use host::{Contents, GiveBackError};
 pub use page::{Busy, Page, PageKind};
 pub use run::Run;
@@ -86,6 +88,8 @@ pub struct Phys<P: Platform> {
     peak: Atomic<u64, P>,
     /// Serializes `add_memory`.
     adding: Spin<(), P>,
+    /// The first of those who keep frames at hand.
+    hoards: Spin<hoards::Next<P>, P>,
 }
 
 impl<P: Platform> Phys<P> {
@@ -105,6 +109,7 @@ impl<P: Platform> Phys<P> {
             zero_page: Atomic::new(NO_FRAME),
             peak: Atomic::new(0),
             adding: Spin::new(&class::ADDING, ()),
+            hoards: Spin::new(&class::HOARDS, None),
         })
     }
 
@@ -140,13 +145,20 @@ impl<P: Platform> Phys<P> {
 
     #[inline]
     fn pop(&self) -> Result<Fresh, NoMemory> {
+        let fresh = self.pop_at_hand();
+        fresh.or_else(|| self.ask_hoards(|| self.pop_at_hand())).ok_or(NoMemory)
+    }
+
+    /// A frame, if there is one without asking hoards.
+    #[inline]
+    fn pop_at_hand(&self) -> Option<Fresh> {
         let cache = self.caches.mine();
         let frame = match cache.pop() {
             Some(frame) => frame,
-            None => self.refill(&cache).or_else(|| cache.pop_zeroed()).ok_or(NoMemory)?,
+            None => self.refill(&cache).or_else(|| cache.pop_zeroed())?,
         };
         self.page(frame).set_kind(PageKind::Fresh);
-        Ok(Fresh(frame))
+        Some(Fresh(frame))
     }
 
     /// A frame full of zeros.
@@ -213,7 +225,10 @@ impl<P: Platform> Phys<P> {
         if self.caches.mine().zeroed_is_full(self.batch.get()) {
             return false;
         }
-        let Ok(fresh) = self.alloc() else { return false };
+        if P::fails(Scarce::Frame, Location::caller()) {
+            return false;
+        }
+        let Some(fresh) = self.pop_at_hand() else { return false };
         self.zero(&fresh);
         let page = self.page(fresh.0);
         page.set_kind(PageKind::Zeroed);

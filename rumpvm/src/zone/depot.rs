@@ -116,7 +116,7 @@ impl Depot {
         if let Some(block) = self.blocks.take(phys) {
             return Some(block);
         }
-        let slab = self.blocks.plan().make(phys).ok()?;
+        let slab = self.blocks.plan().make_at_hand(phys).ok()?;
         self.blocks.add(phys, slab);
         self.blocks.take(phys)
     }

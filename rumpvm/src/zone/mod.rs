@@ -20,6 +20,7 @@
 //! This file is what a zone is to its users; `stock` moves items between magazines, depot and slabs.
 
 mod depot;
+mod hoard;
 mod magazine;
 mod records;
 mod slab;
@@ -42,14 +43,15 @@ pub(crate) use story::tell;
 
 use crate::NoMemory;
 use crate::phys::Phys;
-use crate::sync::Ordering;
+use crate::sync::{Hold, Ordering};
 use records::Records;
 use slab::{MAX_STRIDE, Slab};
 use stock::{Stock, pointer};
 
 /// A zone.
 pub struct Zone<P: Platform> {
-    stock: Stock<P>,
+    /// Held by the list of hoards too, as long as it has frames.
+    stock: Hold<Stock<P>, P>,
 }
 
 impl<P: Platform> fmt::Debug for Zone<P> {
@@ -75,7 +77,8 @@ impl<P: Platform> Zone<P> {
         let (records, bytes, link) = Records::new(spec.name, spec.size);
         let (bytes, link) = if DEBUG { (bytes, link) } else { (spec.size, 0) };
         let stride = bytes.next_multiple_of(spec.align.max(8));
-        Ok(Self { stock: Stock::try_new(phys, spec, records, (stride, link), label)? })
+        let stock = Stock::try_new(phys, spec, records, (stride, link), label)?;
+        Ok(Self { stock: Hold::try_new(stock)? })
     }
 
     /// What its items are.
@@ -98,7 +101,7 @@ impl<P: Platform> Zone<P> {
         let popped = self.stock.magazines.mine().pop();
         let item = match popped {
             Some(item) => item,
-            None => self.stock.refill(phys)?,
+            None => self.refill(phys)?,
         };
         let item = pointer(item);
         if DEBUG {
@@ -186,14 +189,18 @@ impl<P: Platform> Zone<P> {
     }
 
     /// Gives everything back, if no item is in use; else what is not in use, and the zone goes on. A zone that is
-    /// dropped without this leaves its frames behind.
+    /// dropped without this leaves its frames behind, and its records, until `phys` ends.
     pub fn close(&mut self, phys: &Phys<P>) -> Result<(), InUse> {
+        // From here on nobody else uses it.
+        phys.leave(&self.stock);
         self.stock.empty_magazines(phys);
         self.drain(phys);
-        match self.stock.core.lock().slabs.out() {
-            0 => Ok(()),
-            items => Err(InUse { items, allocated: self.leaked(phys) }),
+        let items = self.stock.core.lock().slabs.out();
+        if items == 0 {
+            return Ok(());
         }
+        phys.join(&self.stock);
+        Err(InUse { items, allocated: self.leaked(phys) })
     }
 
     /// What it has. Takes its lock.
@@ -223,6 +230,16 @@ impl<P: Platform> Zone<P> {
         }
         core.depot.check(phys)?;
         core.slabs.check(phys)
+    }
+
+    /// An item, with more behind it in the magazine.
+    #[cold]
+    #[inline(never)]
+    #[track_caller]
+    fn refill(&self, phys: &Phys<P>) -> Result<u64, NoMemory> {
+        let item = self.stock.refill(phys)?;
+        phys.join(&self.stock);
+        Ok(item)
     }
 
     /// Where some item that is out was allocated.

@@ -17,7 +17,7 @@ use super::records::{DEBUG, Records};
 use super::slab::{Plan, Slab, Slabs};
 use super::spec::Spec;
 use crate::NoMemory;
-use crate::phys::Phys;
+use crate::phys::{Link, Phys};
 use crate::sync::spin::SpinGuard;
 use crate::sync::{Atomic, Ordering, PerCpu, Spin, class};
 
@@ -54,6 +54,7 @@ pub(super) struct Stock<P: Platform> {
     pub(super) records: Records,
     pub(super) plan: Plan,
     cpus: u32,
+    pub(super) link: Link<P>,
     pub(super) core: Spin<Core, P>,
 }
 
@@ -86,6 +87,7 @@ impl<P: Platform> Stock<P> {
             records,
             plan,
             cpus: cpus as u32,
+            link: Link::new(),
             core: Spin::new(&class::ZONE, core),
         };
         stock.batch.store(FIRST_BATCH.min(stock.most(phys)), Ordering::Relaxed);
@@ -107,15 +109,13 @@ impl<P: Platform> Stock<P> {
             self.give_back(phys, &batch, 0);
         }
         let mut core = self.core.lock();
-        core.depot.trim(phys);
-        core.visits = 0;
-        self.batch.store(FIRST_BATCH.min(self.most(phys)), Ordering::Relaxed);
+        self.begin_again(phys, &mut core);
         drop(core);
         self.trim(phys, 0);
     }
 
     /// Puts what the magazines of all CPUs have back in its slabs. Nobody else uses the zone.
-    pub(super) fn empty_magazines(&mut self, phys: &Phys<P>) {
+    pub(super) fn empty_magazines(&self, phys: &Phys<P>) {
         for magazine in self.magazines.iter() {
             while magazine.len() > 0 {
                 let mut batch = Batch::new();
@@ -126,6 +126,13 @@ impl<P: Platform> Stock<P> {
                 self.give_back(phys, &batch, 0);
             }
         }
+    }
+
+    /// The depot has nothing: it needs no blocks, and batches are small again.
+    pub(super) fn begin_again(&self, phys: &Phys<P>, core: &mut Core) {
+        core.depot.trim(phys);
+        core.visits = 0;
+        self.batch.store(FIRST_BATCH.min(self.most(phys)), Ordering::Relaxed);
     }
 
     /// Depot and slabs. Counts visits, and lets the batch grow.
@@ -152,8 +159,6 @@ impl<P: Platform> Stock<P> {
     }
 
     /// An item, with more behind it in the magazine.
-    #[cold]
-    #[inline(never)]
     #[track_caller]
     pub(super) fn refill(&self, phys: &Phys<P>) -> Result<u64, NoMemory> {
         if let Some(item) = self.load(phys, None) {
@@ -254,7 +259,7 @@ impl<P: Platform> Stock<P> {
         }
     }
 
-    fn at(&self, phys: &Phys<P>, item: u64) -> PhysAddr {
+    pub(super) fn at(&self, phys: &Phys<P>, item: u64) -> PhysAddr {
         phys.platform.virt_to_phys(pointer(item))
     }
 
