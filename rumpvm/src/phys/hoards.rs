@@ -9,8 +9,8 @@
 //! Sleep: never; and no other CPU is waited for but one that asks too.
 //! Owns:  a hold of each hoard.
 //!
-//! H1. A hoard that lets go asks for no frame, calls nothing of the host's, and waits for no lock but those of frames: so
-//!     whoever asks never meets himself.
+//! H1. A hoard that lets go asks for no frame, calls no constructor or destructor of the host's, and waits for no lock but
+//!     those of frames: so whoever asks never meets himself.
 //! H2. Who has left is asked no more: leaving waits for whoever is asking.
 
 use rumpvm_platform::Platform;

@@ -183,7 +183,8 @@ impl<P: Platform> Zone<P> {
     }
 
     /// Gives back what is free: this CPU's magazine, the depot, empty slabs. Items in other CPUs' magazines stay there
-    /// until those come here or spill. From anywhere.
+    /// until those come here or spill. From anywhere. Where there is no frame for somebody who wants one this is done without
+    /// the host, as far as nothing has to be destroyed.
     pub fn drain(&self, phys: &Phys<P>) {
         self.stock.drain(phys);
     }
