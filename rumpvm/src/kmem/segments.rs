@@ -466,10 +466,11 @@ impl Segments {
 
     fn enter<P: Platform>(&mut self, phys: &Phys<P>, tag: Tag) {
         self.allocated += 1;
+        self.chain(phys, tag);
+        // Whoever is allocated is chained again.
         if self.allocated > 2 * self.buckets() as u64 {
             self.grow(phys);
         }
-        self.chain(phys, tag);
     }
 
     fn chain<P: Platform>(&mut self, phys: &Phys<P>, tag: Tag) {
