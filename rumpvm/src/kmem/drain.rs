@@ -36,9 +36,9 @@ impl<P: Platform> Arena<'_, P> {
             return;
         };
         for cache in &self.caches {
-            loop {
-                let unloaded = cache.mine().unload();
-                let Some(start) = unloaded else { break };
+            // This CPU's: interrupts are masked as long as the lock is held.
+            let mine = cache.of(P::cpu_id());
+            while let Some(start) = mine.unload() {
                 let Some(tag) = segments.lookup(phys, start) else { self.unknown(phys, start) };
                 // No span goes here, but below.
                 segments.put(phys, tag, u64::MAX);

@@ -296,7 +296,7 @@ impl<P: Platform> KernelHeap<P> {
         for zone in &mut self.zones {
             empty &= zone.close(phys).is_ok();
         }
-        phys.leave(&self.pages);
+        phys.leave(&self.pages.link);
         empty &= self.pages.arena.end(phys);
         if !empty {
             phys.join(&self.pages);

@@ -125,6 +125,7 @@ impl Segments {
 
     /// Frees an allocated segment. If that leaves an imported span wholly free, and at least `spare` elsewhere, the span
     /// is taken out and returned.
+    #[inline(never)]
     pub(super) fn put<P: Platform>(
         &mut self,
         phys: &Phys<P>,
@@ -173,6 +174,7 @@ impl Segments {
     }
 
     /// Takes out some imported span that is wholly free.
+    #[inline(never)]
     pub(super) fn take_free_span<P: Platform>(&mut self, phys: &Phys<P>) -> Option<Span> {
         let mut at = self.first;
         while at != NONE {

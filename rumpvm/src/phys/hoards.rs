@@ -12,11 +12,16 @@
 //! H1. A hoard that lets go asks for no frame, calls no constructor or destructor of the host's, and waits for no lock but
 //!     those of frames: so whoever asks never meets himself.
 //! H2. Who has left is asked no more: leaving waits for whoever is asking.
+//! H3. The link of a hoard is changed, and looked at, by whoever has the lock of the list that it is in. It is in one at
+//!     most: who makes `is_in` 1 puts it there.
 
+use core::cell::UnsafeCell;
+
+use rumpvm_arch::Frame;
 use rumpvm_platform::Platform;
 
 use super::Phys;
-use crate::sync::{Atomic, Hold, Ordering, Spin, class};
+use crate::sync::{Atomic, Hold, Ordering};
 
 /// Something that keeps frames at hand.
 pub(crate) trait Hoard<P: Platform>: Send + Sync {
@@ -32,68 +37,80 @@ pub(super) type Next<P> = Option<Hold<dyn Hoard<P>, P>>;
 
 /// The place of a hoard in the list, so that entering takes no memory.
 pub(crate) struct Link<P: Platform> {
-    next: Spin<Next<P>, P>,
-    /// Whether it is in the list: changed under the list's lock, looked at without.
+    next: UnsafeCell<Next<P>>,
     is_in: Atomic<u32, P>,
 }
+
+// SAFETY: `next` is reached by one CPU at a time (H3), and what is there can be sent to another CPU.
+unsafe impl<P: Platform> Sync for Link<P> {}
 
 impl<P: Platform> Link<P> {
     /// A place outside of the list.
     pub(crate) fn new() -> Self {
-        Self { next: Spin::new(&class::HOARD, None), is_in: Atomic::new(0) }
+        Self { next: UnsafeCell::new(None), is_in: Atomic::new(0) }
     }
 }
 
 impl<P: Platform> Phys<P> {
     /// `hoard` is asked from now on, until it leaves. As often as one likes.
+    #[inline]
     pub(crate) fn join<T: Hoard<P> + 'static>(&self, hoard: &Hold<T, P>) {
-        let link = hoard.link();
-        if link.is_in.load(Ordering::Relaxed) != 0 {
-            return;
-        }
-        let mut first = self.hoards.lock();
-        if link.is_in.load(Ordering::Relaxed) == 0 {
-            link.is_in.store(1, Ordering::Relaxed);
-            *link.next.lock() = first.take();
+        if hoard.link().is_in.load(Ordering::Relaxed) == 0 {
             // SAFETY: the pointer is returned as it is, but for its type.
-            *first = Some(unsafe { hoard.clone().unsize(|record| record) });
+            self.enter(unsafe { hoard.clone().unsize(|record| record) });
         }
     }
 
-    /// `hoard` is asked no more, if it was (H2).
-    pub(crate) fn leave<T: Hoard<P>>(&self, hoard: &Hold<T, P>) {
+    #[cold]
+    #[inline(never)]
+    fn enter(&self, hoard: Hold<dyn Hoard<P>, P>) {
+        let mut first = self.hoards.lock();
+        let link = hoard.link();
+        if link.is_in.compare_exchange(0, 1, Ordering::Acquire).is_ok() {
+            // SAFETY: it was in no list, and is about to be in this one, whose lock we have (H3).
+            unsafe { *link.next.get() = first.take() };
+            *first = Some(hoard);
+        }
+    }
+
+    /// The hoard with that link is asked no more, if it was (H2).
+    #[inline(never)]
+    pub(crate) fn leave(&self, link: &Link<P>) {
         let mut first = self.hoards.lock();
         let mut rest = first.take();
         while let Some(one) = rest {
-            rest = one.link().next.lock().take();
-            if core::ptr::eq(one.link(), hoard.link()) {
-                one.link().is_in.store(0, Ordering::Relaxed);
-                continue;
+            // SAFETY: it is in this list, whose lock we have (H3); nobody else has a reference.
+            let next = unsafe { &mut *one.link().next.get() };
+            rest = next.take();
+            if core::ptr::eq(one.link(), link) {
+                link.is_in.store(0, Ordering::Release);
+            } else {
+                *next = first.take();
+                *first = Some(one);
             }
-            *one.link().next.lock() = first.take();
-            *first = Some(one);
         }
     }
 
-    /// Asks one hoard after the other until `wanted` finds something; what it is.
+    /// Asks one hoard after the other until `wanted` finds a frame.
     #[cold]
     #[inline(never)]
-    pub(super) fn ask_hoards<T>(&self, wanted: impl Fn() -> Option<T>) -> Option<T> {
+    pub(super) fn ask_hoards(&self, wanted: &dyn Fn() -> Option<Frame>) -> Option<Frame> {
         let first = self.hoards.lock();
-        let mut next = first.clone();
+        let mut next = first.as_ref();
         loop {
             // First of all, because another CPU may just have asked.
             let found = wanted();
             let Some(hoard) = next.filter(|_| found.is_none()) else { return found };
             hoard.let_go(self);
-            next = hoard.link().next.lock().clone();
+            // SAFETY: it is in this list, whose lock we have (H3); nobody changes it before `first` goes.
+            next = unsafe { &*hoard.link().next.get() }.as_ref();
         }
     }
 
     /// Takes all that hoards let go, and all that this CPU has at hand, back to where everyone finds it, and in one piece
     /// where it is one.
     pub(crate) fn drain_all(&self) {
-        self.ask_hoards(|| None::<()>);
+        self.ask_hoards(&|| None);
         self.drain();
     }
 }

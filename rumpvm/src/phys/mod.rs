@@ -145,20 +145,29 @@ impl<P: Platform> Phys<P> {
 
     #[inline]
     fn pop(&self) -> Result<Fresh, NoMemory> {
-        let fresh = self.pop_at_hand();
-        fresh.or_else(|| self.ask_hoards(|| self.pop_at_hand())).ok_or(NoMemory)
+        let popped = self.caches.mine().pop();
+        let frame = popped.or_else(|| self.pop_after_all()).ok_or(NoMemory)?;
+        Ok(self.fresh(frame))
+    }
+
+    /// From the depot or the buddy, or from hoards if there is none.
+    #[cold]
+    #[inline(never)]
+    fn pop_after_all(&self) -> Option<Frame> {
+        let at_hand = || self.pop_at_hand();
+        at_hand().or_else(|| self.ask_hoards(&at_hand))
     }
 
     /// A frame, if there is one without asking hoards.
-    #[inline]
-    fn pop_at_hand(&self) -> Option<Fresh> {
+    fn pop_at_hand(&self) -> Option<Frame> {
         let cache = self.caches.mine();
-        let frame = match cache.pop() {
-            Some(frame) => frame,
-            None => self.refill(&cache).or_else(|| cache.pop_zeroed())?,
-        };
+        cache.pop().or_else(|| self.refill(&cache)).or_else(|| cache.pop_zeroed())
+    }
+
+    #[inline]
+    fn fresh(&self, frame: Frame) -> Fresh {
         self.page(frame).set_kind(PageKind::Fresh);
-        Some(Fresh(frame))
+        Fresh(frame)
     }
 
     /// A frame full of zeros.
@@ -228,7 +237,8 @@ impl<P: Platform> Phys<P> {
         if P::fails(Scarce::Frame, Location::caller()) {
             return false;
         }
-        let Some(fresh) = self.pop_at_hand() else { return false };
+        let Some(frame) = self.pop_at_hand() else { return false };
+        let fresh = self.fresh(frame);
         self.zero(&fresh);
         let page = self.page(fresh.0);
         page.set_kind(PageKind::Zeroed);

@@ -95,13 +95,14 @@ impl<P: Platform> Phys<P> {
     }
 
     /// As [`Phys::alloc_block`], without asking hoards: for who can do with less, or without.
+    #[inline(never)]
     #[track_caller]
     pub(crate) fn alloc_block_at_hand(&self, order: u32) -> Result<Run, NoMemory> {
         if P::fails(Scarce::Frame, Location::caller()) {
             return Err(NoMemory);
         }
         let run = match order {
-            0 => self.pop_at_hand().map(|fresh| Run { first: fresh.frame(), order }),
+            0 => self.pop_at_hand().map(|first| Run { first: self.fresh(first).frame(), order }),
             _ => self.pop_run(order),
         };
         run.ok_or(NoMemory)

@@ -89,8 +89,6 @@ classes! {
     ZONE: Spin, "zone";
     /// Who keeps frames at hand. Zones and arenas are tried under it.
     HOARDS: Spin, "hoards";
-    /// The next of them.
-    HOARD: Spin, "hoard link";
     /// Chains of free frames.
     DEPOT: Spin, "depot";
     /// Blocks of free frames.

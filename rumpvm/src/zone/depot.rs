@@ -83,6 +83,7 @@ impl Depot {
     }
 
     /// Takes a batch out.
+    #[inline(never)]
     pub(super) fn pop<P: Platform>(&mut self, phys: &Phys<P>) -> Option<Batch> {
         let block = Some(PhysAddr(self.first)).filter(|block| block.0 != 0)?;
         self.first = word(phys, block).get();

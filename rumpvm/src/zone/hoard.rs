@@ -16,9 +16,9 @@ impl<P: Platform> Hoard<P> for Stock<P> {
     fn let_go(&self, phys: &Phys<P>) {
         let Some(mut core) = self.core.try_lock() else { return };
         if self.spec.destroy.is_none() {
-            loop {
-                let unloaded = self.magazines.mine().unload();
-                let Some(item) = unloaded else { break };
+            // This CPU's: interrupts are masked as long as the lock is held.
+            let mine = self.magazines.of(P::cpu_id());
+            while let Some(item) = mine.unload() {
                 core.slabs.put(phys, self.at(phys, item));
             }
             while let Some(batch) = core.depot.pop(phys) {

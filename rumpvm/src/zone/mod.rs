@@ -21,6 +21,7 @@
 
 mod depot;
 mod hoard;
+mod item;
 mod magazine;
 mod records;
 mod slab;
@@ -193,7 +194,7 @@ impl<P: Platform> Zone<P> {
     /// dropped without this leaves its frames behind, and its records, until `phys` ends.
     pub fn close(&mut self, phys: &Phys<P>) -> Result<(), InUse> {
         // From here on nobody else uses it.
-        phys.leave(&self.stock);
+        phys.leave(&self.stock.link);
         self.stock.empty_magazines(phys);
         self.drain(phys);
         let items = self.stock.core.lock().slabs.out();

@@ -233,6 +233,7 @@ impl Slabs {
     }
 
     /// Takes an empty slab off, if there are more than `keep`.
+    #[inline(never)]
     pub(crate) fn take_empty<P: Platform>(&mut self, phys: &Phys<P>, keep: u32) -> Option<Slab> {
         if self.empties <= keep {
             return None;
@@ -283,6 +284,7 @@ impl Slabs {
     }
 
     /// Puts an item back.
+    #[inline(never)]
     pub(crate) fn put<P: Platform>(&mut self, phys: &Phys<P>, at: PhysAddr) {
         let position = Word::of(phys.page(at.frame()).index.get()).position;
         let first = Frame(at.frame().0 - u32::from(position));

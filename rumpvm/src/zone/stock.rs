@@ -153,6 +153,7 @@ impl<P: Platform> Stock<P> {
     }
 
     /// The largest batch: so that magazines stay a small part of memory, and of the time with the lock held.
+    #[inline(never)]
     fn most(&self, phys: &Phys<P>) -> u32 {
         let bytes = phys.total_frames() * PAGE_SIZE / SHARE / u64::from(self.cpus);
         (bytes / u64::from(self.plan.stride)).clamp(1, MAX_BATCH as u64) as u32
