@@ -29,12 +29,21 @@ impl<P: Platform> Arena<'_, P> {
         self.end(phys)
     }
 
-    /// Frees the spans that it can do without, from wherever somebody wants a frame, maybe this arena for its tags: so nothing
-    /// is waited for. Its source takes no locks but those of frames.
+    /// As [`Arena::drain`], from wherever somebody wants a frame, maybe this arena for its tags: so nothing is waited for.
+    /// Its source is one of frames.
     pub(super) fn let_go(&self, phys: &Phys<P>) {
-        let (Some(mut segments), Some(source)) = (self.segments.try_lock(), self.source) else {
-            return;
-        };
+        if let Some(mut segments) = self.segments.try_lock() {
+            self.release_all(phys, &mut segments);
+        }
+    }
+
+    /// As [`Arena::drain`], under its lock throughout; its source is one of frames, whose locks come later.
+    pub(super) fn drain_to_frames(&self, phys: &Phys<P>) {
+        self.release_all(phys, &mut self.segments.lock());
+    }
+
+    #[inline(never)]
+    fn release_all(&self, phys: &Phys<P>, segments: &mut Segments) {
         for cache in &self.caches {
             // This CPU's: interrupts are masked as long as the lock is held.
             let mine = cache.of(P::cpu_id());
@@ -44,8 +53,10 @@ impl<P: Platform> Arena<'_, P> {
                 segments.put(phys, tag, u64::MAX);
             }
         }
-        while let Some(span) = segments.take_free_span(phys) {
-            source.release(phys, span);
+        if let Some(source) = self.source {
+            while let Some(span) = segments.take_free_span(phys) {
+                source.release(phys, span);
+            }
         }
         segments.trim(phys);
     }

@@ -286,7 +286,7 @@ impl<P: Platform> KernelHeap<P> {
         for zone in &self.zones {
             zone.drain(phys);
         }
-        self.pages.arena.drain(phys);
+        self.pages.arena.drain_to_frames(phys);
     }
 
     /// Gives everything back, if no block is in use; whether that is so. Otherwise the heap goes on without what it had

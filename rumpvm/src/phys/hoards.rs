@@ -69,7 +69,7 @@ impl<P: Platform> Phys<P> {
         if link.is_in.compare_exchange(0, 1, Ordering::Acquire).is_ok() {
             // SAFETY: it was in no list, and is about to be in this one, whose lock we have (H3).
             unsafe { *link.next.get() = first.take() };
-            *first = Some(hoard);
+            first.replace(hoard);
         }
     }
 

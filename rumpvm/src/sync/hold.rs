@@ -67,6 +67,14 @@ impl<T: ?Sized, S: Seam> Hold<T, S> {
         ptr::addr_eq(self.record.as_ptr(), other.record.as_ptr())
     }
 
+    /// Frees the record; for the last hold alone. Not in line, as holds are dropped in many places.
+    #[inline(never)]
+    fn end(&mut self) {
+        // SAFETY: the count went from one to zero (`drop`), so this was the only hold left, and the record came out of a
+        // `Box` in `try_new`.
+        drop(unsafe { Box::from_raw(self.record.as_ptr()) });
+    }
+
     /// Number of holds. Stale at once unless nobody runs.
     pub fn count(&self) -> u64 {
         self.counted().holds.load(Ordering::Relaxed)
@@ -110,9 +118,7 @@ impl<T: ?Sized, S: Seam> Drop for Hold<T, S> {
     fn drop(&mut self) {
         // Release what this holder did; the last one acquires what all others did.
         if self.counted().holds.fetch_sub(1, Ordering::AcqRel) == 1 {
-            // SAFETY: the count went from one to zero, so this was the only hold left, and the record
-            // came out of a `Box` in `try_new`.
-            drop(unsafe { Box::from_raw(self.record.as_ptr()) });
+            self.end();
         }
     }
 }
