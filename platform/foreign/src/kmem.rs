@@ -141,8 +141,8 @@ pub extern "C" fn rumpvm_malloc_drain() {
 /// not null, is called for an item before it is first handed out, `destroy` before its memory is given back, both from
 /// within the calls below, and they may call nothing of rumpvm; an item is freed as it would be handed out. When there is
 /// no page for another call of rumpvm's, it takes those that the zone keeps and nobody uses; with `destroy` only
-/// rumpvm_zone_drain gives back what was constructed. `name` is for reports, and stays. The zone is stored at `made`. From a thread; takes spin locks. Returns 0, -EINVAL, -ENOMEM,
-/// -ENODEV.
+/// rumpvm_zone_drain gives back what was constructed. `name` is for reports, and stays. The zone is stored at `made`.
+/// From a thread; takes spin locks. Returns 0, -EINVAL, -ENOMEM, -ENODEV.
 ///
 /// # Safety
 /// `name` is null or a string that stays for good; `made` is null, or there is a pointer to write; the functions may be

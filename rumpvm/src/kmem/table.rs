@@ -15,7 +15,7 @@ const FEW: usize = 32;
 const IN_FRAME: usize = 512;
 
 /// Where the heads of the chains are.
-#[derive(Clone, Copy)]
+#[expect(clippy::large_enum_variant, reason = "so that a small arena needs no frame for it")]
 enum Buckets {
     Few([Tag; FEW]),
     /// In 2^order frames from this on.
