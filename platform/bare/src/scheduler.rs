@@ -11,7 +11,7 @@
 
 use core::cell::Cell;
 use core::ptr;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use core::sync::atomic::{AtomicU64, Ordering, fence};
 
 use alloc::boxed::Box;
 
@@ -26,6 +26,8 @@ use crate::{apic, clock, program, sleepers};
 /// A turn in nanoseconds, while others wait: ten milliseconds, as Linux's and the BSDs' are of this order.
 static TURN: AtomicU64 = AtomicU64::new(10_000_000);
 
+const NEVER: u64 = u64::MAX;
+
 unsafe extern "C" {
     fn switch_stacks(save: *mut u64, load: u64);
 }
@@ -35,8 +37,8 @@ pub(crate) struct Queue {
     ready: Lock<Ready>,
     /// Of this CPU alone, in no order.
     timed: Cell<*const Thread>,
-    /// The alarm is set.
-    armed: AtomicBool,
+    /// When the alarm goes off, or [`NEVER`].
+    alarm: Cell<u64>,
 }
 
 struct Ready {
@@ -52,7 +54,7 @@ impl Queue {
         Self {
             ready: Lock::new(Ready { first: ptr::null(), last: ptr::null() }),
             timed: Cell::new(ptr::null()),
-            armed: AtomicBool::new(false),
+            alarm: Cell::new(NEVER),
         }
     }
 
@@ -133,7 +135,7 @@ pub(crate) fn idle_loop() -> ! {
         // Whoever puts something into the queue either sees that we sleep, or we see what he put there.
         fence(Ordering::SeqCst);
         if cpu.queue.is_empty() && !cpu.flush.load(Ordering::SeqCst) {
-            set_idle_alarm(cpu);
+            set_alarm(cpu, clock::now(), NEVER);
             // SAFETY: `sti` takes effect after the next instruction, so no interrupt comes between the two.
             unsafe { core::arch::asm!("sti", "hlt", options(nomem, nostack)) };
         }
@@ -205,8 +207,8 @@ fn switch(next: *const Thread) {
     // SAFETY: both are alive; `old` runs here, and `next` was taken out of this CPU's queue or is its idle loop.
     unsafe {
         program::put_away((*old).program.get());
-        if next != cpu.idle.get() && !cpu.queue.armed.swap(true, Ordering::Relaxed) {
-            clock::set_alarm(Some(turn()));
+        if next != cpu.idle.get() {
+            bring_alarm(cpu, now, now + turn());
         }
         switch_stacks((*old).stack_pointer.as_ptr(), (*next).stack_pointer.get());
     }
@@ -242,10 +244,7 @@ pub(crate) fn wake_at(thread: &'static Thread, until: u64) {
     let timed = &thread.cpu.queue.timed;
     thread.deadline.set(until);
     thread.next_timed.set(timed.replace(thread));
-    // The alarm that is set may be later, or for nobody.
-    let alarm = until.saturating_sub(clock::now()).min(turn());
-    thread.cpu.queue.armed.store(true, Ordering::Relaxed);
-    clock::set_alarm(Some(alarm));
+    bring_alarm(thread.cpu, clock::now(), until);
 }
 
 /// Calls that off. Interrupts are masked.
@@ -277,22 +276,26 @@ pub(crate) fn on_alarm() {
             make_runnable(thread);
         }
     });
-    cpu.queue.armed.store(false, Ordering::Relaxed);
-    if cpu.current.get() == cpu.idle.get() {
-        return;
-    }
-    if !cpu.queue.is_empty() {
+    let runs = cpu.current.get() != cpu.idle.get();
+    if runs && !cpu.queue.is_empty() {
         cpu.resched.store(true, Ordering::Relaxed);
     }
-    cpu.queue.armed.store(true, Ordering::Relaxed);
-    let first = timed(cpu).map(|thread| thread.deadline.get().saturating_sub(now)).min();
-    clock::set_alarm(Some(first.map_or(turn(), |first| first.min(turn()))));
+    set_alarm(cpu, now, if runs { now + turn() } else { NEVER });
 }
 
-/// The alarm of a CPU that goes to sleep: the first deadline of its threads, if any.
-fn set_idle_alarm(cpu: &Cpu) {
-    let now = clock::now();
-    let first = timed(cpu).map(|thread| thread.deadline.get().saturating_sub(now)).min();
-    cpu.queue.armed.store(false, Ordering::Relaxed);
-    clock::set_alarm(first);
+/// Has the alarm go off at `at`, unless it does so before. Interrupts are masked.
+fn bring_alarm(cpu: &Cpu, now: u64, at: u64) {
+    if at < cpu.queue.alarm.get() {
+        cpu.queue.alarm.set(at);
+        clock::set_alarm(Some(at.saturating_sub(now)));
+    }
+}
+
+/// Sets the alarm anew: to the first deadline of those who sleep still, but no later than `latest`.
+fn set_alarm(cpu: &Cpu, now: u64, latest: u64) {
+    // Who has been woken, and has not run since, forgets its deadline only then.
+    let asleep = timed(cpu).filter(|thread| thread.word.load(Ordering::SeqCst) != 0);
+    let at = asleep.map(|thread| thread.deadline.get()).fold(latest, u64::min);
+    cpu.queue.alarm.set(at);
+    clock::set_alarm((at != NEVER).then(|| at.saturating_sub(now)));
 }
