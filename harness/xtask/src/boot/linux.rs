@@ -57,7 +57,7 @@ const fn alone(words: &'static [&'static str], output: &'static str) -> Run {
 
 const OLD: (&str, &str) = ("pc", "qemu64");
 
-const RUNS: [Run; 30] = [
+const RUNS: [Run; 31] = [
     shell(&["/bin/busybox", "echo", "hi"], "hi\n"),
     Run {
         machine: OLD,
@@ -139,6 +139,7 @@ const RUNS: [Run; 30] = [
     Run { status: 127, ..shell(&["/bin/nothing"], "") },
     shell(&["/bin/signals.glibc"], "signals: done\n"),
     Run { cpus: 4, ..shell(&["/bin/threads.musl"], "threads: done\n") },
+    Run { cpus: 1, ..shell(&["/bin/priorities.glibc"], "priorities: done\n") },
     // A million of each seed end well too, but for one run in some twenty, which does not end: not understood yet.
     shell(&["/bin/calls.glibc", "1", "200000"], "calls: ..."),
     shell(&["/bin/calls.musl", "2", "200000"], "calls: ..."),
