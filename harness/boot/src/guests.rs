@@ -43,7 +43,7 @@ pub fn folder() -> Result<PathBuf> {
 
 /// Every program in C that is only run, with both libraries.
 pub fn in_c() -> Result<Vec<PathBuf>> {
-    let names = ["signals", "threads", "priorities", "calls", "disk", "hog"];
+    let names = ["signals", "threads", "priorities", "alarms", "calls", "disk", "hog"];
     let libraries = [Library::Glibc, Library::Musl];
     let pairs = names.iter().flat_map(|name| libraries.map(|library| (name, library)));
     pairs.map(|(name, library)| built(name, library)).collect()

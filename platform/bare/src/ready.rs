@@ -51,11 +51,6 @@ impl Ready {
         self.is_ranked = true;
     }
 
-    /// Whether a real-time thread is in it.
-    pub(crate) fn is_urgent(&self) -> bool {
-        self.is_ranked && self.threads().any(|(_, thread)| thread.word().is_real_time())
-    }
-
     /// Puts `thread` in line, which is alive until it runs again.
     pub(crate) fn add(&mut self, thread: &Thread, end: End) {
         self.is_ranked |= !thread.is_plain();

@@ -191,16 +191,16 @@ pub(crate) fn block() {
 
 /// At the end of an interrupt of kernel code.
 pub(crate) fn after_interrupt() {
-    /// Nanoseconds until a thread that had to stay when a real-time one became ready is looked at again: longer than
-    /// most have to, and short beside what else may keep the one waiting.
-    const SOON: u64 = 20_000;
+    /// Nanoseconds until a thread that had to stay when another became ready is looked at again: some times what an
+    /// emulated machine takes for an interrupt, and short beside a turn.
+    const SOON: u64 = 100_000;
     let cpu = cpu::this();
     if !cpu.resched.load(Ordering::Relaxed) || cpu.current.get() == cpu.idle.get() {
         return;
     }
     if cpu.held.get() == 0 {
         preempt();
-    } else if cpu.queue.ready.lock().is_urgent() {
+    } else {
         let now = clock::now();
         bring_alarm(cpu, now, now + SOON);
     }
