@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -129,6 +130,20 @@ static void overflow(void) {
     EXPECT(number == SIGSEGV);
 }
 
+/* What takes long ends when a signal comes, after a part of it. */
+static void copy(void) {
+    const size_t whole = 0x7ffff000;
+    int from = open("/dev/zero", O_RDONLY), to = open("/dev/null", O_WRONLY);
+    struct sigaction action = {.sa_handler = tally};
+    struct itimerval once = {{0, 0}, {0, 20000}};
+    EXPECT(from >= 0 && to >= 0 && sigaction(SIGALRM, &action, 0) == 0);
+    count = 0;
+    EXPECT(setitimer(ITIMER_REAL, &once, 0) == 0);
+    ssize_t sent = sendfile(to, from, 0, whole);
+    EXPECT(count == 1 && sent > 0 && (size_t)sent < whole);
+    close(from), close(to);
+}
+
 static void children(void) {
     int status;
     pid_t child = fork();
@@ -152,6 +167,7 @@ int main(void) {
     timer();
     repairs();
     overflow();
+    copy();
     children();
     puts("signals: done");
     return 0;

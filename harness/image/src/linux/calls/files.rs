@@ -271,7 +271,8 @@ pub(super) fn sendfile(thread: &mut Thread, args: Args) -> Answer {
         };
         at = at.map(|at| at + stored as u64);
         (done, left) = (done + stored as u64, left - stored as u64);
-        if stored < count {
+        // Two gibibytes from a file that never ends take long, and whoever is to die must not go on.
+        if stored < count || waker.is_interrupted() {
             break;
         }
     }
