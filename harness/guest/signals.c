@@ -6,6 +6,7 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/sendfile.h>
 #include <sys/time.h>
@@ -106,6 +107,29 @@ static void timer(void) {
     EXPECT(count > 0);
 }
 
+/* What has no end of its own ends early for a signal, and for who ends the process. */
+static void endless(void) {
+    enum { ALL = 0x7ffff000 };
+    int zero = open("/dev/zero", O_RDONLY), null = open("/dev/null", O_WRONLY), counter = eventfd(3, EFD_SEMAPHORE);
+    EXPECT(zero >= 0 && null >= 0 && counter >= 0);
+    EXPECT(sendfile(null, counter, 0, 8) == -1 && errno == EINVAL);
+    struct sigaction action = {.sa_handler = tally};
+    EXPECT(sigaction(SIGALRM, &action, 0) == 0);
+    struct itimerval soon = {{0, 0}, {0, 10000}};
+    ssize_t sent = 0;
+    count = 0;
+    EXPECT(setitimer(ITIMER_REAL, &soon, 0) == 0);
+    while (count == 0)
+        sent = sendfile(null, zero, 0, ALL);
+    EXPECT(sent < ALL);
+    pid_t born = fork();
+    EXPECT(born >= 0);
+    for (; born == 0;)
+        sendfile(null, zero, 0, ALL);
+    int status;
+    EXPECT(kill(born, SIGKILL) == 0 && waitpid(born, &status, 0) == born && WIFSIGNALED(status));
+}
+
 static void repairs(void) {
     page = mmap(0, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     act(SIGSEGV, repair, 0);
@@ -130,20 +154,6 @@ static void overflow(void) {
     EXPECT(number == SIGSEGV);
 }
 
-/* What takes long ends when a signal comes, after a part of it. */
-static void copy(void) {
-    const size_t whole = 0x7ffff000;
-    int from = open("/dev/zero", O_RDONLY), to = open("/dev/null", O_WRONLY);
-    struct sigaction action = {.sa_handler = tally};
-    struct itimerval once = {{0, 0}, {0, 20000}};
-    EXPECT(from >= 0 && to >= 0 && sigaction(SIGALRM, &action, 0) == 0);
-    count = 0;
-    EXPECT(setitimer(ITIMER_REAL, &once, 0) == 0);
-    ssize_t sent = sendfile(to, from, 0, whole);
-    EXPECT(count == 1 && sent > 0 && (size_t)sent < whole);
-    close(from), close(to);
-}
-
 static void children(void) {
     int status;
     pid_t child = fork();
@@ -165,9 +175,9 @@ static void children(void) {
 int main(void) {
     faults();
     timer();
+    endless();
     repairs();
     overflow();
-    copy();
     children();
     puts("signals: done");
     return 0;

@@ -2,7 +2,7 @@
 //! and as C++, and a kernel for each of the library's targets, in QEMU.
 //!
 //! A host checks by itself, says what it saw, and exits as it should only if a counter of the component says that its code
-//! ran.
+//! ran. Two kernels have page tables that are not their library's, and must be refused.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -61,6 +61,8 @@ struct Kernel {
     linked: (&'static str, &'static str),
     /// The emulator, with the machine's CPUs.
     emulator: (&'static str, &'static str),
+    /// What rumpvm says when it refuses this kernel, whose tables are not as its own; nothing if it does not.
+    refused: &'static str,
 }
 
 const LONG: Kernel = Kernel {
@@ -70,6 +72,7 @@ const LONG: Kernel = Kernel {
     words: "-mcmodel=kernel -mno-red-zone",
     linked: ("elf_x86_64", "0xffffffff80000000"),
     emulator: ("qemu-system-x86_64", "2"),
+    refused: "",
 };
 
 const PROTECTED: Kernel = Kernel {
@@ -79,10 +82,11 @@ const PROTECTED: Kernel = Kernel {
     words: "-m32 -march=i586",
     linked: ("elf_i386", "0xc0000000"),
     emulator: ("qemu-system-i386", "1"),
+    refused: "",
 };
 
 /// Where a file offers both ways to start, QEMU takes Multiboot; so one has no header of that.
-const KERNELS: [Kernel; 5] = [
+const KERNELS: [Kernel; 7] = [
     LONG,
     Kernel { name: "kernel-pvh", words: "-mcmodel=kernel -mno-red-zone -DPVH_ONLY", ..LONG },
     PROTECTED,
@@ -98,10 +102,24 @@ const KERNELS: [Kernel; 5] = [
         words: "-m32 -march=i586 -DPAE -DREGISTERS",
         ..PROTECTED
     },
+    Kernel {
+        name: "kernel-i386-pae-without",
+        words: "-m32 -march=i586 -DPAE",
+        refused: "CR4.PAE is on: link the library for i386-pae",
+        ..PROTECTED
+    },
+    Kernel {
+        name: "kernel-i386-with-pae",
+        target: Target::I386Pae,
+        refused: "CR4.PAE is off: link the library for i386",
+        ..PROTECTED
+    },
 ];
 
 /// QEMU's exit status when the kernel has written 16 to that device.
 const WELL: i32 = 33;
+/// And when it has written 2, since rumpvm has called its panic.
+const BADLY: i32 = 5;
 
 /// Builds the library and runs every host.
 pub(crate) fn run() -> Result<()> {
@@ -203,8 +221,9 @@ fn run_kernel(kernel: &Kernel, spaces: &str, library: &Library, folder: &Path) -
     machine.args(MACHINE.split_whitespace()).args(["-smp", cpus]).arg("-kernel").arg(&image);
     let (status, said) = step::within(LIMIT, &mut machine)?;
     print!("{said}");
+    let expected = if kernel.refused.is_empty() { WELL } else { BADLY };
     match status {
-        Some(WELL) => Ok(()),
+        Some(status) if status == expected && said.contains(kernel.refused) => Ok(()),
         Some(status) => bail!("{}: QEMU ended with {status}", kernel.name),
         None => bail!("{} did not end", kernel.name),
     }

@@ -1,7 +1,7 @@
 //! `cargo xtask test`: everything that can fail on a machine without special hardware.
 //!
 //! Nine stages: the tests of every crate; a short run of each fuzzer; the small primitives under loom; the component
-//! and the boot image for bare metal; that image in an emulator; hosts in C, linked with the library; what it costs,
+//! and the boot image for bare metal; that image in an emulator; hosts in C, linked with the library, and its sizes; what it costs,
 //! against the baseline; every scenario of the explorer; and the command line as a user would type it, in release mode,
 //! each run ending with `check`.
 
@@ -31,6 +31,7 @@ pub(crate) fn run() -> Result<()> {
     primitives()?;
     boot::run("")?;
     link::run()?;
+    link::sizes()?;
     bench::check()?;
     step::run("release build", &mut step::cargo(&root, "build --release -p rumpvm-harness"))?;
     explore::short()?;

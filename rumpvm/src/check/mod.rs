@@ -87,10 +87,17 @@ impl Findings {
     }
 }
 
+/// Nobody is on the way in the component.
+fn is_quiet<P: Platform>(mmu: &Mmu<P>) -> Result<(), Broken> {
+    ensure!(!mmu.phys.epoch.is_pinned(), "a CPU is inside the component");
+    ensure!(!mmu.is_revoking(), "M6: debts are counted that nobody has");
+    Ok(())
+}
+
 /// Checks every invariant of a machine that is frames, and the kernel's window if there is one. At a quiet moment.
 pub fn check_frames<P: Platform>(mmu: &Mmu<P>) -> Result<(), Broken> {
     let mut found = Findings::none();
-    ensure!(!mmu.phys.epoch.is_pinned(), "a CPU is inside the component");
+    is_quiet(mmu)?;
     kernel::check(mmu, &mut found)?;
     frames::check(mmu, &found)
 }
@@ -99,7 +106,7 @@ pub fn check_frames<P: Platform>(mmu: &Mmu<P>) -> Result<(), Broken> {
 /// idle work meanwhile.
 pub fn check_pmaps<P: Platform>(pmaps: &Pmaps<P>) -> Result<(), Broken> {
     let mut found = Findings::none();
-    ensure!(!pmaps.phys.epoch.is_pinned(), "a CPU is inside the component");
+    is_quiet(pmaps)?;
     pmaps::check(pmaps, &mut found)?;
     kernel::check(pmaps, &mut found)?;
     frames::check(pmaps, &found)
@@ -108,7 +115,7 @@ pub fn check_pmaps<P: Platform>(pmaps: &Pmaps<P>) -> Result<(), Broken> {
 /// Checks everything.
 pub(crate) fn check<P: Platform>(vm: &Processes<P>) -> Result<(), Broken> {
     let mut found = Findings::none();
-    ensure!(!vm.mmu.phys.epoch.is_pinned(), "a CPU is inside the component");
+    is_quiet(&vm.mmu)?;
     trees::check(vm, &mut found)?;
     kernel::check(&vm.mmu, &mut found)?;
     spaces::check(vm, &mut found)?;

@@ -240,7 +240,7 @@ impl<'m, P: Platform> Cursor<'m, P> {
                 at = reached;
             }
         }
-        if self.mmu.revoking.load(Ordering::SeqCst) != 0 {
+        if self.mmu.is_revoking() {
             // What is absent may be so because it is being revoked, and some CPU not have heard of it (M6).
             debt.range(self.range);
         }

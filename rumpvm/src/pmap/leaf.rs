@@ -1,13 +1,12 @@
 //! Leaf tables: where pages are entered, removed and restricted, one lock for each table.
 
-use rumpvm_arch::{Access, Frame, PAGE_SIZE, Prot, Pte, VirtAddr, VirtRange, entries, index};
+use rumpvm_arch::{Access, Frame, PAGE_SIZE, Prot, Pte, VirtAddr, VirtRange, index};
 use rumpvm_platform::Platform;
 
 use super::table::{self, Entries};
 use super::{Debt, Mmu, Pmap, is_tracked, keep_dirty, known_to_map, rmap};
 use crate::NoMemory;
 use crate::phys::{Fresh, Page, PageKind};
-use crate::stats::Event;
 use crate::sync::{Ordering, Pin, class, spin::RawGuard};
 
 /// A locked leaf table of one pmap.
@@ -112,73 +111,6 @@ impl<P: Platform> Pmap<P> {
                 None => self.make_tables(mmu, at, 1)?,
             }
         }
-    }
-
-    /// Makes stores possible below the entry over `at`, which a fork made read-only.
-    ///
-    /// While others share the table, its entries may name pages that a store must copy first, and say so
-    /// only above: so we leave it to them and begin an empty one, which faults refill by the windowful.
-    /// Copying all 512 entries would need as many reverse-map records, and most forks end in exec. When
-    /// the others are gone, the table is ours again once every entry in it is read-only itself.
-    fn take_over(&self, mmu: &Mmu<P>, at: VirtAddr) -> Result<(), NoMemory> {
-        let fresh = mmu.phys.alloc_zeroed()?;
-        let mut spare = Some(fresh);
-        if let Some(parent) = self.table_at(mmu, at, 2) {
-            let slot = index::<P::Format>(2, at);
-            let lock = mmu.phys.page(parent).lock.lock(&class::TABLE);
-            let entry = table::load(mmu, parent, slot);
-            if entry.is_present() && !entry.is_writable() {
-                if self.make_own(mmu, parent, slot, entry.frame()) {
-                    // Nobody shares it any more.
-                } else if let Some(fresh) = spare.take() {
-                    // Gone from every CPU before a store passes through the new table: else one thread could
-                    // still load from a page of which another has stored to the copy.
-                    self.leave(mmu, parent, slot, entry.frame(), at);
-                    let own = table::make(mmu, fresh, at, 1, self.id());
-                    table::store(mmu, parent, slot, Pte::table::<P::Format>(2, own, true));
-                }
-            }
-            drop(lock);
-        }
-        if let Some(fresh) = spare {
-            mmu.phys.free(fresh);
-        }
-        Ok(())
-    }
-
-    /// Lets stores through the leaf table that entry `slot` of `parent` leads to, if nobody else has it.
-    /// With the lock of `parent` held.
-    fn make_own(&self, mmu: &Mmu<P>, parent: Frame, slot: usize, leaf: Frame) -> bool {
-        let page = mmu.phys.page(leaf);
-        let _lock = page.lock.lock(&class::TABLE);
-        if page.refs.load(Ordering::Acquire) != 1 {
-            return false;
-        }
-        for slot in 0..entries::<P::Format>(1) {
-            if table::load(mmu, leaf, slot).is_writable() {
-                table::clear_bits(mmu, leaf, slot, Pte::W);
-            }
-        }
-        table::set_bits(mmu, parent, slot, Pte::W);
-        true
-    }
-
-    /// Unlinks a shared leaf table from `parent`, whose lock is held, and gives up this pmap's use of it: the
-    /// others may take it for their own only when no CPU reaches it through us any more.
-    pub(super) fn leave(
-        &self,
-        mmu: &Mmu<P>,
-        parent: Frame,
-        slot: usize,
-        leaf: Frame,
-        at: VirtAddr,
-    ) {
-        let mut owed = Debt::new();
-        table::swap(mmu, parent, slot, Pte::ABSENT);
-        owed.range(table::serves::<P::Format>(1, at));
-        owed.pay(mmu, self);
-        release(mmu, leaf);
-        mmu.phys.counters.count(Event::TableUnshared);
     }
 }
 
@@ -456,113 +388,9 @@ impl<P: Platform> Leaf<'_, P> {
 
 /// Keeps what an entry that went away knew; whether a page of an object was stored to through it.
 #[inline]
-fn forget<P: Platform>(mmu: &Mmu<P>, table: Frame, slot: usize, old: Pte) -> bool {
+pub(super) fn forget<P: Platform>(mmu: &Mmu<P>, table: Frame, slot: usize, old: Pte) -> bool {
     let Some(page) = known_to_map(&mmu.phys, old) else { return false };
     let stored = keep_dirty(page, old);
     rmap::remove(&mmu.phys, page, old.frame(), rmap::Place::new(table, slot));
     stored
-}
-
-/// Gives up one pmap's use of a leaf table that it does not reach any more, on no CPU. The last one removes
-/// every entry and retires the table.
-pub(super) fn release<P: Platform>(mmu: &Mmu<P>, frame: Frame) {
-    let page = mmu.phys.page(frame);
-    let lock = page.lock.lock(&class::TABLE);
-    if page.refs.fetch_sub(1, Ordering::AcqRel) != 1 {
-        return;
-    }
-    page.set_stray();
-    let mut left = page.live.get();
-    for slot in 0..entries::<P::Format>(1) {
-        if left == 0 {
-            break;
-        }
-        let old = table::load(mmu, frame, slot);
-        if old.is_present() {
-            table::store(mmu, frame, slot, Pte::ABSENT);
-            forget(mmu, frame, slot, old);
-            left -= 1;
-        }
-    }
-    page.live.set(0);
-    drop(lock);
-    mmu.phys.retire(frame);
-    mmu.phys.counters.count(Event::TableFreed);
-}
-
-impl<P: Platform> Mmu<P> {
-    /// Removes every mapping of `frame`, wherever it is. Owes a flush on every CPU, because a shared table
-    /// does not say whose it is.
-    pub fn revoke(&self, _pin: &Pin<'_, P>, frame: Frame, debt: &mut Debt<P>) {
-        while let Some(place) = rmap::first(&self.phys, frame) {
-            let page = self.phys.page(place.table());
-            let _lock = page.lock.lock(&class::TABLE);
-            let old = table::load(self, place.table(), place.slot());
-            // Entry and reverse map change together under this lock: if it does not fit, look again.
-            if old.is_present() && old.frame() == frame && !page.is_stray() {
-                debt.revokes(self);
-                table::swap(self, place.table(), place.slot(), Pte::ABSENT);
-                page.live.set(page.live.get() - 1);
-                forget(self, place.table(), place.slot(), old);
-                debt.everywhere(place.address::<P>(page));
-            }
-        }
-    }
-
-    /// Clears the dirty bit of every mapping of `frame` and moves it to the page record. After the debt is
-    /// paid, a store to the page sets a dirty bit again.
-    pub fn clean(&self, pin: &Pin<'_, P>, frame: Frame, debt: &mut Debt<P>) {
-        self.change_mappings(pin, frame, (Pte::D, 0), debt);
-    }
-
-    /// Clears bits, then sets others, in every entry that maps `frame` and differs. What was noted in bits that are cleared
-    /// goes to the page record.
-    pub(super) fn change_mappings(
-        &self,
-        _pin: &Pin<'_, P>,
-        frame: Frame,
-        (clear, set): (u64, u64),
-        debt: &mut Debt<P>,
-    ) {
-        // The reverse map's lock comes after the tables'; here we have it first and only try.
-        let mut taken = None;
-        while !rmap::try_each(&self.phys, frame, |place| {
-            let page = self.phys.page(place.table());
-            let Some(_lock) = page.lock.try_lock(&class::TABLE) else {
-                taken = Some(page);
-                return false;
-            };
-            let old = table::load(self, place.table(), place.slot());
-            let differs = old.0 & clear | !old.0 & set != 0;
-            if old.is_present() && old.frame() == frame && differs {
-                let entries = Entries::of(&self.phys, place.table());
-                let old = entries.clear_bits(place.slot(), clear);
-                if set != 0 {
-                    entries.set_bits(place.slot(), set);
-                }
-                keep_dirty(self.phys.page(frame), Pte(old.0 & clear));
-                debt.everywhere(place.address::<P>(page));
-            }
-            true
-        }) {
-            if let Some(page) = taken.take() {
-                page.lock.wait_until_free();
-            }
-        }
-    }
-
-    /// Number of entries that map `frame`.
-    pub fn mappings(&self, frame: Frame) -> u64 {
-        rmap::count(&self.phys, frame)
-    }
-
-    /// Whether the entry at `slot` of `table` is in the reverse map of `frame`. For checks.
-    pub fn is_mapped_at(&self, frame: Frame, table: Frame, slot: usize) -> bool {
-        rmap::contains(&self.phys, frame, rmap::Place::new(table, slot))
-    }
-
-    /// Whether `frame` has a reverse map at all.
-    pub fn is_tracked(&self, frame: Frame) -> bool {
-        is_tracked(&self.phys, frame)
-    }
 }

@@ -88,6 +88,11 @@ impl<P: Platform> Mmu<P> {
 }
 
 impl<P: Platform> Mmu<P> {
+    /// Whether an entry that is absent may be one that some CPU still has the translation of (M6).
+    pub(crate) fn is_revoking(&self) -> bool {
+        self.revoking.load(Ordering::SeqCst) != 0
+    }
+
     /// A little work for a CPU that has nothing to do: frees what no reader can look at any more, zeroes a frame. False when
     /// there is none left.
     pub fn idle(&self) -> bool {

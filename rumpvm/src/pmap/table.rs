@@ -302,7 +302,7 @@ impl<P: Platform> Pmap<P> {
             left -= 1;
             let below = entry.frame();
             if level - 1 == 1 {
-                super::leaf::release(mmu, below);
+                super::share::release(mmu, below);
                 continue;
             }
             self.release_below(mmu, below, level - 1);

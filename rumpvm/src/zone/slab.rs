@@ -311,7 +311,8 @@ impl Slabs {
             let page = phys.page(Frame(at));
             let word = Word::of(page.index.get());
             let (live, items) = (u64::from(page.live.get()), self.plan.items(word.order.into()));
-            if page.kind() != PageKind::Zone || page.owner.get() != self.plan.owner {
+            let is_ours = page.owner.get() == self.plan.owner && word.label == self.plan.label;
+            if page.kind() != PageKind::Zone || !is_ours {
                 return Err("S1: a frame on the partial list is of another zone");
             }
             if live == 0 || live >= items || word.is_full(&self.plan) {

@@ -40,6 +40,13 @@ pub(super) fn table() -> Vec<Scenario> {
             versions,
         ),
         scenario(
+            "tree-epochs",
+            "seed 002",
+            "epochs go by while a tree is changed, until what is retired first has long been freed",
+            settings,
+            epochs,
+        ),
+        scenario(
             "uses",
             "seed 001",
             "a record is used by whoever gets in, against its last user",
@@ -127,36 +134,65 @@ impl Ranged for Value {
 
 impl Drop for Value {
     fn drop(&mut self) {
-        self.alive.store(0, Ordering::Release);
+        assert_eq!(self.alive.swap(0, Ordering::AcqRel), 1, "a value is freed twice");
     }
+}
+
+/// A new value in place of the old one, whose version is retired.
+fn change(tree: &Tree<Value, Pc>, writer: &mut Writer, epoch: &Epoch<Pc>) {
+    let mut edit = tree.edit(writer);
+    edit.splice(0, 1, vec![Value { alive: Word::new(1) }]).expect("memory");
+    edit.commit(epoch);
+}
+
+/// Looks at the value of the moment.
+fn look(tree: &Tree<Value, Pc>, epoch: &Epoch<Pc>) {
+    let pin = epoch.pin();
+    let value = tree.get(&pin, 0).expect("there is one in every version");
+    let alive = value.alive.load(Ordering::Acquire);
+    assert_eq!(alive, 1, "a reader sees what has been freed");
+}
+
+/// A tree with one value, and its clock; both end when nobody runs any more.
+fn planted(stage: &Stage) -> (Rc<Tree<Value, Pc>>, Writer, Rc<Epoch<Pc>>) {
+    let epoch = Rc::new(Epoch::<Pc>::try_new(2).expect("memory for two CPUs"));
+    let (tree, mut writer) = Tree::<Value, Pc>::new();
+    change(&tree, &mut writer, &epoch);
+    let tree = Rc::new(tree);
+    let all = (Rc::clone(&tree), Rc::clone(&epoch));
+    stage.finally(move || drop(all));
+    (tree, writer, epoch)
 }
 
 /// Each change retires the version before it: several within one epoch, and within one look of the reader.
 fn versions(stage: &Stage) {
-    let epoch = Rc::new(Epoch::<Pc>::try_new(2).expect("memory for two CPUs"));
-    let (tree, mut writer) = Tree::<Value, Pc>::new();
-    let change = |tree: &Tree<Value, Pc>, writer: &mut Writer, epoch: &Epoch<Pc>| {
-        let mut edit = tree.edit(writer);
-        edit.splice(0, 1, vec![Value { alive: Word::new(1) }]).expect("memory");
-        edit.commit(epoch);
-    };
-    change(&tree, &mut writer, &epoch);
-    let tree = Rc::new(tree);
+    let (tree, mut writer, epoch) = planted(stage);
     let (seen, clock) = (Rc::clone(&tree), Rc::clone(&epoch));
-    // Both end when nobody runs any more.
-    let all = (Rc::clone(&tree), Rc::clone(&epoch));
-    stage.finally(move || drop(all));
     stage.actor(0, "reader", move || {
         for _ in 0..2 {
-            let pin = clock.pin();
-            let value = seen.get(&pin, 0).expect("there is one in every version");
-            let alive = value.alive.load(Ordering::Acquire);
-            assert_eq!(alive, 1, "a reader sees what has been freed");
+            look(&seen, &clock);
         }
     });
     stage.actor(1, "writer", move || {
         for _ in 0..3 {
             change(&tree, &mut writer, &epoch);
+        }
+    });
+}
+
+/// Each change in an epoch of its own, if the reader lets it: the bags of the first ones are used again.
+fn epochs(stage: &Stage) {
+    let (tree, mut writer, epoch) = planted(stage);
+    let (seen, clock) = (Rc::clone(&tree), Rc::clone(&epoch));
+    stage.actor(0, "reader", move || {
+        look(&seen, &clock);
+        clock.advance();
+        look(&seen, &clock);
+    });
+    stage.actor(1, "writer", move || {
+        for _ in 0..8 {
+            change(&tree, &mut writer, &epoch);
+            epoch.advance();
         }
     });
 }

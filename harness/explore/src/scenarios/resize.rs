@@ -7,7 +7,7 @@ use rumpvm_hosted::explored::Stage;
 
 use crate::Scenario;
 use crate::disk::Disk;
-use crate::ground::{Kernel, NEAR, Pc, User};
+use crate::ground::{FAR, Kernel, NEAR, Pc, User};
 
 pub(super) fn table() -> Vec<Scenario> {
     let report = "private copies beyond the end of a file";
@@ -37,6 +37,11 @@ pub(super) fn table() -> Vec<Scenario> {
             "cut-off-replace",
             "other memory takes the place of a shared page while that is cut off",
             cut_off_against_replacing,
+        ),
+        scenario(
+            "cut-off-both",
+            "other memory takes the place of a shared page while two objects are cut off at once",
+            cut_off_two_against_replacing,
         ),
         scenario(
             "cut-off-exit",
@@ -143,22 +148,39 @@ fn cut_off_against_unmapping(stage: &Stage) {
     cuts(stage, 1, &kernel, object);
 }
 
-fn cut_off_against_replacing(stage: &Stage) {
-    let kernel = Kernel::boot(stage);
+/// A user who has stored to two shared pages, and maps something else in the place of the second.
+fn replaces(stage: &Stage, kernel: &Kernel) -> (User, Held) {
     let object = kernel.shared_memory(2 * PAGE_SIZE).expect("memory");
     let user = kernel.user();
     user.map_object(NEAR, 2, &object, MapFlags::SHARED).expect("room");
     user.store(NEAR, 1).expect("memory");
     user.store(NEAR + PAGE_SIZE, 2).expect("memory");
-    let twin = user.twin();
+    let (actor, twin) = (user.twin(), user.twin());
     kernel.at_end(move |_| {
         assert_eq!((twin.load(NEAR), twin.load(NEAR + PAGE_SIZE)), (Ok(1), Ok(3)))
     });
     stage.actor(0, "replace", move || {
-        user.map(NEAR + PAGE_SIZE, 1).expect("room");
-        user.store(NEAR + PAGE_SIZE, 3).expect("memory");
+        actor.map(NEAR + PAGE_SIZE, 1).expect("room");
+        actor.store(NEAR + PAGE_SIZE, 3).expect("memory");
     });
+    (user, object)
+}
+
+fn cut_off_against_replacing(stage: &Stage) {
+    let kernel = Kernel::boot(stage);
+    let (_, object) = replaces(stage, &kernel);
     cuts(stage, 1, &kernel, object);
+}
+
+/// Both revoke pages: who ends first is not to take the other's word with him.
+fn cut_off_two_against_replacing(stage: &Stage) {
+    let kernel = Kernel::boot(stage);
+    let (user, object) = replaces(stage, &kernel);
+    let other = kernel.shared_memory(2 * PAGE_SIZE).expect("memory");
+    user.map_object(FAR, 2, &other, MapFlags::SHARED).expect("room");
+    user.store(FAR + PAGE_SIZE, 4).expect("memory");
+    cuts(stage, 1, &kernel, object);
+    cuts(stage, 0, &kernel, other);
 }
 
 fn cut_off_against_exit(stage: &Stage) {

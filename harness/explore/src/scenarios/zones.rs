@@ -1,6 +1,7 @@
 //! #2083, "zone: entry not free": a zone's magazines that are filled, emptied and limited while other CPUs do the same.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rumpvm::phys::Phys;
 use rumpvm::zone::{Spec, Zone};
@@ -34,6 +35,16 @@ pub(super) fn table() -> Vec<Scenario> {
             limit,
         ),
         Scenario {
+            // What lies in magazines is a small part of memory: in less, a batch is one item for good.
+            settings: Settings { cpus: 2, frames: 2048, ..Settings::USUAL },
+            ..Scenario::new(
+                "zone-batch",
+                REPORT,
+                "a CPU that goes to the depot often moves more at a time, while another one is there",
+                batch,
+            )
+        },
+        Scenario {
             settings: Settings { cpus: 2, frames: 24, ..Settings::USUAL },
             ..Scenario::new(
                 "zone-of-last-frames",
@@ -45,27 +56,50 @@ pub(super) fn table() -> Vec<Scenario> {
     ]
 }
 
+/// A zone, and how many items were taken from it.
+struct Watched {
+    zone: Arc<Zone<Pc>>,
+    taken: AtomicU64,
+}
+
 /// A zone that has nothing in use at the end.
-fn zone(kernel: &Kernel, limit: Option<u64>) -> Arc<Zone<Pc>> {
-    let spec = Spec { limit, ..Spec::new("scenario", SIZE, 8) };
+fn zone(kernel: &Kernel, limit: Option<u64>) -> Arc<Watched> {
+    zone_of(kernel, Spec { limit, ..Spec::new("scenario", SIZE, 8) })
+}
+
+fn zone_of(kernel: &Kernel, spec: Spec) -> Arc<Watched> {
     let zone = Arc::new(Zone::try_new(&kernel.mmu.phys, spec).expect("memory for a zone"));
-    let own = Arc::clone(&zone);
+    let watched = Arc::new(Watched { zone, taken: AtomicU64::new(0) });
+    let own = Arc::clone(&watched);
     kernel.at_end(move |kernel| {
-        let phys = &kernel.mmu.phys;
-        own.drain(phys);
-        if let Err(broken) = own.check(phys) {
-            panic!("{broken}");
+        let (phys, zone) = (&kernel.mmu.phys, &own.zone);
+        for is_drained in [false, true] {
+            if is_drained {
+                zone.drain(phys);
+            }
+            if let Err(broken) = zone.check(phys) {
+                panic!("{broken}");
+            }
         }
-        assert_eq!(own.usage().out, 0, "items in use that nobody has");
+        assert_eq!(zone.usage().out, 0, "items in use that nobody has");
+        assert_eq!(zone.usage().taken, own.taken.load(Ordering::Relaxed), "items taken");
     });
-    zone
+    watched
+}
+
+impl Watched {
+    fn take(&self, phys: &Phys<Pc>, mark: u8) -> Option<Item> {
+        let item = Item::take(&self.zone, phys, mark)?;
+        self.taken.fetch_add(1, Ordering::Relaxed);
+        Some(item)
+    }
 }
 
 /// Takes up to `count` items, marks them, and frees them if they still have the mark. How many there were.
-fn use_items(zone: &Arc<Zone<Pc>>, phys: &Phys<Pc>, count: usize, mark: u8) -> usize {
-    let mut taken = vec![];
+fn use_items(watched: &Watched, phys: &Phys<Pc>, count: usize, mark: u8) -> usize {
+    let (zone, mut taken) = (&watched.zone, vec![]);
     for _ in 0..count {
-        let Some(item) = Item::take(zone, phys, mark) else { break };
+        let Some(item) = watched.take(phys, mark) else { break };
         taken.push(item);
     }
     // A slab has four items.
@@ -97,7 +131,7 @@ fn drain(stage: &Stage) {
     let (own, other) = (kernel.clone(), Arc::clone(&zone));
     stage.actor(0, "drain", move || {
         use_items(&zone, &kernel.mmu.phys, 1, 1);
-        zone.drain(&kernel.mmu.phys);
+        zone.zone.drain(&kernel.mmu.phys);
     });
     stage.actor(1, "use", move || {
         for _ in 0..2 {
@@ -115,6 +149,29 @@ fn limit(stage: &Stage) {
     }
 }
 
+fn batch(stage: &Stage) {
+    /// Items that are too few for a batch to become as large as it can while they are taken, but for an unlucky CPU.
+    const MANY: usize = 300;
+    const LARGEST: u32 = 30;
+    let kernel = Kernel::boot(stage);
+    let zone = zone_of(&kernel, Spec::new("small", 32, 8));
+    let (own, other) = (kernel.clone(), Arc::clone(&zone));
+    stage.actor(0, "go often", move || {
+        let phys = &kernel.mmu.phys;
+        let batch = || zone.zone.usage().batch;
+        let first = batch();
+        let taken: Vec<_> = (0..MANY).map(|_| zone.take(phys, 1).expect("memory")).collect();
+        let second = batch();
+        assert!(first < second, "a batch of {first} has not grown: {second}");
+        taken.into_iter().for_each(|item| item.free(phys));
+        let third = batch();
+        assert!(second < third || third == LARGEST, "a batch of {second} has not grown: {third}");
+        zone.zone.drain(phys);
+        assert!(batch() < third, "a batch of a drained zone is as large as before");
+    });
+    stage.actor(1, "use", move || _ = use_items(&other, &own.mmu.phys, 2, 2));
+}
+
 fn last_frames(stage: &Stage) {
     let kernel = Kernel::boot(stage);
     let zone = zone(&kernel, None);
@@ -123,7 +180,7 @@ fn last_frames(stage: &Stage) {
         stage.actor(cpu, "use", move || {
             let phys = &kernel.mmu.phys;
             use_items(&zone, phys, 40, cpu as u8 + 1);
-            zone.drain(phys);
+            zone.zone.drain(phys);
             use_items(&zone, phys, 2, cpu as u8 + 1);
         });
     }

@@ -51,7 +51,8 @@ pub(crate) fn driver<P: Platform>(
 }
 
 impl<P: Platform> Special<P> for Device<P> {
-    fn read(&self, _: &Call<'_, P>, _: u64, into: &mut dyn Sink) -> Result<usize, Errno> {
+    /// Ends early for a signal: there is no end to what it gives.
+    fn read(&self, call: &Call<'_, P>, _: u64, into: &mut dyn Sink) -> Result<usize, Errno> {
         if self.what == What::Null {
             return Ok(0);
         }
@@ -68,6 +69,9 @@ impl<P: Platform> Special<P> for Device<P> {
                 Ok(0) => break,
                 Ok(count) => done += count,
                 Err(error) => return super::regular::partly(done, error),
+            }
+            if call.waker.is_interrupted() {
+                break;
             }
         }
         Ok(done)

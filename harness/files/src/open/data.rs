@@ -94,6 +94,11 @@ impl<P: Platform> Open<P> {
         Ok(self.write_bytes(Some(at), from, waker)?.1)
     }
 
+    /// Whether its bytes have positions, as those of pipes and counters do not.
+    pub fn has_position(&self) -> bool {
+        self.driver().is_none_or(|special| special.has_position())
+    }
+
     /// lseek(2).
     pub fn seek(&self, offset: i64, whence: Whence) -> Result<u64, Errno> {
         if self.is_path() {
@@ -214,10 +219,7 @@ impl<P: Platform> Open<P> {
         if i64::try_from(at).is_err() {
             return Err(Errno::EINVAL);
         }
-        match self.driver() {
-            Some(special) if !special.has_position() => Err(Errno::ESPIPE),
-            _ => Ok(()),
-        }
+        if self.has_position() { Ok(()) } else { Err(Errno::ESPIPE) }
     }
 
     fn read_bytes(

@@ -58,7 +58,8 @@ pub(super) fn run(schedules: u64) -> Result<()> {
     let accepted = Accepted::parse(&accepted).context(ACCEPTED)?;
     let folder = workspace::metadata()?.target_directory.join("mutants").into_std_path_buf();
     println!("xtask: the explorer of the tree as it is");
-    let hunter = Hunter::build(&root, &folder.join("explored"))?;
+    // A folder of its own: in that of the patches cargo would take the last mutant for this tree.
+    let hunter = Hunter::build(&root, &folder.join("sites"))?;
     let sites = read(&hunter, &root)?;
     println!("xtask: {} flaws can be put in", sites.len());
 

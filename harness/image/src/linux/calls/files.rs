@@ -238,9 +238,14 @@ fn is_socket(open: &Open<Bare>) -> Result<(), Errno> {
     if file_type == rumpvm_files::FileType::Socket { Ok(()) } else { Err(Errno::ENOTSOCK) }
 }
 
-/// sendfile(2): through a small buffer.
+/// sendfile(2): through a small buffer. As on Linux, what comes has positions, and it does not go to a file's end.
+///
+/// Between two pieces it ends early for a signal: what comes from a device has no end of its own.
 pub(super) fn sendfile(thread: &mut Thread, args: Args) -> Answer {
     let (into, from) = (get(thread, args.half(0))?, get(thread, args.half(1))?);
+    if !from.has_position() || into.flags().contains(OpenFlags::APPEND) {
+        return Err(Errno::EINVAL);
+    }
     let mut at = match args.word(2) {
         0 => None,
         _ => Some(thread.user().word(args.at(2))?),
@@ -271,7 +276,6 @@ pub(super) fn sendfile(thread: &mut Thread, args: Args) -> Answer {
         };
         at = at.map(|at| at + stored as u64);
         (done, left) = (done + stored as u64, left - stored as u64);
-        // Two gibibytes from a file that never ends take long, and whoever is to die must not go on.
         if stored < count || waker.is_interrupted() {
             break;
         }

@@ -56,7 +56,7 @@ pub(super) fn getrandom(thread: &mut Thread, args: Args) -> Answer {
         use rumpvm_files::Sink;
         let mut bytes = [0; 256];
         let count = into.room().min(bytes.len());
-        if count == 0 {
+        if count == 0 || done > 0 && thread.task.waker.is_interrupted() {
             return Ok(done);
         }
         chance::fill(&mut bytes[..count]);
