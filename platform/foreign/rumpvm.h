@@ -989,7 +989,7 @@ const char *rumpvm_reason(void);
 // On i386, with PAE too, only what lies below 4 GiB and is mapped at direct_map for good: some 900 MiB, where the host
 // has the uppermost GiB of addresses; the rest is never seen by turns.
 //
-// Takes spin locks, does not sleep. Returns 0, or with a rumpvm_reason: -EINVAL (no whole page, or none beside those for
+// Takes spin locks, does not sleep; from a thread. Returns 0, or with a rumpvm_reason: -EINVAL (no whole page, or none beside those for
 // its own records; seen at address 0 or among user addresses; out of reach), -EEXIST (overlaps what was given), -ENOSPC
 // (too many ranges), -ENODEV (before rumpvm_init). Or -ENOMEM, of the first range: it is too small for the first records,
 // and is theirs as a whole now; the next range goes on from there.
