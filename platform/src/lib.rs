@@ -107,7 +107,8 @@ pub trait Seam: Sized + Send + Sync + 'static {
     }
 
     /// What this home keeps of the calling thread for the component; the same as long as the thread lives, and
-    /// used by nobody else. Tokens and the owners of sleep locks need it.
+    /// used by nobody else. Tokens and the owners of sleep locks need it, hence processes, files and `Vm::check`; a home
+    /// without threads has one for each CPU.
     fn thread() -> Option<NonNull<ThreadLocal>> {
         None
     }

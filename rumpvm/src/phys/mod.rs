@@ -14,7 +14,8 @@ mod add;
 mod buddy;
 mod cache;
 mod contents;
-#[cfg(feature = "boot-heap")]
+// A `static` can hold no lock of loom's.
+#[cfg(all(feature = "boot-heap", not(loom)))]
 mod heap;
 mod host;
 mod limbo;
@@ -28,7 +29,7 @@ use rumpvm_arch::Frame;
 use rumpvm_platform::{Platform, Scarce};
 
 pub use add::AddMemoryError;
-#[cfg(feature = "boot-heap")]
+#[cfg(all(feature = "boot-heap", not(loom)))]
 pub use heap::BootHeap;
 pub use host::{Contents, GiveBackError};
 pub use page::{Busy, Page, PageKind};
