@@ -10,6 +10,8 @@ mod heap;
 mod machine;
 #[path = "kernel_memory/maps.rs"]
 mod maps;
+#[path = "kernel_memory/pressure.rs"]
+mod pressure;
 #[path = "kernel_memory/reports.rs"]
 mod reports;
 #[path = "kernel_memory/zones.rs"]

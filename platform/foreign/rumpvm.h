@@ -798,15 +798,16 @@ void rumpvm_free(void *block);
 size_t rumpvm_malloc_usable_size(void *block);
 
 // Gives back pages that rumpvm_malloc's family keeps at hand and nobody uses, but for what other CPUs have at hand.
-// Requests that would fail do that by themselves; this is for when others need the memory. From anywhere.
+// Requests that would fail, of this family or any other, do that by themselves. From anywhere.
 void rumpvm_malloc_drain(void);
 
 // Makes a zone: items of `size` bytes (16 KiB at most) at multiples of `align` (a power of two, a page at most), of which
 // each CPU keeps some at hand. No more than `limit` items, rounded up to whole slabs, unless it is 0. `construct`, if
 // not null, is called for an item before it is first handed out, `destroy` before its memory is given back, both from
-// within the calls below, and they may call nothing of rumpvm; an item is freed as it would be handed out. `name` is
-// for reports, and stays. The zone is stored at `made`. From a thread; takes spin locks. Returns 0, -EINVAL, -ENOMEM,
-// -ENODEV.
+// within the calls below, and they may call nothing of rumpvm; an item is freed as it would be handed out. When there is
+// no page for another call of rumpvm's, it takes those that the zone keeps and nobody uses; with `destroy` only
+// rumpvm_zone_drain gives back what was constructed. `name` is for reports, and stays. The zone is stored at `made`.
+// From a thread; takes spin locks. Returns 0, -EINVAL, -ENOMEM, -ENODEV.
 // Contract: `name` is null or a string that stays for good; `made` is null, or there is a pointer to write; the functions may be
 // called until the zone is destroyed.
 int32_t rumpvm_zone_create(const char *name,

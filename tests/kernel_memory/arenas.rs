@@ -192,3 +192,20 @@ fn marked(phys: &rumpvm::phys::Phys<crate::machine::Home>, start: u64) -> u64 {
     phys.read(at.frame(), 0, &mut word);
     u64::from_ne_bytes(word)
 }
+
+#[test]
+fn what_was_freed_is_not_found_though_the_table_grew_when_it_was_allocated() {
+    alone(|vm| {
+        let phys = &vm.mmu.phys;
+        let mut arena = Arena::try_new(phys, spec(1, Fit::Instant, 0), None).unwrap();
+        arena.add(phys, Span { start: 1, size: 1000 }).unwrap();
+        let starts: Vec<u64> = (0..600).map(|_| arena.alloc(phys, 1).unwrap()).collect();
+        for start in starts.iter().rev() {
+            assert_eq!(arena.size_of(phys, *start), Some(1));
+            arena.free(phys, *start, 1);
+            assert_eq!(arena.size_of(phys, *start), None, "{start} is found");
+        }
+        arena.check(phys).unwrap();
+        assert!(arena.close(phys));
+    });
+}

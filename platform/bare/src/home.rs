@@ -4,6 +4,7 @@
 //! Locks: none of its own.
 //! Sleep: `Seam::sleep` switches to another thread.
 
+use alloc::sync::Arc;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -11,6 +12,7 @@ use rumpvm_arch::{Frame, PhysAddr, VirtRange};
 use rumpvm_platform::{CpuId, CpuSet, Platform, Seam, Site, ThreadLocal};
 
 use crate::layout::{direct, physical};
+use crate::priority::Standing;
 use crate::traps::vectors;
 use crate::{apic, clock, cpu, lock, paging, scheduler, sleepers, thread, traps};
 
@@ -136,10 +138,19 @@ impl Bare {
         cpu: Option<CpuId>,
         body: impl FnOnce() + Send + 'static,
     ) -> Result<(), thread::NoStack> {
-        thread::spawn(cpu, alloc::boxed::Box::new(body))
+        thread::spawn(cpu, None, alloc::boxed::Box::new(body))
     }
 
-    /// Lets the other threads of this CPU run first.
+    /// The same, with a priority that may change.
+    pub fn spawn_with(
+        cpu: Option<CpuId>,
+        standing: Arc<Standing>,
+        body: impl FnOnce() + Send + 'static,
+    ) -> Result<(), thread::NoStack> {
+        thread::spawn(cpu, Some(standing), alloc::boxed::Box::new(body))
+    }
+
+    /// Lets the other threads of this CPU run first; of one with a priority, its equals.
     pub fn yield_now() {
         scheduler::yield_now();
     }
@@ -154,6 +165,11 @@ impl Bare {
         if cpu != cpu::id() {
             apic::interrupt(cpu, vectors::WAKE);
         }
+    }
+
+    /// Nanoseconds of a thread's turn, while others wait.
+    pub fn turn() -> u64 {
+        scheduler::turn()
     }
 
     /// Makes a thread's turn so many nanoseconds long, while others wait. A short one switches threads away in more places

@@ -1,7 +1,8 @@
 //! The bare home: an x86-64 machine, from the boot loader's jump to threads on all CPUs.
 //!
 //! Reading order: `boot` (in which order things come up), `home` (what the component sees), `scheduler` -> `thread` ->
-//! `sleepers` (who runs), `traps` -> `program` (ring 3), then what they stand on: `cpu`, `paging`, `apic`, `clock`, `acpi`.
+//! `sleepers` (who runs), `priority` -> `ready` (who before whom), `traps` -> `program` (ring 3), then what they stand
+//! on: `cpu`, `paging`, `apic`, `clock`, `acpi`.
 //!
 //! Flow:  boot loader -> image in the upper half -> CPUs, memory, clock -> [`main!`] -> component -> programs.
 //! Locks: its own spin locks (`lock`), each for a few instructions; none is held when the component is called.
@@ -35,7 +36,9 @@ pub mod memory;
 mod paging;
 mod panic;
 pub mod power;
+mod priority;
 mod program;
+mod ready;
 mod scheduler;
 pub mod serial;
 mod sleepers;
@@ -51,6 +54,7 @@ pub use boot::{BootInfo, Kind, Module, Region};
 pub use disk::{Disk, find_disks};
 pub use home::{Bare, Kernel};
 pub use panic::STATUS as PANIC_STATUS;
+pub use priority::{Priority, Standing};
 pub use program::{Program, ProgramCopy, Trap};
 pub use thread::NoStack;
 pub use traps::Frame;

@@ -1,4 +1,4 @@
-//! Who runs: one queue for each CPU, turns of some milliseconds, and the idle loop.
+//! Who runs: one queue for each CPU (`ready`), turns of some milliseconds, and the idle loop.
 //!
 //! Flow:  runnable -> queue -> [`switch`] -> runs -> alarm, yield or sleep -> queue or sleepers.
 //! Locks: a queue's, for a link or two.
@@ -11,7 +11,7 @@
 
 use core::cell::Cell;
 use core::ptr;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use core::sync::atomic::{AtomicU64, Ordering, fence};
 
 use alloc::boxed::Box;
 
@@ -19,12 +19,15 @@ use rumpvm_arch::interrupts_on;
 
 use crate::cpu::{self, Cpu};
 use crate::lock::{Lock, Masked};
+use crate::ready::{End, Ready};
 use crate::thread::{self, Body, Thread};
 use crate::traps::vectors;
 use crate::{apic, clock, program, sleepers};
 
 /// A turn in nanoseconds, while others wait: ten milliseconds, as Linux's and the BSDs' are of this order.
 static TURN: AtomicU64 = AtomicU64::new(10_000_000);
+
+const NEVER: u64 = u64::MAX;
 
 unsafe extern "C" {
     fn switch_stacks(save: *mut u64, load: u64);
@@ -35,60 +38,49 @@ pub(crate) struct Queue {
     ready: Lock<Ready>,
     /// Of this CPU alone, in no order.
     timed: Cell<*const Thread>,
-    /// The alarm is set.
-    armed: AtomicBool,
+    /// When the alarm goes off, or [`NEVER`].
+    alarm: Cell<u64>,
 }
-
-struct Ready {
-    first: *const Thread,
-    last: *const Thread,
-}
-
-// SAFETY: the threads in it are alive, and their links belong to whoever has the queue's lock.
-unsafe impl Send for Ready {}
 
 impl Queue {
     pub(crate) const fn new() -> Self {
         Self {
-            ready: Lock::new(Ready { first: ptr::null(), last: ptr::null() }),
+            ready: Lock::new(Ready::new()),
             timed: Cell::new(ptr::null()),
-            armed: AtomicBool::new(false),
+            alarm: Cell::new(NEVER),
         }
-    }
-
-    fn push(&self, thread: *const Thread) {
-        let mut ready = self.ready.lock();
-        // SAFETY: `thread` and those in the queue are alive; links are the lock's.
-        unsafe {
-            (*thread).next.set(ptr::null());
-            match ready.last.is_null() {
-                true => ready.first = thread,
-                false => (*ready.last).next.set(thread),
-            }
-        }
-        ready.last = thread;
-    }
-
-    fn pop(&self) -> Option<*const Thread> {
-        let mut ready = self.ready.lock();
-        let thread = ready.first;
-        if thread.is_null() {
-            return None;
-        }
-        // SAFETY: as in `push`.
-        ready.first = unsafe { (*thread).next.get() };
-        if ready.first.is_null() {
-            ready.last = ptr::null();
-        }
-        Some(thread)
     }
 
     fn is_empty(&self) -> bool {
-        self.ready.lock().first.is_null()
+        self.ready.lock().is_empty()
+    }
+
+    /// Takes out who runs next, after the calling thread.
+    fn pop(&self) -> Option<*const Thread> {
+        let mut ready = self.ready.lock();
+        let current = thread::current();
+        if ready.is_ranked() || !current.is_plain() {
+            charge(current);
+        }
+        ready.take(turn())
+    }
+
+    /// Puts the calling thread in line, and takes out who runs next, which may be the same.
+    fn exchange(&self, end: End) -> *const Thread {
+        let mut ready = self.ready.lock();
+        let current = thread::current();
+        if ready.is_empty() {
+            return current;
+        }
+        ready.add(current, end);
+        if ready.is_ranked() {
+            charge(current);
+        }
+        ready.take(turn()).unwrap_or(current)
     }
 }
 
-fn turn() -> u64 {
+pub(crate) fn turn() -> u64 {
     TURN.load(Ordering::Relaxed)
 }
 
@@ -101,7 +93,7 @@ pub(crate) fn set_turn(nanoseconds: u64) {
 pub(crate) fn start_first(body: impl FnOnce() + Send + 'static) {
     start_this();
     let body: Body = Box::new(body);
-    thread::spawn(Some(cpu::id()), body).expect("memory for the first thread");
+    thread::spawn(Some(cpu::id()), None, body).expect("memory for the first thread");
 }
 
 /// Makes the calling code this CPU's idle loop.
@@ -133,7 +125,7 @@ pub(crate) fn idle_loop() -> ! {
         // Whoever puts something into the queue either sees that we sleep, or we see what he put there.
         fence(Ordering::SeqCst);
         if cpu.queue.is_empty() && !cpu.flush.load(Ordering::SeqCst) {
-            set_idle_alarm(cpu);
+            set_alarm(cpu, clock::now(), NEVER);
             // SAFETY: `sti` takes effect after the next instruction, so no interrupt comes between the two.
             unsafe { core::arch::asm!("sti", "hlt", options(nomem, nostack)) };
         }
@@ -146,25 +138,47 @@ pub(crate) fn idle_loop() -> ! {
 
 /// `thread` may run again, on its CPU.
 pub(crate) fn make_runnable(thread: *const Thread) {
-    // SAFETY: a thread that is about to be queued is alive.
-    let target = unsafe { (*thread).cpu };
-    target.queue.push(thread);
+    // SAFETY: a thread that is about to be queued is alive, and who makes it runnable has it to himself until then.
+    let (target, word) = unsafe {
+        let word = (*thread).word();
+        let target = (*thread).cpu;
+        target.queue.ready.lock().add(&*thread, End::Last);
+        (target, word)
+    };
     fence(Ordering::SeqCst);
     target.resched.store(true, Ordering::SeqCst);
-    if !ptr::eq(target, cpu::this()) && target.asleep.load(Ordering::SeqCst) {
+    let sleeps = !ptr::eq(target, cpu::this()) && target.asleep.load(Ordering::SeqCst);
+    if sleeps || word.is_real_time() {
         apic::interrupt(target.id(), vectors::WAKE);
     }
 }
 
-/// Lets the other threads of this CPU run first.
+/// The priority of a thread of `cpu` has changed.
+pub(crate) fn look_again(cpu: &Cpu) {
+    cpu.queue.ready.lock().look_again();
+    cpu.resched.store(true, Ordering::SeqCst);
+    apic::interrupt(cpu.id(), vectors::WAKE);
+}
+
+/// Lets the other threads of this CPU run first, as far as they do not come behind the calling one anyway.
 pub(crate) fn yield_now() {
     let _masked = Masked::now();
+    give_way(End::Last);
+}
+
+fn give_way(end: End) {
     let cpu = cpu::this();
     cpu.resched.store(false, Ordering::SeqCst);
-    if let Some(next) = cpu.queue.pop() {
-        cpu.queue.push(cpu.current.get());
-        switch(next);
-    }
+    switch(cpu.queue.exchange(end));
+}
+
+/// Somebody became ready, or a turn is over. Interrupts are masked.
+fn preempt() {
+    let word = thread::current().word();
+    // An alarm need not have been set for this turn; who ran for half of one takes it for his.
+    let is_over = || clock::now().saturating_sub(cpu::this().since.get()) >= turn() / 2;
+    let stays = word.is_real_time() && !(word.takes_turns() && is_over());
+    give_way(if stays { End::First } else { End::Last });
 }
 
 /// Runs something else until somebody makes the calling thread runnable. Interrupts are masked.
@@ -177,17 +191,25 @@ pub(crate) fn block() {
 
 /// At the end of an interrupt of kernel code.
 pub(crate) fn after_interrupt() {
+    /// Nanoseconds until a thread that had to stay when another became ready is looked at again: some times what an
+    /// emulated machine takes for an interrupt, and short beside a turn.
+    const SOON: u64 = 100_000;
     let cpu = cpu::this();
-    let may_switch = cpu.held.get() == 0 && cpu.current.get() != cpu.idle.get();
-    if may_switch && cpu.resched.load(Ordering::Relaxed) {
-        yield_now();
+    if !cpu.resched.load(Ordering::Relaxed) || cpu.current.get() == cpu.idle.get() {
+        return;
+    }
+    if cpu.held.get() == 0 {
+        preempt();
+    } else {
+        let now = clock::now();
+        bring_alarm(cpu, now, now + SOON);
     }
 }
 
 /// At the end of an interrupt of a program.
 pub(crate) fn after_program_interrupt() {
     if cpu::this().resched.load(Ordering::Relaxed) {
-        yield_now();
+        preempt();
     }
 }
 
@@ -200,17 +222,32 @@ fn switch(next: *const Thread) {
     }
     let now = clock::now();
     // SAFETY: it is alive, or was a moment ago on this very stack.
-    let ran = unsafe { &(*old).ran };
-    ran.set(ran.get() + now.saturating_sub(cpu.since.replace(now)));
+    account(unsafe { &*old }, now);
     // SAFETY: both are alive; `old` runs here, and `next` was taken out of this CPU's queue or is its idle loop.
     unsafe {
         program::put_away((*old).program.get());
-        if next != cpu.idle.get() && !cpu.queue.armed.swap(true, Ordering::Relaxed) {
-            clock::set_alarm(Some(turn()));
+        if next != cpu.idle.get() {
+            bring_alarm(cpu, now, now + turn());
         }
         switch_stacks((*old).stack_pointer.as_ptr(), (*next).stack_pointer.get());
     }
     after_switch();
+}
+
+/// Counts what `thread`, which runs, has run since it went on or this was done last.
+fn account(thread: &Thread, now: u64) -> u64 {
+    let ran = now.saturating_sub(cpu::this().since.replace(now));
+    thread.ran.set(thread.ran.get() + ran);
+    ran
+}
+
+/// The same by its weight. Of a real-time thread, the beginning of its turn must be known.
+fn charge(thread: &Thread) {
+    let word = thread.word();
+    if !word.is_real_time() {
+        let time = word.virtual_time(account(thread, clock::now()));
+        thread.virtual_time.set(thread.virtual_time.get().saturating_add(time));
+    }
 }
 
 /// Nanoseconds that the calling thread has run.
@@ -242,10 +279,7 @@ pub(crate) fn wake_at(thread: &'static Thread, until: u64) {
     let timed = &thread.cpu.queue.timed;
     thread.deadline.set(until);
     thread.next_timed.set(timed.replace(thread));
-    // The alarm that is set may be later, or for nobody.
-    let alarm = until.saturating_sub(clock::now()).min(turn());
-    thread.cpu.queue.armed.store(true, Ordering::Relaxed);
-    clock::set_alarm(Some(alarm));
+    bring_alarm(thread.cpu, clock::now(), until);
 }
 
 /// Calls that off. Interrupts are masked.
@@ -277,22 +311,26 @@ pub(crate) fn on_alarm() {
             make_runnable(thread);
         }
     });
-    cpu.queue.armed.store(false, Ordering::Relaxed);
-    if cpu.current.get() == cpu.idle.get() {
-        return;
-    }
-    if !cpu.queue.is_empty() {
+    let runs = cpu.current.get() != cpu.idle.get();
+    if runs && !cpu.queue.is_empty() {
         cpu.resched.store(true, Ordering::Relaxed);
     }
-    cpu.queue.armed.store(true, Ordering::Relaxed);
-    let first = timed(cpu).map(|thread| thread.deadline.get().saturating_sub(now)).min();
-    clock::set_alarm(Some(first.map_or(turn(), |first| first.min(turn()))));
+    set_alarm(cpu, now, if runs { now + turn() } else { NEVER });
 }
 
-/// The alarm of a CPU that goes to sleep: the first deadline of its threads, if any.
-fn set_idle_alarm(cpu: &Cpu) {
-    let now = clock::now();
-    let first = timed(cpu).map(|thread| thread.deadline.get().saturating_sub(now)).min();
-    cpu.queue.armed.store(false, Ordering::Relaxed);
-    clock::set_alarm(first);
+/// Has the alarm go off at `at`, unless it does so before. Interrupts are masked.
+fn bring_alarm(cpu: &Cpu, now: u64, at: u64) {
+    if at < cpu.queue.alarm.get() {
+        cpu.queue.alarm.set(at);
+        clock::set_alarm(Some(at.saturating_sub(now)));
+    }
+}
+
+/// Sets the alarm anew: to the first deadline of those who sleep still, but no later than `latest`.
+fn set_alarm(cpu: &Cpu, now: u64, latest: u64) {
+    // Who has been woken, and has not run since, forgets its deadline only then.
+    let asleep = timed(cpu).filter(|thread| thread.word.load(Ordering::SeqCst) != 0);
+    let at = asleep.map(|thread| thread.deadline.get()).fold(latest, u64::min);
+    cpu.queue.alarm.set(at);
+    clock::set_alarm((at != NEVER).then(|| at.saturating_sub(now)));
 }

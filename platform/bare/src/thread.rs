@@ -8,6 +8,7 @@
 //! T2. A thread that runs, or whose turn it is, is in no list of sleepers.
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use core::cell::Cell;
 use core::mem;
 use core::ptr;
@@ -17,6 +18,7 @@ use rumpvm_platform::{CpuId, ThreadLocal};
 
 use crate::cpu::{self, Cpu};
 use crate::lock::Masked;
+use crate::priority::{Standing, Word};
 use crate::program::State;
 use crate::scheduler;
 use crate::stack::Stack;
@@ -44,6 +46,10 @@ pub(crate) struct Thread {
     pub(crate) next_timed: Cell<*const Thread>,
     /// Nanoseconds that it ran, up to the last time that it went on.
     pub(crate) ran: Cell<u64>,
+    /// The same by its weight, while that matters; before, it is a turn behind the others.
+    pub(crate) virtual_time: Cell<u64>,
+    /// None if nobody will ever say anything about its priority.
+    standing: Option<Arc<Standing>>,
     /// Registers of the program that it runs, kept in the CPU while the thread is on it.
     pub(crate) program: Cell<*mut State>,
     pub(crate) resume: Cell<Option<Resume>>,
@@ -57,7 +63,12 @@ pub(crate) struct Thread {
 pub struct NoStack;
 
 impl Thread {
-    fn new(cpu: &'static Cpu, body: Option<Body>, stack: Option<Stack>) -> Self {
+    fn new(
+        cpu: &'static Cpu,
+        standing: Option<Arc<Standing>>,
+        body: Option<Body>,
+        stack: Option<Stack>,
+    ) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         Self {
             stack_pointer: Cell::new(0),
@@ -69,16 +80,34 @@ impl Thread {
             deadline: Cell::new(0),
             next_timed: Cell::new(ptr::null()),
             ran: Cell::new(0),
+            virtual_time: Cell::new(u64::MAX),
+            standing,
             program: Cell::new(ptr::null_mut()),
             resume: Cell::new(None),
             body: Cell::new(body),
             _stack: stack,
         }
     }
+
+    /// Its priority.
+    #[inline]
+    pub(crate) fn word(&self) -> Word {
+        self.standing.as_ref().map_or(Word::PLAIN, |standing| standing.word())
+    }
+
+    /// Whether it is ordinary, and as heavy as most.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        self.word() == Word::PLAIN
+    }
 }
 
-/// Starts a thread that does `body`, on `cpu` or where the fewest are.
-pub(crate) fn spawn(cpu: Option<CpuId>, body: Body) -> Result<(), NoStack> {
+/// Starts a thread that does `body`, on `cpu` or where the fewest are, with the priority that `standing` has at any time.
+pub(crate) fn spawn(
+    cpu: Option<CpuId>,
+    standing: Option<Arc<Standing>>,
+    body: Body,
+) -> Result<(), NoStack> {
     let stack = Stack::new().ok_or(NoStack)?;
     let cpu = match cpu {
         Some(id) => cpu::cpu(id),
@@ -88,6 +117,9 @@ pub(crate) fn spawn(cpu: Option<CpuId>, body: Body) -> Result<(), NoStack> {
         }
     };
     cpu.load.fetch_add(1, Ordering::Relaxed);
+    if let Some(standing) = &standing {
+        standing.settle(cpu);
+    }
     let end = stack.end();
     // The record lies at the upper end of the stack, so that there is one thing to be short of.
     let place = (end - size_of::<Thread>() as u64) / 64 * 64;
@@ -96,7 +128,7 @@ pub(crate) fn spawn(cpu: Option<CpuId>, body: Body) -> Result<(), NoStack> {
     let frame = (place - 16 - 6 * 8) as *mut u64;
     // SAFETY: the stack is ours, mapped, and larger than all this.
     unsafe {
-        thread.write(Thread::new(cpu, Some(body), Some(stack)));
+        thread.write(Thread::new(cpu, standing, Some(body), Some(stack)));
         for at in 0..6 {
             frame.add(at).write(0);
         }
@@ -110,7 +142,7 @@ pub(crate) fn spawn(cpu: Option<CpuId>, body: Body) -> Result<(), NoStack> {
 
 /// The record of a CPU's idle loop, whose stack is the one in use.
 pub(crate) fn idle(cpu: &'static Cpu) -> *const Thread {
-    Box::leak(Box::new(Thread::new(cpu, None, None)))
+    Box::leak(Box::new(Thread::new(cpu, None, None, None)))
 }
 
 /// Where a thread begins, with interrupts masked, on its own stack.

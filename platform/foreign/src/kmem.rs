@@ -128,7 +128,7 @@ pub unsafe extern "C" fn rumpvm_malloc_usable_size(block: *mut c_void) -> usize 
 }
 
 /// Gives back pages that rumpvm_malloc's family keeps at hand and nobody uses, but for what other CPUs have at hand.
-/// Requests that would fail do that by themselves; this is for when others need the memory. From anywhere.
+/// Requests that would fail, of this family or any other, do that by themselves. From anywhere.
 #[unsafe(no_mangle)]
 pub extern "C" fn rumpvm_malloc_drain() {
     if let (Some(phys), Some(heap)) = (phys(), HEAP.get()) {
@@ -139,9 +139,10 @@ pub extern "C" fn rumpvm_malloc_drain() {
 /// Makes a zone: items of `size` bytes (16 KiB at most) at multiples of `align` (a power of two, a page at most), of which
 /// each CPU keeps some at hand. No more than `limit` items, rounded up to whole slabs, unless it is 0. `construct`, if
 /// not null, is called for an item before it is first handed out, `destroy` before its memory is given back, both from
-/// within the calls below, and they may call nothing of rumpvm; an item is freed as it would be handed out. `name` is
-/// for reports, and stays. The zone is stored at `made`. From a thread; takes spin locks. Returns 0, -EINVAL, -ENOMEM,
-/// -ENODEV.
+/// within the calls below, and they may call nothing of rumpvm; an item is freed as it would be handed out. When there is
+/// no page for another call of rumpvm's, it takes those that the zone keeps and nobody uses; with `destroy` only
+/// rumpvm_zone_drain gives back what was constructed. `name` is for reports, and stays. The zone is stored at `made`.
+/// From a thread; takes spin locks. Returns 0, -EINVAL, -ENOMEM, -ENODEV.
 ///
 /// # Safety
 /// `name` is null or a string that stays for good; `made` is null, or there is a pointer to write; the functions may be

@@ -213,38 +213,22 @@ pub unsafe extern "C" fn rumpvm_shm_set_limits(from: *const SegmentLimits) -> i3
     }))
 }
 
-fn told(status: Status) -> Segment {
-    let Status {
-        id,
-        key,
-        uid,
-        gid,
-        creator_uid,
-        creator_gid,
-        mode,
-        bytes,
-        attached,
-        detached,
-        changed,
-        creator,
-        last,
-        attachments,
-    } = status;
+fn told(of: Status) -> Segment {
     Segment {
-        id,
-        key,
-        uid,
-        gid,
-        creator_uid,
-        creator_gid,
-        mode,
-        creator,
-        last,
+        id: of.id,
+        key: of.key,
+        uid: of.uid,
+        gid: of.gid,
+        creator_uid: of.creator_uid,
+        creator_gid: of.creator_gid,
+        mode: of.mode,
+        creator: of.creator,
+        last: of.last,
         reserved: 0,
-        bytes,
-        attachments,
-        attached,
-        detached,
-        changed,
+        bytes: of.bytes,
+        attachments: of.attachments,
+        attached: of.attached,
+        detached: of.detached,
+        changed: of.changed,
     }
 }

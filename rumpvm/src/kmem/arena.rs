@@ -12,20 +12,18 @@
 
 use alloc::vec::Vec;
 use core::panic::Location;
-use core::ptr;
 
 use rumpvm_platform::Platform;
 
 use super::segments::Segments;
 use super::source::Source;
-use super::tag::{ALLOCATED, FREED, Kind, Span};
+use super::spec::{ArenaSpec, ArenaUsage, MAX_CACHES};
+use super::tag::{Kind, Span};
 use crate::NoMemory;
 use crate::phys::Phys;
 use crate::sync::{PerCpu, Spin, class, try_push};
-use crate::zone::{DEBUG, Magazine, tell};
+use crate::zone::{DEBUG, Magazine};
 
-/// Most sizes that are cached: one quantum, two, ...
-pub const MAX_CACHES: usize = 16;
 /// Rounds of a magazine.
 const ROUNDS: usize = 16;
 /// Quanta that a magazine may hold, so that larger multiples have fewer rounds.
@@ -33,53 +31,14 @@ const QUANTA: u32 = 64;
 /// Tags that one request may need: a span and its free segment, and what is left on both sides of what is allocated.
 const TAGS: u64 = 4;
 
-/// Which free segment is taken.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Fit {
-    /// The first one of a list where all are large enough: in constant time, and good enough nearly always.
-    Instant,
-    /// The smallest that is large enough of the first list that has one.
-    Best,
-}
-
-/// What an arena is like.
-#[derive(Clone, Copy, Debug)]
-pub struct ArenaSpec {
-    /// What reports call it.
-    pub name: &'static str,
-    /// What everything is a multiple of; a power of two.
-    pub quantum: u64,
-    /// Which free segment is taken.
-    pub fit: Fit,
-    /// Sizes of which CPUs keep some at hand: 1 to so many quanta, at most [`MAX_CACHES`].
-    pub cached: usize,
-    /// A span that is wholly free goes back to the source only if so much stays free without it.
-    pub spare: u64,
-}
-
-/// What an arena has, as of some moment, in units of what it is of.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct ArenaUsage {
-    /// Of all spans.
-    pub total: u64,
-    /// Free, caches aside.
-    pub free: u64,
-    /// In quantum caches.
-    pub cached: u64,
-    /// Segments in use, those in caches included.
-    pub allocated: u64,
-    /// Frames of tags and tables.
-    pub frames: u64,
-}
-
 type Caches<P> = PerCpu<Magazine<P, ROUNDS>, P>;
 
 /// An arena.
 pub struct Arena<'s, P: Platform> {
-    spec: ArenaSpec,
-    source: Option<&'s dyn Source<P>>,
-    caches: Vec<Caches<P>>,
-    segments: Spin<Segments, P>,
+    pub(super) spec: ArenaSpec,
+    pub(super) source: Option<&'s dyn Source<P>>,
+    pub(super) caches: Vec<Caches<P>>,
+    pub(super) segments: Spin<Segments, P>,
 }
 
 impl<'s, P: Platform> Arena<'s, P> {
@@ -189,38 +148,6 @@ impl<'s, P: Platform> Arena<'s, P> {
             return false;
         }
         segments.lookup(phys, start).is_some_and(|tag| segments.resize(phys, tag, size))
-    }
-
-    /// Gives back what is free: this CPU's caches, and imported spans without a segment in use.
-    pub fn drain(&self, phys: &Phys<P>) {
-        for cache in &self.caches {
-            loop {
-                let unloaded = cache.mine().unload();
-                let Some(start) = unloaded else { break };
-                self.put(phys, start);
-            }
-        }
-        self.release_free(phys);
-    }
-
-    /// As [`Arena::drain`], with the caches of all CPUs; whether nothing is allocated any more. What was added goes
-    /// with the arena, which leaves behind what is still allocated.
-    pub fn close(&mut self, phys: &Phys<P>) -> bool {
-        for magazine in self.caches.iter().flat_map(PerCpu::iter) {
-            while let Some(start) = magazine.unload() {
-                self.put(phys, start);
-            }
-        }
-        self.release_free(phys);
-        let mut segments = self.segments.lock();
-        let is_empty = segments.allocated() == 0;
-        if is_empty {
-            *segments = {
-                segments.forget(phys);
-                Segments::new(self.spec.quantum, self.spec.fit)
-            };
-        }
-        is_empty
     }
 
     /// What it has. Takes its lock.
@@ -340,7 +267,7 @@ impl<'s, P: Platform> Arena<'s, P> {
     }
 
     /// Frees a segment, and gives back a span.
-    fn put(&self, phys: &Phys<P>, start: u64) {
+    pub(super) fn put(&self, phys: &Phys<P>, start: u64) {
         let mut segments = self.segments.lock();
         let Some(tag) = segments.lookup(phys, start) else {
             drop(segments);
@@ -352,85 +279,10 @@ impl<'s, P: Platform> Arena<'s, P> {
             source.release(phys, span);
         }
     }
-
-    fn release_free(&self, phys: &Phys<P>) {
-        loop {
-            let mut segments = self.segments.lock();
-            let span = segments.take_free_span(phys);
-            if span.is_none() {
-                segments.trim(phys);
-            }
-            drop(segments);
-            let (Some(span), Some(source)) = (span, self.source) else { break };
-            source.release(phys, span);
-        }
-    }
-
-    #[cold]
-    fn unknown(&self, phys: &Phys<P>, start: u64) -> ! {
-        let name = self.spec.name;
-        tell(
-            phys,
-            format_args!("arena {name}: {start:#x} is freed, and nothing is allocated there"),
-        )
-    }
-
-    /// `start` is in use from now on, as it was not.
-    fn note_allocated(&self, phys: &Phys<P>, start: u64, now: &'static Location<'static>) {
-        let segments = self.segments.lock();
-        let Some(tag) = segments.lookup(phys, start) else { self.unknown(phys, start) };
-        tag.set_kind(phys, Kind::Used);
-        tag.set(phys, ALLOCATED, ptr::from_ref(now).expose_provenance() as u64);
-    }
-
-    /// `start` is not in use any more, as it was, with that size.
-    fn note_freed(&self, phys: &Phys<P>, start: u64, size: u64, now: &'static Location<'static>) {
-        let name = self.spec.name;
-        let segments = self.segments.lock();
-        let Some(tag) = segments.lookup(phys, start) else {
-            drop(segments);
-            tell(
-                phys,
-                format_args!(
-                    "arena {name}: {start:#x} is freed at {now}, and nothing is allocated there"
-                ),
-            )
-        };
-        let allocated = place(tag.get(phys, ALLOCATED));
-        let freed = place(tag.get(phys, FREED));
-        let (was, had) = (tag.kind(phys), tag.span(phys).size);
-        tag.set_kind(phys, Kind::Cached);
-        tag.set(phys, FREED, ptr::from_ref(now).expose_provenance() as u64);
-        drop(segments);
-        if was != Kind::Used {
-            tell(
-                phys,
-                format_args!(
-                    "arena {name}: {start:#x} is freed twice: allocated at {allocated}, freed at {freed}, and again at {now}"
-                ),
-            );
-        }
-        if had != size {
-            tell(
-                phys,
-                format_args!(
-                    "arena {name}: {start:#x} is freed with size {size:#x}, not {had:#x}: allocated at {allocated}, freed at {now}"
-                ),
-            );
-        }
-    }
 }
 
 /// Rounds of a magazine of segments of so many quanta.
 #[inline]
 fn limit(quanta: u64) -> u32 {
     (QUANTA / quanta.max(1) as u32).clamp(2, ROUNDS as u32)
-}
-
-/// The place that a tag names.
-fn place(word: u64) -> &'static Location<'static> {
-    let from = ptr::with_exposed_provenance::<Location<'static>>(word as usize);
-    // SAFETY: nobody but `note_allocated` and `note_freed` stores to that word of a tag, which is not memory that users
-    // are given, and what they store is a reference that lives for good; otherwise it is zero.
-    unsafe { from.as_ref() }.unwrap_or_else(|| Location::caller())
 }

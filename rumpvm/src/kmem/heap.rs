@@ -2,8 +2,7 @@
 //!
 //! Flow:  request -> size class -> zone; or, when larger, pages of an arena, which has caches for up to eight of them.
 //! Locks: those of zones and arenas. Sleep: never.
-//! Owns:  its zones and its arena. It gives frames back by itself when others fail to get one here, and otherwise when it
-//!        is asked to ([`KernelHeap::drain`]).
+//! Owns:  its zones and its arena, which give frames back by themselves when somebody wants one and there is none.
 //!
 //! K1. A block begins at a multiple of its alignment, and no two overlap.
 //! K2. A block's class follows from its layout; without the layout, from the record of its frame.
@@ -18,8 +17,8 @@ use rumpvm_platform::Platform;
 use super::source::physical;
 use super::{Arena, ArenaSpec, ArenaUsage, Direct, Fit, pointer};
 use crate::NoMemory;
-use crate::phys::Phys;
-use crate::sync::try_push;
+use crate::phys::{Hoard, Link, Phys};
+use crate::sync::{Hold, try_push};
 use crate::zone::{DEBUG, Spec, SpecError, Usage, Zone, place, tell};
 
 /// What C's malloc promises: as on the ABIs of x86, room for any scalar.
@@ -97,7 +96,23 @@ pub struct HeapUsage {
 /// A heap.
 pub struct KernelHeap<P: Platform> {
     zones: Vec<Zone<P>>,
-    pages: Arena<'static, P>,
+    pages: Hold<Pages<P>, P>,
+}
+
+/// The arena of what is larger than zones serve, and its place among the hoards.
+struct Pages<P: Platform> {
+    arena: Arena<'static, P>,
+    link: Link<P>,
+}
+
+impl<P: Platform> Hoard<P> for Pages<P> {
+    fn link(&self) -> &Link<P> {
+        &self.link
+    }
+
+    fn let_go(&self, phys: &Phys<P>) {
+        self.arena.let_go(phys);
+    }
 }
 
 /// The class of a block, if zones serve it.
@@ -135,7 +150,10 @@ impl<P: Platform> KernelHeap<P> {
             cached: CACHED,
             spare: SPARE.min(phys.total_frames() * PAGE_SIZE / SPARE_SHARE),
         };
-        Ok(Self { zones, pages: Arena::try_new(phys, spec, Some(&Direct))? })
+        let arena = Arena::try_new(phys, spec, Some(&Direct))?;
+        let pages = Hold::try_new(Pages { arena, link: Link::new() })?;
+        phys.join(&pages);
+        Ok(Self { zones, pages })
     }
 
     /// A block of that layout, with unknown contents. A layout without a size gets a block too.
@@ -160,7 +178,7 @@ impl<P: Platform> KernelHeap<P> {
             Some(zone) => unsafe { zone.free_part(phys, block, Some(layout.size() as u32)) },
             None => {
                 let start = block.as_ptr().expose_provenance() as u64;
-                self.pages.free(phys, start, layout.size().max(1) as u64);
+                self.pages.arena.free(phys, start, layout.size().max(1) as u64);
             }
         }
     }
@@ -176,7 +194,7 @@ impl<P: Platform> KernelHeap<P> {
             Some(zone) => unsafe { zone.free_part(phys, block, None) },
             None => {
                 let size = self.pages_of(phys, block);
-                self.pages.free(phys, block.as_ptr().expose_provenance() as u64, size);
+                self.pages.arena.free(phys, block.as_ptr().expose_provenance() as u64, size);
             }
         }
     }
@@ -212,7 +230,7 @@ impl<P: Platform> KernelHeap<P> {
                 let start = block.as_ptr().expose_provenance() as u64;
                 let pages = |size: usize| size.max(1).div_ceil(PAGE_SIZE as usize);
                 let same = pages(layout.size()) == pages(size);
-                if same || self.pages.resize(phys, start, size.max(1) as u64) {
+                if same || self.pages.arena.resize(phys, start, size.max(1) as u64) {
                     return Ok(block);
                 }
             }
@@ -246,7 +264,7 @@ impl<P: Platform> KernelHeap<P> {
             }
             (None, None) => {
                 let start = block.as_ptr().expose_provenance() as u64;
-                if self.pages.resize(phys, start, size as u64) {
+                if self.pages.arena.resize(phys, start, size as u64) {
                     return Ok(block);
                 }
             }
@@ -268,7 +286,7 @@ impl<P: Platform> KernelHeap<P> {
         for zone in &self.zones {
             zone.drain(phys);
         }
-        self.pages.drain(phys);
+        self.pages.arena.drain_to_frames(phys);
     }
 
     /// Gives everything back, if no block is in use; whether that is so. Otherwise the heap goes on without what it had
@@ -278,7 +296,12 @@ impl<P: Platform> KernelHeap<P> {
         for zone in &mut self.zones {
             empty &= zone.close(phys).is_ok();
         }
-        self.pages.close(phys) && empty
+        phys.leave(&self.pages.link);
+        empty &= self.pages.arena.end(phys);
+        if !empty {
+            phys.join(&self.pages);
+        }
+        empty
     }
 
     /// What it has. Takes each lock in turn.
@@ -289,7 +312,7 @@ impl<P: Platform> KernelHeap<P> {
             bytes += usage.out * u64::from(usage.size);
             frames += usage.frames;
         }
-        HeapUsage { blocks, bytes, frames, pages: self.pages.usage() }
+        HeapUsage { blocks, bytes, frames, pages: self.pages.arena.usage() }
     }
 
     /// What each of its zones has, smallest blocks first.
@@ -300,7 +323,7 @@ impl<P: Platform> KernelHeap<P> {
     /// Which invariant does not hold, if any. At a quiet moment.
     pub fn check(&self, phys: &Phys<P>) -> Result<(), &'static str> {
         self.zones.iter().try_for_each(|zone| zone.check(phys))?;
-        self.pages.check(phys)
+        self.pages.arena.check(phys)
     }
 
     #[inline]
@@ -315,7 +338,7 @@ impl<P: Platform> KernelHeap<P> {
             Some(zone) => zone.alloc_part(phys, layout.size() as u32),
             None => {
                 let (size, align) = (layout.size().max(1) as u64, layout.align() as u64);
-                Ok(pointer(self.pages.alloc_aligned(phys, size, align.max(PAGE_SIZE))?))
+                Ok(pointer(self.pages.arena.alloc_aligned(phys, size, align.max(PAGE_SIZE))?))
             }
         }
     }
@@ -344,7 +367,7 @@ impl<P: Platform> KernelHeap<P> {
 
     #[track_caller]
     fn pages_of(&self, phys: &Phys<P>, block: NonNull<u8>) -> u64 {
-        let size = self.pages.size_of(phys, block.as_ptr().expose_provenance() as u64);
+        let size = self.pages.arena.size_of(phys, block.as_ptr().expose_provenance() as u64);
         size.unwrap_or_else(|| {
             let now = core::panic::Location::caller();
             tell(phys, format_args!("heap: {block:p} is given back at {now} and was never taken"))

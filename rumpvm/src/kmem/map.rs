@@ -12,8 +12,9 @@
 //! M1. What is mapped lies in an allocated segment, and not in its guards.
 //! M2. A segment is given back when nothing is mapped in it, and no CPU has a translation of it.
 //!
-//! *Pageable* means that a page comes when it is first touched, and counts against the map's own limit of addresses, no
-//! more. Nothing takes a page away again before its memory is freed, because nothing reclaims yet.
+//! *Pageable* means that a page comes when it is first touched, by [`KernelMap::fault`], and counts against the map's own
+//! limit of addresses, no more. Nothing takes a page away again before its memory is freed, because nothing reclaims yet; and
+//! when there is no frame the fault fails, so who touches such memory must be able to bear that.
 
 use rumpvm_arch::{PAGE_SIZE, Prot, VirtAddr, VirtRange};
 use rumpvm_platform::Platform;
@@ -153,7 +154,8 @@ impl<'m, P: Platform> KernelMap<'m, P> {
     }
 
     /// The page at `at` of a pageable map was touched and is not there: it comes, with zeros. Who may free that memory
-    /// does not do so meanwhile. Several CPUs may come for one page. From the trap handler, with no spin lock held.
+    /// does not do so meanwhile. Several CPUs may come for one page. From the trap handler, with no spin lock held. Of several
+    /// maps the host knows which one `at` is in. [`MapError::NoMemory`]: the page is not there, and may come later.
     pub fn fault(&self, mmu: &Mmu<P>, at: VirtAddr) -> Result<(), MapError> {
         let whole = self.addresses.containing(&mmu.phys, at.0).ok_or(MapError::BadAddress)?;
         let guard = self.guards.bytes();

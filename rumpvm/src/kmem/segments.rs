@@ -1,8 +1,8 @@
-//! Segments: an arena's ranges, each with a boundary tag (`tag`), its free lists, and the table of what is allocated.
+//! Segments: an arena's ranges, each with a boundary tag (`tag`).
 //!
 //! Vmem, as Bonwick and Adams describe it (2001). A tag stands for a range; tags are linked by address within a span, so a
-//! segment that comes back finds its neighbours at once. What is free is also on the list of its size's power of two;
-//! what is allocated is also in a hash table, by its start.
+//! segment that comes back finds its neighbours at once. What is free is also on a list of its size (`free_lists`);
+//! what is allocated is also in a hash table, by its start (`table`).
 //!
 //! Flow:  span -> free segment -> carved -> used; and back, merged.
 //! Locks: the arena's. Tags and table are in frames, whose locks come later.
@@ -13,55 +13,38 @@
 //! A3. A free segment is on the list of its size, and what is not free is in the table; `filled` says which lists have
 //!     one.
 
-use rumpvm_arch::{Frame, PhysAddr};
+use rumpvm_arch::PhysAddr;
 use rumpvm_platform::Platform;
 
 use super::Fit;
+use super::free_lists::FreeLists;
+use super::table::Table;
 use super::tag::{
     ALLOCATED, FREED, Kind, LIST_NEXT, LIST_PREV, NEXT, NONE, PREV, SIZE, START, Span, TAG, Tag,
 };
 use crate::NoMemory;
-use crate::phys::{PageKind, Phys};
+use crate::phys::Phys;
 use crate::zone::{Plan, Slabs};
-
-/// Buckets of the table as long as it is small.
-const FEW: usize = 32;
-/// Buckets in a frame.
-const IN_FRAME: usize = 512;
 
 /// All tags of an arena.
 pub(super) struct Segments {
     tags: Slabs,
-    quantum: u64,
-    fit: Fit,
     /// First of all segments.
     first: Tag,
-    lists: [Tag; 64],
-    filled: u64,
-    few: [Tag; FEW],
-    /// The table when there are many: 2^order frames from this on.
-    many: Option<(Frame, u32)>,
-    /// Segments in the table.
-    allocated: u64,
-    /// Bytes, or whatever it is, of all spans, and of free segments.
+    lists: FreeLists,
+    table: Table,
+    /// Bytes, or whatever it is, of all spans.
     total: u64,
-    free: u64,
 }
 
 impl Segments {
     pub(super) fn new(quantum: u64, fit: Fit) -> Self {
         Self {
             tags: Slabs::new(Plan::new(TAG as u32, 0, u16::MAX, 0)),
-            quantum,
-            fit,
             first: NONE,
-            lists: [NONE; 64],
-            filled: 0,
-            few: [NONE; FEW],
-            many: None,
-            allocated: 0,
+            lists: FreeLists::new(quantum, fit),
+            table: Table::new(quantum),
             total: 0,
-            free: 0,
         }
     }
 
@@ -70,17 +53,17 @@ impl Segments {
     }
 
     pub(super) fn free(&self) -> u64 {
-        self.free
+        self.lists.free()
     }
 
     /// Segments that are allocated, those in caches included.
     pub(super) fn allocated(&self) -> u64 {
-        self.allocated
+        self.table.len()
     }
 
     /// Frames of tags and table.
     pub(super) fn frames(&self) -> u64 {
-        self.tags.frames() + self.many.map_or(0, |(_, order)| 1 << order)
+        self.tags.frames() + self.table.frames()
     }
 
     /// Makes sure that so many more tags can be made.
@@ -104,7 +87,7 @@ impl Segments {
         self.insert_behind(phys, NONE, marker);
         self.insert_behind(phys, marker, segment);
         self.total += span.size;
-        self.list(phys, segment);
+        self.lists.list(phys, segment);
     }
 
     /// Allocates `size` at a multiple of `align`. Two tags were reserved. None: there is no such segment.
@@ -114,62 +97,56 @@ impl Segments {
         size: u64,
         align: u64,
     ) -> Option<Tag> {
-        let (segment, at) = self.find(phys, size, align)?;
-        self.unlist(phys, segment);
+        let (segment, at) = self.lists.find(phys, size, align)?;
+        self.lists.unlist(phys, segment);
         let Span { start, size: had } = segment.span(phys);
         if at > start {
             let before = self.make(phys, Span { start, size: at - start }, Kind::Free);
             self.insert_behind(phys, segment.tag(phys, PREV), before);
-            self.list(phys, before);
+            self.lists.list(phys, before);
         }
         let behind = start + had - (at + size);
         if behind > 0 {
             let rest = self.make(phys, Span { start: at + size, size: behind }, Kind::Free);
             self.insert_behind(phys, segment, rest);
-            self.list(phys, rest);
+            self.lists.list(phys, rest);
         }
         segment.set(phys, START, at);
         segment.set(phys, SIZE, size);
         segment.set_kind(phys, Kind::Used);
-        self.enter(phys, segment);
+        self.table.enter(phys, segment);
         Some(segment)
     }
 
     /// The allocated segment that begins at `start`.
     pub(super) fn lookup<P: Platform>(&self, phys: &Phys<P>, start: u64) -> Option<Tag> {
-        let mut at = self.bucket(phys, self.hash(start));
-        while at != NONE {
-            if at.get(phys, START) == start {
-                return Some(at);
-            }
-            at = Tag(at.get(phys, LIST_NEXT));
-        }
-        None
+        self.table.lookup(phys, start)
     }
 
     /// Frees an allocated segment. If that leaves an imported span wholly free, and at least `spare` elsewhere, the span
     /// is taken out and returned.
+    #[inline(never)]
     pub(super) fn put<P: Platform>(
         &mut self,
         phys: &Phys<P>,
         segment: Tag,
         spare: u64,
     ) -> Option<Span> {
-        self.leave(phys, segment);
+        self.table.leave(phys, segment);
         segment.set_kind(phys, Kind::Free);
         let prev = segment.tag(phys, PREV);
         let mut whole = segment;
         if prev != NONE && prev.kind(phys) == Kind::Free {
-            self.unlist(phys, prev);
+            self.lists.unlist(phys, prev);
             self.merge(phys, prev, segment);
             whole = prev;
         }
         let next = whole.tag(phys, NEXT);
         if next != NONE && next.kind(phys) == Kind::Free {
-            self.unlist(phys, next);
+            self.lists.unlist(phys, next);
             self.merge(phys, whole, next);
         }
-        self.list(phys, whole);
+        self.lists.list(phys, whole);
         self.take_span(phys, whole, spare)
     }
 
@@ -183,7 +160,7 @@ impl Segments {
             return false;
         }
         if let Some(next) = next {
-            self.unlist(phys, next);
+            self.lists.unlist(phys, next);
             self.remove(phys, next);
         }
         segment.set(phys, SIZE, size);
@@ -191,12 +168,13 @@ impl Segments {
         if rest.size > 0 {
             let rest = self.make(phys, rest, Kind::Free);
             self.insert_behind(phys, segment, rest);
-            self.list(phys, rest);
+            self.lists.list(phys, rest);
         }
         true
     }
 
     /// Takes out some imported span that is wholly free.
+    #[inline(never)]
     pub(super) fn take_free_span<P: Platform>(&mut self, phys: &Phys<P>) -> Option<Span> {
         let mut at = self.first;
         while at != NONE {
@@ -215,12 +193,7 @@ impl Segments {
         while let Some(slab) = self.tags.take_empty(phys, 0) {
             slab.free(phys);
         }
-        if self.allocated == 0
-            && let Some((first, order)) = self.many.take()
-        {
-            self.few = [NONE; FEW];
-            phys.free_block(phys.join_run(first, order));
-        }
+        self.table.trim(phys);
     }
 
     /// Gives up all tags. Nothing is allocated.
@@ -284,60 +257,11 @@ impl Segments {
         if expected != end {
             return Err("A1: the last span has no segments up to its end");
         }
-        let mut listed = 0;
-        for (number, head) in self.lists.iter().enumerate() {
-            if (self.filled >> number & 1 == 1) != (*head != NONE) {
-                return Err("A3: the map of the lists is wrong");
-            }
-            let mut at = *head;
-            while at != NONE {
-                if number_of(at.get(phys, SIZE)) != number || at.kind(phys) != Kind::Free {
-                    return Err("A3: a segment is on the wrong list");
-                }
-                listed += at.get(phys, SIZE);
-                at = Tag(at.get(phys, LIST_NEXT));
-            }
-        }
-        if (free, total, allocated) != (self.free, self.total, self.allocated) || listed != free {
+        if (free, total, allocated) != (self.lists.free(), self.total, self.table.len()) {
             return Err("A3: what is free and what is allocated was counted wrongly");
         }
+        self.lists.check(phys)?;
         self.tags.check(phys)
-    }
-
-    /// A free segment with room for `size` at a multiple of `align`, and where in it.
-    fn find<P: Platform>(&self, phys: &Phys<P>, size: u64, align: u64) -> Option<(Tag, u64)> {
-        // From this list on everything fits.
-        let slack = align.saturating_sub(self.quantum);
-        let enough = size.checked_add(slack)?.checked_next_power_of_two()?;
-        let large = Some(self.filled & (!0 << number_of(enough))).filter(|lists| *lists != 0);
-        let large = large.map(|lists| self.lists[lists.trailing_zeros() as usize]);
-        if self.fit == Fit::Instant
-            && let Some(segment) = large
-        {
-            return Some((segment, fits(segment.span(phys), size, align)?));
-        }
-        let mut lists = self.filled & (!0 << number_of(size));
-        while lists != 0 {
-            let mut best = None;
-            let mut at = self.lists[lists.trailing_zeros() as usize];
-            while at != NONE {
-                let span = at.span(phys);
-                if let Some(place) = fits(span, size, align)
-                    && best.is_none_or(|(_, had, _)| span.size < had)
-                {
-                    best = Some((at, span.size, place));
-                    if self.fit == Fit::Instant {
-                        break;
-                    }
-                }
-                at = Tag(at.get(phys, LIST_NEXT));
-            }
-            if let Some((segment, _, place)) = best {
-                return Some((segment, place));
-            }
-            lists &= lists - 1;
-        }
-        None
     }
 
     /// Takes the span out that consists of the free segment `whole`, if one does, and it may go.
@@ -345,10 +269,10 @@ impl Segments {
         let marker = whole.tag(phys, PREV);
         let span = whole.span(phys);
         let is_all = marker.kind(phys) == Kind::Imported && marker.get(phys, SIZE) == span.size;
-        if !is_all || self.free - span.size < spare {
+        if !is_all || self.lists.free() - span.size < spare {
             return None;
         }
-        self.unlist(phys, whole);
+        self.lists.unlist(phys, whole);
         self.remove(phys, whole);
         self.remove(phys, marker);
         self.total -= span.size;
@@ -403,128 +327,4 @@ impl Segments {
         tag.set(phys, SIZE, tag.get(phys, SIZE) + next.get(phys, SIZE));
         self.remove(phys, next);
     }
-
-    fn list<P: Platform>(&mut self, phys: &Phys<P>, tag: Tag) {
-        let size = tag.get(phys, SIZE);
-        let number = number_of(size);
-        let head = core::mem::replace(&mut self.lists[number], tag);
-        self.filled |= 1 << number;
-        self.free += size;
-        tag.set(phys, LIST_PREV, 0);
-        tag.set(phys, LIST_NEXT, head.0);
-        if head != NONE {
-            head.set(phys, LIST_PREV, tag.0);
-        }
-    }
-
-    fn unlist<P: Platform>(&mut self, phys: &Phys<P>, tag: Tag) {
-        let size = tag.get(phys, SIZE);
-        let number = number_of(size);
-        let (prev, next) = (Tag(tag.get(phys, LIST_PREV)), Tag(tag.get(phys, LIST_NEXT)));
-        self.free -= size;
-        if next != NONE {
-            next.set(phys, LIST_PREV, prev.0);
-        }
-        if prev != NONE {
-            prev.set(phys, LIST_NEXT, next.0);
-            return;
-        }
-        self.lists[number] = next;
-        if next == NONE {
-            self.filled &= !(1 << number);
-        }
-    }
-
-    fn buckets(&self) -> usize {
-        self.many.map_or(FEW, |(_, order)| IN_FRAME << order)
-    }
-
-    fn hash(&self, start: u64) -> usize {
-        let mixed = (start / self.quantum).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        (mixed >> 32) as usize & (self.buckets() - 1)
-    }
-
-    fn bucket<P: Platform>(&self, phys: &Phys<P>, at: usize) -> Tag {
-        match self.many {
-            None => self.few[at],
-            Some((first, _)) => {
-                let frame = Frame(first.0 + (at / IN_FRAME) as u32);
-                Tag(phys.words(frame)[at % IN_FRAME].get())
-            }
-        }
-    }
-
-    fn set_bucket<P: Platform>(&mut self, phys: &Phys<P>, at: usize, tag: Tag) {
-        match self.many {
-            None => self.few[at] = tag,
-            Some((first, _)) => {
-                let frame = Frame(first.0 + (at / IN_FRAME) as u32);
-                phys.words(frame)[at % IN_FRAME].set(tag.0);
-            }
-        }
-    }
-
-    fn enter<P: Platform>(&mut self, phys: &Phys<P>, tag: Tag) {
-        self.allocated += 1;
-        if self.allocated > 2 * self.buckets() as u64 {
-            self.grow(phys);
-        }
-        self.chain(phys, tag);
-    }
-
-    fn chain<P: Platform>(&mut self, phys: &Phys<P>, tag: Tag) {
-        let at = self.hash(tag.get(phys, START));
-        tag.set(phys, LIST_NEXT, self.bucket(phys, at).0);
-        self.set_bucket(phys, at, tag);
-    }
-
-    fn leave<P: Platform>(&mut self, phys: &Phys<P>, tag: Tag) {
-        let bucket = self.hash(tag.get(phys, START));
-        let next = Tag(tag.get(phys, LIST_NEXT));
-        self.allocated -= 1;
-        let mut at = self.bucket(phys, bucket);
-        if at == tag {
-            self.set_bucket(phys, bucket, next);
-            return;
-        }
-        while Tag(at.get(phys, LIST_NEXT)) != tag {
-            at = Tag(at.get(phys, LIST_NEXT));
-        }
-        at.set(phys, LIST_NEXT, next.0);
-    }
-
-    /// Makes the table larger, if there is memory; chains only become longer if there is not.
-    fn grow<P: Platform>(&mut self, phys: &Phys<P>) {
-        let order = self.many.map_or(0, |(_, order)| order + 3);
-        let Ok(run) = phys.alloc_block(order) else { return };
-        let first = run.first();
-        for fresh in phys.split_run(run) {
-            phys.zero(&fresh);
-            phys.give(fresh, PageKind::Wired);
-        }
-        let old = self.many.replace((first, order));
-        self.few = [NONE; FEW];
-        let mut at = self.first;
-        while at != NONE {
-            if matches!(at.kind(phys), Kind::Used | Kind::Cached) {
-                self.chain(phys, at);
-            }
-            at = at.tag(phys, NEXT);
-        }
-        if let Some((first, order)) = old {
-            phys.free_block(phys.join_run(first, order));
-        }
-    }
-}
-
-/// The list of segments of `size`.
-fn number_of(size: u64) -> usize {
-    size.max(1).ilog2() as usize
-}
-
-/// Where in `span` there is room for `size` at a multiple of `align`.
-fn fits(span: Span, size: u64, align: u64) -> Option<u64> {
-    let at = span.start.checked_next_multiple_of(align)?;
-    let end = at.checked_add(size)?;
-    (end <= span.start + span.size).then_some(at)
 }

@@ -32,9 +32,10 @@ impl<P: Platform> Source<P> for Direct {
         let frames = size.max(align).div_ceil(PAGE_SIZE).checked_next_power_of_two();
         let order = frames.ok_or(NoMemory)?.ilog2();
         let ahead = order.max((phys.total_frames() / SHARE).max(1).ilog2().min(RUN));
-        let run = match phys.alloc_block(ahead) {
-            Err(_) if ahead > order => phys.alloc_block(order)?,
-            run => run?,
+        let many = if ahead > order { phys.alloc_block_at_hand(ahead).ok() } else { None };
+        let run = match many {
+            Some(run) => run,
+            None => phys.alloc_block(order)?,
         };
         let start = phys.platform.phys_to_virt(run.first().start());
         let mut frames = 0;

@@ -2,7 +2,7 @@
 //!
 //! Flow:  alloc -> this CPU's magazine -> depot -> buddy; free goes the same way back.
 //! Locks: `depot`, then `buddy`, both spin; the magazines are the CPU's own.
-//! Sleep: never. When there is no frame the caller gets [`NoMemory`].
+//! Sleep: never. When there is no frame, hoards are asked for theirs (`hoards`); then the caller gets [`NoMemory`].
 //! Owns:  every frame given by `add_memory`, and one [`Page`] record for each.
 //!
 //! P1. A frame is in exactly one place, and its record's [`PageKind`] says which.
@@ -17,6 +17,7 @@ mod contents;
 // A `static` can hold no lock of loom's.
 #[cfg(all(feature = "boot-heap", not(loom)))]
 mod heap;
+mod hoards;
 mod host;
 mod limbo;
 mod page;
@@ -31,6 +32,7 @@ use rumpvm_platform::{Platform, Scarce};
 pub use add::AddMemoryError;
 #[cfg(all(feature = "boot-heap", not(loom)))]
 pub use heap::BootHeap;
+pub(crate) use hoards::{Hoard, Link};
 pub use host::{Contents, GiveBackError};
 pub use page::{Busy, Page, PageKind};
 pub use run::Run;
@@ -87,6 +89,8 @@ pub struct Phys<P: Platform> {
     peak: Atomic<u64, P>,
     /// Serializes `add_memory`.
     adding: Spin<(), P>,
+    /// The first of those who keep frames at hand.
+    hoards: Spin<hoards::Next<P>, P>,
 }
 
 impl<P: Platform> Phys<P> {
@@ -106,6 +110,7 @@ impl<P: Platform> Phys<P> {
             zero_page: Atomic::new(NO_FRAME),
             peak: Atomic::new(0),
             adding: Spin::new(&class::ADDING, ()),
+            hoards: Spin::new(&class::HOARDS, None),
         })
     }
 
@@ -141,13 +146,29 @@ impl<P: Platform> Phys<P> {
 
     #[inline]
     fn pop(&self) -> Result<Fresh, NoMemory> {
+        let popped = self.caches.mine().pop();
+        let frame = popped.or_else(|| self.pop_after_all()).ok_or(NoMemory)?;
+        Ok(self.fresh(frame))
+    }
+
+    /// From the depot or the buddy, or from hoards if there is none.
+    #[cold]
+    #[inline(never)]
+    fn pop_after_all(&self) -> Option<Frame> {
+        let at_hand = || self.pop_at_hand();
+        at_hand().or_else(|| self.ask_hoards(&at_hand))
+    }
+
+    /// A frame, if there is one without asking hoards.
+    fn pop_at_hand(&self) -> Option<Frame> {
         let cache = self.caches.mine();
-        let frame = match cache.pop() {
-            Some(frame) => frame,
-            None => self.refill(&cache).or_else(|| cache.pop_zeroed()).ok_or(NoMemory)?,
-        };
+        cache.pop().or_else(|| self.refill(&cache)).or_else(|| cache.pop_zeroed())
+    }
+
+    #[inline]
+    fn fresh(&self, frame: Frame) -> Fresh {
         self.page(frame).set_kind(PageKind::Fresh);
-        Ok(Fresh(frame))
+        Fresh(frame)
     }
 
     /// A frame full of zeros.
@@ -214,7 +235,11 @@ impl<P: Platform> Phys<P> {
         if self.caches.mine().zeroed_is_full(self.batch.get()) {
             return false;
         }
-        let Ok(fresh) = self.alloc() else { return false };
+        if P::fails(Scarce::Frame, Location::caller()) {
+            return false;
+        }
+        let Some(frame) = self.pop_at_hand() else { return false };
+        let fresh = self.fresh(frame);
         self.zero(&fresh);
         let page = self.page(fresh.0);
         page.set_kind(PageKind::Zeroed);

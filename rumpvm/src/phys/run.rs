@@ -26,19 +26,38 @@ impl Run {
     pub fn first(&self) -> Frame {
         self.first
     }
+
+    /// It has 2^`order` frames.
+    pub(crate) fn order(&self) -> u32 {
+        self.order
+    }
 }
 
 impl<P: Platform> Phys<P> {
-    /// 2^`order` frames in a row, aligned to their length, with unknown contents. Takes the buddy's lock.
+    /// 2^`order` frames in a row, aligned to their length, with unknown contents. Takes the buddy's lock. If there are none,
+    /// all that is at hand somewhere comes back first: for who needs so many.
     #[inline]
     #[track_caller]
     pub fn alloc_run(&self, order: u32) -> Result<Run, NoMemory> {
         if P::fails(Scarce::Frame, Location::caller()) {
             return Err(NoMemory);
         }
-        let first = self.buddy.lock().alloc(&self.records, order).ok_or(NoMemory)?;
+        let run = self.pop_run(order);
+        run.or_else(|| self.pop_run_after_all(order)).ok_or(NoMemory)
+    }
+
+    #[inline]
+    fn pop_run(&self, order: u32) -> Option<Run> {
+        let first = self.buddy.lock().alloc(&self.records, order)?;
         self.page(first).set_kind(PageKind::Fresh);
-        Ok(Run { first, order })
+        Some(Run { first, order })
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn pop_run_after_all(&self, order: u32) -> Option<Run> {
+        self.drain_all();
+        self.pop_run(order)
     }
 
     /// Frees a run that was never taken apart. Nobody can have mapped it, so the machine need not be told. Takes
@@ -73,6 +92,20 @@ impl<P: Platform> Phys<P> {
             return self.alloc_run(order);
         }
         Ok(Run { first: self.alloc()?.frame(), order })
+    }
+
+    /// As [`Phys::alloc_block`], without asking hoards: for who can do with less, or without.
+    #[inline(never)]
+    #[track_caller]
+    pub(crate) fn alloc_block_at_hand(&self, order: u32) -> Result<Run, NoMemory> {
+        if P::fails(Scarce::Frame, Location::caller()) {
+            return Err(NoMemory);
+        }
+        let run = match order {
+            0 => self.pop_at_hand().map(|first| Run { first: self.fresh(first).frame(), order }),
+            _ => self.pop_run(order),
+        };
+        run.ok_or(NoMemory)
     }
 
     /// As [`Phys::free_run`]; a single frame goes to this CPU's magazine.

@@ -100,7 +100,7 @@ impl<P: Platform> Mmu<P> {
             self.phys.platform.tlb_invalidate(range);
         }
         if drain {
-            self.phys.drain();
+            self.phys.drain_all();
         }
         if leaves {
             leave();
@@ -110,8 +110,9 @@ impl<P: Platform> Mmu<P> {
         }
     }
 
-    /// Takes the frames that CPUs hold in their caches back to where everyone finds them. For when memory
-    /// seems to have run out. Waits for the other CPUs; to be called without a spin lock or a pin.
+    /// Takes the frames that CPUs hold in their caches back to where everyone finds them, those of the zones and heaps of the
+    /// kernel around us too. For when memory seems to have run out. Waits for the other CPUs; to be called without a spin
+    /// lock or a pin.
     pub fn squeeze(&self) {
         for _ in 0..3 {
             self.phys.epoch.advance();
@@ -119,7 +120,7 @@ impl<P: Platform> Mmu<P> {
         self.phys.epoch.collect();
         self.phys.collect();
         self.ask(members(&self.shootdown.serving), |requests| requests.drain = true);
-        self.phys.drain();
+        self.phys.drain_all();
     }
 
     /// Asks the other CPUs that translate through `pmap`, which ends, to give it up; waits until they have.

@@ -87,6 +87,8 @@ classes! {
     ARENA: Spin, "arena";
     /// Slabs and depot of a zone.
     ZONE: Spin, "zone";
+    /// Who keeps frames at hand. Zones and arenas are tried under it.
+    HOARDS: Spin, "hoards";
     /// Chains of free frames.
     DEPOT: Spin, "depot";
     /// Blocks of free frames.

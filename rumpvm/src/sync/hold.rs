@@ -3,22 +3,23 @@
 
 use alloc::boxed::Box;
 use core::marker::PhantomData;
-use core::mem::MaybeUninit;
+use core::mem::{ManuallyDrop, MaybeUninit};
 use core::ops::Deref;
-use core::ptr::NonNull;
+use core::ptr::{self, NonNull};
 
 use rumpvm_platform::Seam;
 
 use super::seam::{Atomic, Ordering, try_box};
 use crate::NoMemory;
 
-struct Counted<T, S> {
+/// A record with its count.
+pub(crate) struct Counted<T: ?Sized, S> {
     holds: Atomic<u64, S>,
     value: T,
 }
 
 /// A counted pointer. Making one can fail; cloning cannot.
-pub struct Hold<T, S: Seam> {
+pub struct Hold<T: ?Sized, S: Seam> {
     record: NonNull<Counted<T, S>>,
     owns: PhantomData<Counted<T, S>>,
 }
@@ -29,9 +30,9 @@ pub struct Vacant<T, S: Seam> {
 }
 
 // SAFETY: a hold gives shared access to `T` from any CPU, and the last one drops it wherever it is.
-unsafe impl<T: Send + Sync, S: Seam> Send for Hold<T, S> {}
+unsafe impl<T: ?Sized + Send + Sync, S: Seam> Send for Hold<T, S> {}
 // SAFETY: as above; the count itself is atomic.
-unsafe impl<T: Send + Sync, S: Seam> Sync for Hold<T, S> {}
+unsafe impl<T: ?Sized + Send + Sync, S: Seam> Sync for Hold<T, S> {}
 
 impl<T, S: Seam> Hold<T, S> {
     /// Puts `value` on the heap with one hold.
@@ -39,6 +40,21 @@ impl<T, S: Seam> Hold<T, S> {
         Ok(Vacant::try_new()?.fill(value))
     }
 
+    /// The same hold of the record as something that has no size known beforehand, such as a trait's object.
+    ///
+    /// # Safety
+    /// `unsize` returns the pointer that it is given, converted by the compiler: `|record| record`.
+    pub(crate) unsafe fn unsize<U: ?Sized>(
+        self,
+        unsize: fn(*mut Counted<T, S>) -> *mut Counted<U, S>,
+    ) -> Hold<U, S> {
+        let record = unsize(ManuallyDrop::new(self).record.as_ptr());
+        // SAFETY: by the caller's promise it is the pointer of `self`, which is not null, and whose count goes with it.
+        Hold { record: unsafe { NonNull::new_unchecked(record) }, owns: PhantomData }
+    }
+}
+
+impl<T: ?Sized, S: Seam> Hold<T, S> {
     #[inline]
     fn counted(&self) -> &Counted<T, S> {
         // SAFETY: the record lives as long as its count is not zero, and `self` is one of the count.
@@ -48,7 +64,15 @@ impl<T, S: Seam> Hold<T, S> {
     /// Whether both are holds of the same record.
     #[inline]
     pub fn is(&self, other: &Self) -> bool {
-        self.record == other.record
+        ptr::addr_eq(self.record.as_ptr(), other.record.as_ptr())
+    }
+
+    /// Frees the record; for the last hold alone. Not in line, as holds are dropped in many places.
+    #[inline(never)]
+    fn end(&mut self) {
+        // SAFETY: the count went from one to zero (`drop`), so this was the only hold left, and the record came out of a
+        // `Box` in `try_new`.
+        drop(unsafe { Box::from_raw(self.record.as_ptr()) });
     }
 
     /// Number of holds. Stale at once unless nobody runs.
@@ -73,7 +97,7 @@ impl<T, S: Seam> Vacant<T, S> {
     }
 }
 
-impl<T, S: Seam> Deref for Hold<T, S> {
+impl<T: ?Sized, S: Seam> Deref for Hold<T, S> {
     type Target = T;
     #[inline]
     fn deref(&self) -> &T {
@@ -81,7 +105,7 @@ impl<T, S: Seam> Deref for Hold<T, S> {
     }
 }
 
-impl<T, S: Seam> Clone for Hold<T, S> {
+impl<T: ?Sized, S: Seam> Clone for Hold<T, S> {
     #[inline]
     fn clone(&self) -> Self {
         self.counted().holds.fetch_add(1, Ordering::Relaxed);
@@ -89,14 +113,12 @@ impl<T, S: Seam> Clone for Hold<T, S> {
     }
 }
 
-impl<T, S: Seam> Drop for Hold<T, S> {
+impl<T: ?Sized, S: Seam> Drop for Hold<T, S> {
     #[inline]
     fn drop(&mut self) {
         // Release what this holder did; the last one acquires what all others did.
         if self.counted().holds.fetch_sub(1, Ordering::AcqRel) == 1 {
-            // SAFETY: the count went from one to zero, so this was the only hold left, and the record
-            // came out of a `Box` in `try_new`.
-            drop(unsafe { Box::from_raw(self.record.as_ptr()) });
+            self.end();
         }
     }
 }

@@ -83,6 +83,7 @@ impl Depot {
     }
 
     /// Takes a batch out.
+    #[inline(never)]
     pub(super) fn pop<P: Platform>(&mut self, phys: &Phys<P>) -> Option<Batch> {
         let block = Some(PhysAddr(self.first)).filter(|block| block.0 != 0)?;
         self.first = word(phys, block).get();
@@ -116,7 +117,7 @@ impl Depot {
         if let Some(block) = self.blocks.take(phys) {
             return Some(block);
         }
-        let slab = self.blocks.plan().make(phys).ok()?;
+        let slab = self.blocks.plan().make_at_hand(phys).ok()?;
         self.blocks.add(phys, slab);
         self.blocks.take(phys)
     }

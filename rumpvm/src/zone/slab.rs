@@ -16,7 +16,7 @@ use rumpvm_platform::Platform;
 
 use super::story;
 use crate::NoMemory;
-use crate::phys::{NO_FRAME, PageKind, Phys};
+use crate::phys::{NO_FRAME, PageKind, Phys, Run};
 use crate::sync::{Atomic, Ordering};
 
 /// Largest slab: 2^3 frames. Longer runs are hard to come by.
@@ -131,21 +131,25 @@ impl Plan {
         (PAGE_SIZE << order) / u64::from(self.stride)
     }
 
-    /// A slab of fresh frames: as many in a row as planned, or one if that is enough. Takes the locks of frames.
+    /// A slab of fresh frames: as many in a row as planned, or one if that is enough. Takes the locks of frames, and asks
+    /// hoards for theirs if there are none.
     #[track_caller]
     pub(crate) fn make<P: Platform>(&self, phys: &Phys<P>) -> Result<Slab, NoMemory> {
-        let made = self.make_of(phys, self.order);
-        if made.is_err() && self.order > 0 && self.items(0) > 0 {
-            self.make_of(phys, 0)
-        } else {
-            made
+        if self.order > 0 && self.items(0) > 0 {
+            let many = self.make_at_hand(phys);
+            return if many.is_err() { Ok(self.cut(phys, phys.alloc_block(0)?)) } else { many };
         }
+        Ok(self.cut(phys, phys.alloc_block(self.order)?))
     }
 
+    /// As [`Plan::make`], as planned or not at all, and without asking hoards.
     #[track_caller]
-    fn make_of<P: Platform>(&self, phys: &Phys<P>, order: u32) -> Result<Slab, NoMemory> {
-        let run = phys.alloc_block(order)?;
-        let (first, mut position) = (run.first(), 0);
+    pub(crate) fn make_at_hand<P: Platform>(&self, phys: &Phys<P>) -> Result<Slab, NoMemory> {
+        Ok(self.cut(phys, phys.alloc_block_at_hand(self.order)?))
+    }
+
+    fn cut<P: Platform>(&self, phys: &Phys<P>, run: Run) -> Slab {
+        let (first, order, mut position) = (run.first(), run.order(), 0);
         for fresh in phys.split_run(run) {
             let page = phys.page(fresh.frame());
             let word = Word { head: 0, bump: 0, position, order: order as u8, label: self.label };
@@ -155,7 +159,7 @@ impl Plan {
             phys.give(fresh, PageKind::Zone);
             position += 1;
         }
-        Ok(Slab { first, order })
+        Slab { first, order }
     }
 }
 
@@ -229,6 +233,7 @@ impl Slabs {
     }
 
     /// Takes an empty slab off, if there are more than `keep`.
+    #[inline(never)]
     pub(crate) fn take_empty<P: Platform>(&mut self, phys: &Phys<P>, keep: u32) -> Option<Slab> {
         if self.empties <= keep {
             return None;
@@ -279,6 +284,7 @@ impl Slabs {
     }
 
     /// Puts an item back.
+    #[inline(never)]
     pub(crate) fn put<P: Platform>(&mut self, phys: &Phys<P>, at: PhysAddr) {
         let position = Word::of(phys.page(at.frame()).index.get()).position;
         let first = Frame(at.frame().0 - u32::from(position));

@@ -23,7 +23,8 @@ pub struct Spec {
     pub limit: Option<u64>,
     /// Makes an item of memory: called before it is handed out, not each time.
     pub construct: Option<Hook>,
-    /// Undoes that: called before the memory is given back.
+    /// Undoes that: called before the memory is given back, from within [`Zone::free`](super::Zone::free), `drain` and
+    /// `close` alone. So items of such a zone stay when somebody else wants a frame, until it is drained.
     pub destroy: Option<Hook>,
 }
 

@@ -94,7 +94,7 @@ fn limbo_in_one_epoch(stage: &Stage) {
 }
 
 /// Takes `count` frames, marks them with `mark`, and gives them back if they still have it.
-fn use_frames(phys: &Phys<Pc>, count: usize, mark: u8) {
+pub(super) fn use_frames(phys: &Phys<Pc>, count: usize, mark: u8) {
     let mut taken: Vec<Frame> = Vec::new();
     for _ in 0..count {
         let Ok(fresh) = phys.alloc() else { break };

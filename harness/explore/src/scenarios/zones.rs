@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rumpvm::phys::Phys;
+use rumpvm::phys::{PageKind, Phys};
 use rumpvm::zone::{Spec, Zone};
 use rumpvm_hosted::explored::{Settings, Stage};
 
+use super::cache::use_frames;
 use crate::items::Item;
 use crate::{Kernel, Pc, Scenario};
 
@@ -53,6 +54,21 @@ pub(super) fn table() -> Vec<Scenario> {
                 last_frames,
             )
         },
+        Scenario {
+            settings: Settings { cpus: 2, frames: 24, ..Settings::USUAL },
+            ..Scenario::new(
+                "zone-lets-go",
+                REPORT,
+                "a CPU wants frames that only a zone has, while another one takes and frees items of it",
+                lets_go,
+            )
+        },
+        Scenario::new(
+            "zone-against-squeeze",
+            REPORT,
+            "a CPU empties the caches of all CPUs, zones included, while another one takes and frees items",
+            against_squeeze,
+        ),
     ]
 }
 
@@ -184,4 +200,42 @@ fn last_frames(stage: &Stage) {
             use_items(&zone, phys, 2, cpu as u8 + 1);
         });
     }
+}
+
+fn lets_go(stage: &Stage) {
+    let kernel = Kernel::boot(stage);
+    let zone = zone(&kernel, None);
+    let phys = &kernel.mmu.phys;
+    use_items(&zone, phys, 10, 9);
+    let free = phys.free_frames();
+    let take = |_| phys.give(phys.alloc().expect("it is free"), PageKind::Wired);
+    let rest: Vec<_> = (0..free).map(take).collect();
+    kernel.at_end(move |kernel| {
+        let phys = &kernel.mmu.phys;
+        rest.into_iter().for_each(|frame| phys.free(phys.take(frame)));
+    });
+    let (own, other) = (kernel.clone(), Arc::clone(&zone));
+    stage.actor(0, "want", move || use_frames(&own.mmu.phys, 2, 1));
+    stage.actor(1, "use", move || {
+        for _ in 0..2 {
+            use_items(&other, &kernel.mmu.phys, 2, 2);
+        }
+    });
+}
+
+fn against_squeeze(stage: &Stage) {
+    let kernel = Kernel::boot(stage);
+    let zone = zone(&kernel, None);
+    use_items(&zone, &kernel.mmu.phys, 3, 9);
+    let (own, other) = (kernel.clone(), Arc::clone(&zone));
+    stage.actor(0, "squeeze", move || {
+        use_items(&zone, &own.mmu.phys, 1, 1);
+        own.mmu.squeeze();
+    });
+    stage.actor(1, "use", move || {
+        kernel.mmu.attach_cpu();
+        for _ in 0..2 {
+            assert_eq!(use_items(&other, &kernel.mmu.phys, 2, 2), 2);
+        }
+    });
 }

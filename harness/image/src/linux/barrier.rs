@@ -3,9 +3,11 @@
 //! Flow:  a thread on each CPU -> it runs, so what ran there before has been switched away -> it says so.
 //! Sleep: until all have run.
 
+use alloc::sync::Arc;
+
 use rumpvm::Hold;
 use rumpvm::sync::{Atomic, Ordering};
-use rumpvm_bare::Bare;
+use rumpvm_bare::{Bare, Priority, Standing};
 use rumpvm_files::Errno;
 use rumpvm_platform::{CpuId, Platform};
 
@@ -19,12 +21,13 @@ pub(crate) fn everywhere() -> Result<(), Errno> {
             theirs.fetch_sub(1, Ordering::SeqCst);
             theirs.wake_sleepers();
         };
-        if Bare::spawn(Some(cpu), passed).is_err() {
+        // On Linux an interrupt does it, which comes before every thread.
+        let before_all = Arc::new(Standing::new(Priority::INTERRUPT));
+        if Bare::spawn_with(Some(cpu), before_all, passed).is_err() {
             left.fetch_sub(1, Ordering::SeqCst);
             await_none(&left);
             return Err(Errno::ENOMEM);
         }
-        Bare::interrupt(cpu);
     }
     await_none(&left);
     Ok(())

@@ -38,6 +38,7 @@ pub(crate) mod capability {
     pub(crate) const IPC_LOCK: u32 = 14;
     pub(crate) const SYS_PTRACE: u32 = 19;
     pub(crate) const SYS_ADMIN: u32 = 21;
+    pub(crate) const SYS_NICE: u32 = 23;
     pub(crate) const SYS_RESOURCE: u32 = 24;
 }
 

@@ -19,6 +19,8 @@ pub(crate) mod resource {
     pub(crate) const FILES: usize = 7;
     pub(crate) const LOCKED: usize = 8;
     pub(crate) const ADDRESS_SPACE: usize = 9;
+    pub(crate) const NICE: usize = 13;
+    pub(crate) const REAL_TIME: usize = 14;
     pub(crate) const COUNT: usize = 16;
 }
 
@@ -40,8 +42,8 @@ impl Default for Limits {
         limits[11] = same(30_000);
         limits[12] = same(819_200);
         // Priorities that nobody without the right may have.
-        limits[13] = same(0);
-        limits[14] = same(0);
+        limits[resource::NICE] = same(0);
+        limits[resource::REAL_TIME] = same(0);
         Self(limits)
     }
 }

@@ -35,6 +35,7 @@ mod limits;
 mod names;
 mod proc;
 mod process;
+mod schedule;
 mod signal;
 mod start;
 mod system;

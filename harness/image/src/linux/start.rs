@@ -25,6 +25,7 @@ use super::calls::job;
 use super::exec::{self, Words};
 use super::ids::Ids;
 use super::process::{Parts, Place, Process};
+use super::schedule::Schedule;
 use super::system::System;
 use super::task::Task;
 use super::thread::{self, Thread};
@@ -122,10 +123,11 @@ fn first_process(
         true => Vec::from([exec::clone(b"/bin/sh")?]),
         false => wishes.program.clone(),
     };
-    let task = Task::try_new(process.pid(), &process, 0)?;
+    let task = Task::try_new(process.pid(), &process, 0, Schedule::USUAL)?;
     process.add_task(&task)?;
     system.enlist(&process)?;
-    Bare::spawn(None, move || begin(task, program)).map_err(|_| Errno::ENOMEM)
+    let standing = task.scheduled.standing.clone();
+    Bare::spawn_with(None, standing, move || begin(task, program)).map_err(|_| Errno::ENOMEM)
 }
 
 /// Unpacks the ramdisk.

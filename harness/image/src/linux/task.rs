@@ -1,6 +1,6 @@
 //! A task: what others know of a thread of a program.
 //!
-//! Locks: pending signals, for a few instructions.
+//! Locks: pending signals, how it is scheduled; for a few instructions.
 //! Owns:  its waker. The registers are the thread's own (`thread`).
 
 use rumpvm::sync::{Atomic, Ordering, Spin};
@@ -11,6 +11,7 @@ use rumpvm_platform::{CpuId, Seam};
 
 use super::class;
 use super::process::Process;
+use super::schedule::{Schedule, Scheduled};
 use super::signal::{Pending, Set, Signal};
 
 /// A thread of a program, as others see it.
@@ -22,6 +23,7 @@ pub(crate) struct Task {
     /// Blocked signals. Written by the thread itself.
     pub(crate) mask: Atomic<Set, Bare>,
     pub(crate) pending: Spin<Pending, Bare>,
+    pub(crate) scheduled: Scheduled,
     /// 1 when it is to end though its process goes on.
     told_to_end: Atomic<u32, Bare>,
     /// The CPU that it runs on.
@@ -36,6 +38,7 @@ impl Task {
         number: u32,
         process: &Hold<Process, Bare>,
         mask: Set,
+        schedule: Schedule,
     ) -> Result<Hold<Self, Bare>, NoMemory> {
         Hold::try_new(Self {
             number: Atomic::new(number),
@@ -43,6 +46,7 @@ impl Task {
             waker: Waker::try_new()?,
             mask: Atomic::new(mask),
             pending: Spin::new(&class::PENDING, Pending::default()),
+            scheduled: Scheduled::new(schedule),
             told_to_end: Atomic::new(0),
             cpu: Atomic::new(NOWHERE),
         })

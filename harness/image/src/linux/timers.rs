@@ -4,11 +4,12 @@
 //! Locks: one, for a look at the list.
 //! Owns:  the list. Timers of CPU time count the time of day, which is never less.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use rumpvm::Hold;
 use rumpvm::sync::{Atomic, Event, Ordering, Spin, try_push};
-use rumpvm_bare::{Bare, calendar};
+use rumpvm_bare::{Bare, Priority, Standing, calendar};
 use rumpvm_files::Errno;
 
 use super::class;
@@ -187,7 +188,9 @@ impl Timers {
         {
             return Ok(());
         }
-        Bare::spawn(None, || system().timers.serve()).map_err(|_| {
+        // It stands for the interrupts that send signals on Linux.
+        let before_all = Arc::new(Standing::new(Priority::INTERRUPT));
+        Bare::spawn_with(None, before_all, || system().timers.serve()).map_err(|_| {
             self.started.store(0, Ordering::Release);
             Errno::EAGAIN
         })

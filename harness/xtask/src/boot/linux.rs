@@ -20,6 +20,8 @@ struct Run {
     input: &'static str,
     machine: (&'static str, &'static str),
     cpus: usize,
+    /// Time goes by instructions.
+    is_counted: bool,
     memory: &'static str,
     status: u8,
     /// What it writes, exactly or, if it ends with dots, at least in the beginning.
@@ -41,6 +43,7 @@ const SHELL: Run = Run {
     input: "",
     machine: ("q35", "max"),
     cpus: 2,
+    is_counted: false,
     memory: "64M",
     status: 0,
     output: "",
@@ -57,7 +60,7 @@ const fn alone(words: &'static [&'static str], output: &'static str) -> Run {
 
 const OLD: (&str, &str) = ("pc", "qemu64");
 
-const RUNS: [Run; 30] = [
+const RUNS: [Run; 32] = [
     shell(&["/bin/busybox", "echo", "hi"], "hi\n"),
     Run {
         machine: OLD,
@@ -139,6 +142,8 @@ const RUNS: [Run; 30] = [
     Run { status: 127, ..shell(&["/bin/nothing"], "") },
     shell(&["/bin/signals.glibc"], "signals: done\n"),
     Run { cpus: 4, ..shell(&["/bin/threads.musl"], "threads: done\n") },
+    Run { cpus: 1, ..shell(&["/bin/priorities.musl"], "priorities: done\n") },
+    Run { cpus: 1, is_counted: true, ..shell(&["/bin/alarms.musl"], "alarms: done\n") },
     shell(&["/bin/calls.glibc", "1", "1000000"], "calls: ..."),
     shell(&["/bin/calls.musl", "2", "1000000"], "calls: ..."),
     Run { memory: "32M", ..shell(&["/bin/calls.glibc", "3", "1000000"], "calls: ...") },
@@ -211,7 +216,7 @@ fn one(image: &Path, ramdisk: &Path, run: &Run) -> Result<()> {
             machine: run.machine,
             memory: run.memory,
             cpus: run.cpus,
-            counts_instructions: false,
+            counts_instructions: run.is_counted,
         },
         disks: &[],
         quiet: true,

@@ -152,7 +152,8 @@ fn new_thread(thread: &mut Thread, request: &Request) -> Answer {
     let process = thread.task.process.clone();
     let number = system().task_number();
     let mask = thread.task.mask.load(Ordering::SeqCst);
-    let task = Task::try_new(number, &process, mask)?;
+    let schedule = thread.task.scheduled.get().inherited();
+    let task = Task::try_new(number, &process, mask, schedule)?;
     process.add_task(&task).map_err(|_| Errno::EAGAIN)?;
     process.memory.thread_starts();
     if let Err(error) = start(thread, &task, request, AltStack::NONE) {
@@ -172,7 +173,8 @@ fn new_process(thread: &mut Thread, request: &Request) -> Answer {
     }?;
     let child = make(&parent, &memory, request).and_then(|child| {
         let mask = thread.task.mask.load(Ordering::SeqCst);
-        let task = Task::try_new(child.pid(), &child, mask)?;
+        let schedule = thread.task.scheduled.get().inherited();
+        let task = Task::try_new(child.pid(), &child, mask, schedule)?;
         child.add_task(&task)?;
         system().enlist(&child)?;
         let own_stack = request.flags.contains(Flags::VM) && request.stack != 0;
@@ -256,7 +258,8 @@ fn start(
         clear_at: if has(Flags::CHILD_CLEARTID) { request.child_number_at.0 } else { 0 },
         alt_stack,
     };
-    Bare::spawn(None, move || run(begin)).map_err(|_| Errno::EAGAIN)
+    let standing = task.scheduled.standing.clone();
+    Bare::spawn_with(None, standing, move || run(begin)).map_err(|_| Errno::EAGAIN)
 }
 
 /// The child's kernel thread.

@@ -16,6 +16,7 @@ mod limits;
 mod memory;
 mod misc;
 mod names;
+mod nice;
 mod paths;
 mod pidfd;
 mod poll;
@@ -214,14 +215,15 @@ table! {
     135 process::personality,
     137 attributes::statfs,
     138 attributes::fstatfs,
-    140 schedule::getpriority,
-    141 schedule::accept_priority,
-    142 schedule::accept_priority,
+    140 nice::getpriority,
+    141 nice::setpriority,
+    142 schedule::sched_setparam,
     143 schedule::sched_getparam,
-    144 schedule::accept_priority,
+    144 schedule::sched_setscheduler,
     145 schedule::sched_getscheduler,
-    146 schedule::sched_priority,
-    147 schedule::sched_priority,
+    146 schedule::sched_get_priority_max,
+    147 schedule::sched_get_priority_min,
+    148 schedule::sched_rr_get_interval,
     149 memory::mlock,
     150 memory::munlock,
     151 memory::mlockall,
@@ -289,6 +291,8 @@ table! {
     309 schedule::getcpu,
     310 memory::process_vm_readv,
     311 memory::process_vm_writev,
+    314 schedule::sched_setattr,
+    315 schedule::sched_getattr,
     316 paths::renameat2,
     318 misc::getrandom,
     319 memory::memfd_create,

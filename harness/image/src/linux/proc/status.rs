@@ -10,6 +10,7 @@ use rumpvm_files::{Errno, Table};
 use super::process::with_memory;
 use super::{Out, put};
 use crate::linux::process::Process;
+use crate::linux::schedule::Schedule;
 use crate::linux::signal::{Set, Signal, actions};
 use crate::linux::system::system;
 
@@ -195,14 +196,27 @@ pub(super) fn stat(process: &Process, out: &mut Out) -> Result<(), Errno> {
     put(out, format_args!("{} {} 0 0 ", own.faults, children.faults))?;
     put(out, format_args!("{} 0 {} 0 ", own.nanoseconds / TICK, children.nanoseconds / TICK))?;
     let (threads, born) = (process.task_count(), process.usage.born / TICK);
+    let schedule = process.first_task().map_or(Schedule::USUAL, |task| task.scheduled.get());
+    let (nice, level) = (schedule.nice, schedule.level.cast_signed());
+    let priority = if schedule.policy.is_real_time() { -1 - level } else { 20 + nice };
     put(
         out,
-        format_args!("20 0 {threads} 0 {born} {} {} ", sizes.mapped * PAGE_SIZE, sizes.resident),
+        format_args!(
+            "{priority} {nice} {threads} 0 {born} {} {} ",
+            sizes.mapped * PAGE_SIZE,
+            sizes.resident
+        ),
     )?;
     let [own, _, blocked, ignored, caught] = signals(process);
     let (code, stack) = (image.code, image.stack);
     put(out, format_args!("{} {} {} {stack} 0 0 ", u64::MAX, code.0, code.1))?;
-    put(out, format_args!("{own} {blocked} {ignored} {caught} 0 0 0 17 0 0 0 0 0 0 "))?;
+    put(
+        out,
+        format_args!(
+            "{own} {blocked} {ignored} {caught} 0 0 0 17 0 {level} {} 0 0 0 ",
+            schedule.policy as u32
+        ),
+    )?;
     let heap = with_memory(process, |memory| Ok(memory.space().brk_base().0))?.unwrap_or(0);
     put(out, format_args!("{} {} {heap} ", image.data.0, image.data.1))?;
     put(out, format_args!("{} {} ", image.arguments.0, image.arguments.1))?;
