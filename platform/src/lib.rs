@@ -1,6 +1,6 @@
 //! The hypercalls: what rumpvm asks of the machine it runs on, and nothing else.
 //!
-//! A home of rumpvm is a type that implements [`Platform`]. Six calls are enough to start: both
+//! A home of rumpvm is a type that implements [`Platform`]. Seven calls are enough to start: both
 //! directions of the direct map, CPU number, panic, [`Platform::tlb_activate`] and
 //! [`Platform::tlb_invalidate`]; what only several CPUs, sleeping or tests need has a default. Memory is pushed in by the host
 //! (`Vm::add_memory`), threads are the host's, and there is no allocator call.
@@ -107,7 +107,8 @@ pub trait Seam: Sized + Send + Sync + 'static {
     }
 
     /// What this home keeps of the calling thread for the component; the same as long as the thread lives, and
-    /// used by nobody else. Tokens and the owners of sleep locks need it.
+    /// used by nobody else. Tokens and the owners of sleep locks need it, hence processes, files and `Vm::check`; a home
+    /// without threads has one for each CPU.
     fn thread() -> Option<NonNull<ThreadLocal>> {
         None
     }

@@ -1,7 +1,7 @@
 //! A virtual-memory subsystem that can be linked: BSD-style VM and pmap for kernels, unikernels and hypervisors that have
 //! none.
 //!
-//! A host implements [`platform::Platform`] (six functions), makes a [`Vm`], gives it memory, and hands it page faults; it
+//! A host implements [`platform::Platform`] (seven functions), makes a [`Vm`], gives it memory, and hands it page faults; it
 //! gets address spaces with Linux's calls: [`guide`] says how, in seven steps.
 //!
 //! | layer | what a host uses | module |

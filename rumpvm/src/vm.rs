@@ -45,7 +45,8 @@ impl<P: Platform> Vm<P> {
     }
 
     /// Checks every invariant. At a quiet moment: no thread is inside the component. Called on a CPU;
-    /// waits for idle CPUs to pause.
+    /// waits for idle CPUs to pause. What it notes, some bytes for each frame, may not come from a
+    /// [`HostHeap`](crate::kmem::HostHeap) of the same machine: it would take frames while they are counted.
     pub fn check(&self) -> Result<(), Broken> {
         self.checking.fetch_add(1, Ordering::SeqCst);
         for cpu in self.idling.iter() {

@@ -116,6 +116,7 @@ static void heap_and_layout(rumpvm_space space)
     EXPECT(low > 0 && low != (int64_t)AT && rumpvm_munmap(space, (uint64_t)low, PAGE) == 0);
     EXPECT(rumpvm_reserve(space, AT, PAGE, RUMPVM_MAP_SHARED) == -RUMPVM_EINVAL);
     EXPECT(rumpvm_munmap(space, AT, 4 * PAGE) == 0);
+    EXPECT(rumpvm_set_brk_base(space, 0) == 0 && rumpvm_brk(space, PAGE) == 0 && rumpvm_fault(space, 0, RUMPVM_ACCESS_READ) < 0);
 }
 
 static void limits_and_areas(rumpvm_space space)

@@ -16,6 +16,7 @@ cases! {
     what_the_heap_gains_is_brought_in_only_if_it_is_locked,
     the_limit_of_data_holds,
     a_request_out_of_reach_changes_nothing,
+    the_heap_grows_nowhere_below_the_lowest_address,
     the_heap_may_reach_the_end_of_user_memory_and_not_beyond,
     a_child_has_its_own_end_of_the_heap,
 }
@@ -102,6 +103,22 @@ fn a_request_out_of_reach_changes_nothing<P: Platform>(vm: &Vm<P>) {
         assert_eq!(program.brk(vm, at), end);
     }
     assert_eq!(program.pages(), [(1, 2)]);
+}
+
+fn the_heap_grows_nowhere_below_the_lowest_address<P: Platform>(vm: &Vm<P>) {
+    let program = Program::new(vm);
+    let lowest = VirtAddr(Limits::default().lowest);
+    assert_eq!(program.brk(vm, VirtAddr(0)), VirtAddr(0), "nobody has said where it begins");
+    assert_eq!(program.brk(vm, VirtAddr(PAGE)), VirtAddr(0));
+    assert_eq!(program.brk(vm, lowest + PAGE), VirtAddr(0));
+    program.set_brk_base(lowest - PAGE);
+    assert_eq!(program.brk(vm, lowest + PAGE), lowest - PAGE);
+    assert_eq!(program.pages(), [(1, 0); 0]);
+    assert_eq!(program.load(VirtAddr(0)), unmapped(VirtAddr(0)));
+    program.set_brk_base(lowest);
+    assert_eq!(program.brk(vm, lowest + PAGE), lowest + PAGE);
+    program.set(lowest, 1);
+    assert_eq!(program.get(lowest), 1);
 }
 
 fn the_heap_may_reach_the_end_of_user_memory_and_not_beyond<P: Platform>(vm: &Vm<P>) {

@@ -16,6 +16,9 @@ pub(super) struct LibArgs {
     /// How much of rumpvm is in it.
     #[arg(long, value_enum, default_value_t = Layer::All)]
     layer: Layer,
+    /// Tells the kernel's `panic` of blocks freed twice, written beyond their end or after they were freed.
+    #[arg(long)]
+    debug: bool,
     /// Where to put it.
     #[arg(long, value_name = "DIR", default_value = ".")]
     out: PathBuf,
@@ -38,7 +41,7 @@ enum Target {
 enum Layer {
     /// Frames alone.
     Frames,
-    /// Frames, and kernel mappings.
+    /// Frames, kernel mappings, and an allocator.
     Memory,
     /// Page tables under the kernel's own map: pmap(9).
     Pmap,
@@ -62,7 +65,11 @@ pub(super) fn lib(arguments: &LibArgs) -> Result<u8> {
         Layer::Spaces => library::Layer::Spaces,
         Layer::All => library::Layer::All,
     };
-    let made = library::build(target, layer, &arguments.out)?;
+    let misuse = match arguments.debug {
+        false => library::Misuse::Undefined,
+        true => library::Misuse::Told,
+    };
+    let made = library::build(target, layer, misuse, &arguments.out)?;
     for file in [&made.object, &made.archive, &made.header] {
         output::say(file.display())?;
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
-use crate::library::{self, Layer, Library, Target};
+use crate::library::{self, Layer, Library, Misuse, Target};
 use crate::{debian, step, workspace};
 
 /// A compiler, and how it is told what to compile.
@@ -29,8 +29,16 @@ const LANGUAGES: [Language; 2] = [
 const WORDS: [&str; 8] =
     ["-O1", "-g", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fno-pie", "-pthread"];
 
-/// The hosts that are programs.
-const HOSTS: [&str; 6] = ["hosted", "calls", "cpus", "processes", "preempted", "heap"];
+/// The hosts that are programs, on x86-64, by what they are linked with. Smaller libraries have one that needs no more.
+const HOSTS: [((Layer, Misuse), &[&str]); 4] = [
+    (
+        (Layer::All, Misuse::Undefined),
+        &["hosted", "calls", "cpus", "processes", "preempted", "heap"],
+    ),
+    ((Layer::Spaces, Misuse::Undefined), &["calls"]),
+    ((Layer::Memory, Misuse::Undefined), &["heap"]),
+    ((Layer::Memory, Misuse::Told), &["heap", "misuse"]),
+];
 
 /// Far more than a host takes.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -124,17 +132,18 @@ const BADLY: i32 = 5;
 /// Builds the library and runs every host.
 pub(crate) fn run() -> Result<()> {
     debian::need(&["gcc", "g++", "libc6-dev", "qemu-system-x86"])?;
-    let folder = PathBuf::from(workspace::metadata()?.target_directory).join("lib");
-    for (target, (layer, spaces)) in libraries() {
-        let folder = folder.join(target.name()).join(layer.name());
-        let library = library::build(target, layer, &folder)?;
-        if (target, layer) == (Target::X86_64, Layer::All) {
-            for host in HOSTS {
-                for language in &LANGUAGES {
-                    run_host(host, language, &library, &folder)?;
-                }
+    for ((layer, misuse), hosts) in HOSTS {
+        let folder = folder(Target::X86_64, layer, misuse)?;
+        let library = library::build(Target::X86_64, layer, misuse, &folder)?;
+        for host in hosts {
+            for language in &LANGUAGES {
+                run_host(host, language, &library, &folder)?;
             }
         }
+    }
+    for (target, (layer, spaces)) in below_kernels() {
+        let folder = folder(target, layer, Misuse::Undefined)?;
+        let library = library::build(target, layer, Misuse::Undefined, &folder)?;
         let most = if layer == Layer::All { KERNELS.len() } else { 1 };
         for kernel in KERNELS.iter().filter(|kernel| kernel.target == target).take(most) {
             run_kernel(kernel, spaces, &library, &folder)?;
@@ -143,20 +152,26 @@ pub(crate) fn run() -> Result<()> {
     Ok(())
 }
 
-/// What is built: for each target everything, and page tables alone.
-fn libraries() -> impl Iterator<Item = (Target, (Layer, &'static str))> {
+/// Where a library goes.
+fn folder(target: Target, layer: Layer, misuse: Misuse) -> Result<PathBuf> {
+    let products = PathBuf::from(workspace::metadata()?.target_directory);
+    let ending = if misuse == Misuse::Told { "-debug" } else { "" };
+    Ok(products.join("lib").join(target.name()).join(format!("{}{ending}", layer.name())))
+}
+
+/// What kernels are linked with: for each target everything, and page tables alone.
+fn below_kernels() -> impl Iterator<Item = (Target, (Layer, &'static str))> {
     let targets = [Target::X86_64, Target::I386, Target::I386Pae];
     targets.into_iter().flat_map(|target| SPACES.map(|spaces| (target, spaces)))
 }
 
 /// Text, data and bss of the library for x86-64 with each layer; fails where a budget is passed.
 pub(crate) fn sizes() -> Result<()> {
-    let folder = PathBuf::from(workspace::metadata()?.target_directory).join("lib");
     let mut table =
         String::from("| layer | text | data | bss | budget of text |\n|---|---|---|---|---|\n");
     for layer in Layer::EACH {
-        let folder = folder.join(Target::X86_64.name()).join(layer.name());
-        let library = library::build(Target::X86_64, layer, &folder)?;
+        let folder = folder(Target::X86_64, layer, Misuse::Undefined)?;
+        let library = library::build(Target::X86_64, layer, Misuse::Undefined, &folder)?;
         // Constants count as data.
         let [(_, text), (_, constants), (_, data), (_, bss)] = library.sizes;
         let row = format!(

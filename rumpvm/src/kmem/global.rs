@@ -10,7 +10,8 @@ use crate::NoMemory;
 use crate::phys::Phys;
 
 /// A heap on the memory of one machine that lives for good. It is made of boxes itself, so a host that has no other
-/// allocator begins with a `phys::BootHeap`, and tells blocks of the two apart by their addresses.
+/// allocator begins with a `phys::BootHeap`, and tells blocks of the two apart by their addresses; [`guide`](crate::guide), step 1, has
+/// both. The first serves again while [`Vm::check`](crate::Vm::check) runs.
 pub struct HostHeap<P: Platform> {
     phys: &'static Phys<P>,
     heap: KernelHeap<P>,

@@ -69,6 +69,10 @@ impl<P: Platform> Map<P> {
             return self.unmap(store, state, range);
         }
         let range = VirtRange::new(from, to);
+        // As no other mapping may. A space whose heap begins nowhere yet has its base at 0.
+        if from.0 < state.limits.lowest {
+            return Err(CallError::NotPermitted);
+        }
         if to > P::Format::USER_END || !self.is_clear(&store.mmu.phys.epoch.pin(), range) {
             return Err(CallError::NoMemory);
         }

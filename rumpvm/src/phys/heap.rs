@@ -1,7 +1,7 @@
 //! The bootstrap heap: small records for homes that bring no allocator.
 //!
 //! A kernel that links rumpvm usually has no `#[global_allocator]`; this one serves out of ranges that it
-//! is given, such as the first megabyte of RAM. `buddy_system_allocator` does the work: its list scans
+//! is given, such as a megabyte of its image (`guide`, step 1). `buddy_system_allocator` does the work: its list scans
 //! are slow (thousands of cycles when fragmented), which is why nothing on a fault's path uses it; frames
 //! come from the magazines.
 
@@ -28,8 +28,8 @@ impl<S: Seam> Default for BootHeap<S> {
 }
 
 impl<S: Seam> BootHeap<S> {
-    /// A heap without memory.
-    pub fn new() -> Self {
+    /// A heap without memory. For a `static`.
+    pub const fn new() -> Self {
         Self { heap: Spin::new(&class::HEAP, Heap::empty()) }
     }
 

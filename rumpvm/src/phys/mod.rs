@@ -14,7 +14,8 @@ mod add;
 mod buddy;
 mod cache;
 mod contents;
-#[cfg(feature = "boot-heap")]
+// A `static` can hold no lock of loom's.
+#[cfg(all(feature = "boot-heap", not(loom)))]
 mod heap;
 mod hoards;
 mod host;
@@ -29,7 +30,7 @@ use rumpvm_arch::Frame;
 use rumpvm_platform::{Platform, Scarce};
 
 pub use add::AddMemoryError;
-#[cfg(feature = "boot-heap")]
+#[cfg(all(feature = "boot-heap", not(loom)))]
 pub use heap::BootHeap;
 pub(crate) use hoards::{Hoard, Link};
 pub use host::{Contents, GiveBackError};

@@ -22,6 +22,19 @@ pub(super) use rumpvm_arch::AtomicU64;
 /// where it costs less than a store and a fence. The language's model does not promise it, so loom gets both.
 pub(super) const SWAP_IS_FENCE: bool = cfg!(not(loom));
 
+/// Functions that can be called where a `static` gets its value; but under loom, whose atomics are made at run time.
+macro_rules! const_unless_loom {
+    ($(#[$what:meta])* pub const fn $($rest:tt)*) => {
+        #[cfg(not(loom))]
+        $(#[$what])*
+        pub const fn $($rest)*
+        #[cfg(loom)]
+        $(#[$what])*
+        pub fn $($rest)*
+    };
+}
+pub(super) use const_unless_loom;
+
 /// A sequentially consistent fence.
 #[inline(always)]
 pub(super) fn fence() {

@@ -16,7 +16,7 @@ use rumpvm_platform::{Cell, Op, Scarce, Seam, Step};
 
 pub use super::cells::Ordering;
 
-use super::cells;
+use super::cells::{self, const_unless_loom};
 use super::token::given_up;
 use crate::NoMemory;
 
@@ -24,6 +24,9 @@ use crate::NoMemory;
 pub trait Word: Copy + Eq {
     /// The core atomic of that width.
     type Cell: Sync + Send;
+    /// A cell that holds 0, for what has to be there before the first instruction of a kernel.
+    #[cfg(not(loom))]
+    const ZERO: Self::Cell;
     /// A cell that holds `value`.
     fn cell(value: Self) -> Self::Cell;
     /// The value, extended with zeros.
@@ -57,6 +60,9 @@ macro_rules! word {
     ($int:ty, $cell:ty) => {
         impl Word for $int {
             type Cell = $cell;
+            #[cfg(not(loom))]
+            #[expect(clippy::declare_interior_mutable_const, reason = "each use is a new cell")]
+            const ZERO: Self::Cell = <$cell>::new(0);
             #[inline(always)]
             fn cell(value: Self) -> Self::Cell {
                 <$cell>::new(value)
@@ -126,6 +132,18 @@ impl<W: Word, S: Seam> Atomic<W, S> {
     #[inline]
     pub fn new(value: W) -> Self {
         Self { cell: W::cell(value), seam: PhantomData }
+    }
+
+    const_unless_loom! {
+        /// An atomic that holds 0, also in a `static`.
+        #[inline]
+        pub const fn zero() -> Self {
+            #[cfg(not(loom))]
+            let cell = W::ZERO;
+            #[cfg(loom)]
+            let cell = W::cell(W::narrow(0));
+            Self { cell, seam: PhantomData }
+        }
     }
 
     /// Its address, which names it to the home.

@@ -14,6 +14,7 @@ use core::panic::Location;
 
 use rumpvm_platform::{LockClass, LockStep, LockUse, Seam};
 
+use super::cells::const_unless_loom;
 use super::seam::{Atomic, Ordering};
 
 /// A ticket lock without data, 4 bytes, for records that guard something elsewhere. Its class is said where it
@@ -42,10 +43,12 @@ impl<S: Seam> Default for RawSpin<S> {
 }
 
 impl<S: Seam> RawSpin<S> {
-    /// An unlocked lock.
-    #[inline]
-    pub fn new() -> Self {
-        Self { next: Atomic::new(0), owner: Atomic::new(0) }
+    const_unless_loom! {
+        /// An unlocked lock.
+        #[inline]
+        pub const fn new() -> Self {
+            Self { next: Atomic::zero(), owner: Atomic::zero() }
+        }
     }
 
     /// Takes the lock; waits without sleeping, and serves flush requests meanwhile.
@@ -162,10 +165,12 @@ unsafe impl<T: Send, S: Seam> Sync for Spin<T, S> {}
 unsafe impl<T: Send, S: Seam> Send for Spin<T, S> {}
 
 impl<T, S: Seam> Spin<T, S> {
-    /// Puts `data` behind a lock.
-    #[inline]
-    pub fn new(class: &'static LockClass, data: T) -> Self {
-        Self { class, lock: RawSpin::new(), data: UnsafeCell::new(data) }
+    const_unless_loom! {
+        /// Puts `data` behind a lock.
+        #[inline]
+        pub const fn new(class: &'static LockClass, data: T) -> Self {
+            Self { class, lock: RawSpin::new(), data: UnsafeCell::new(data) }
+        }
     }
 
     /// Takes the lock; waits without sleeping.
