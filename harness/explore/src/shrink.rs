@@ -16,6 +16,8 @@ pub struct Shrunk {
     pub schedule: Vec<Deviation>,
     /// How it fails.
     pub failure: Failure,
+    /// The schedule failed again when it was run again. If not, the explorer is wrong, and nothing was left out.
+    pub repeats: bool,
     /// Runs that it took.
     pub runs: u32,
 }
@@ -37,10 +39,10 @@ pub fn shrink(
         // What the run really chose: choices that had no effect are gone.
         outcome.failure.filter(|now| now.is_like(failure)).map(|now| (outcome.schedule, now))
     };
-    let mut best = (schedule.to_vec(), failure.clone());
-    if let Some(repeated) = fails(schedule) {
-        best = repeated;
-    }
+    let Some(mut best) = fails(schedule) else {
+        let (schedule, failure) = (schedule.to_vec(), failure.clone());
+        return Ok(Shrunk { schedule, failure, repeats: false, runs });
+    };
     let mut left = RUNS;
     let mut piece = best.0.len().div_ceil(2).max(1);
     while !best.0.is_empty() && left > 0 {
@@ -65,5 +67,5 @@ pub fn shrink(
             break;
         }
     }
-    Ok(Shrunk { schedule: best.0, failure: best.1, runs })
+    Ok(Shrunk { schedule: best.0, failure: best.1, repeats: true, runs })
 }
