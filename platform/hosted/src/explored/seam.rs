@@ -336,7 +336,7 @@ impl<F: Format> Seam for Explored<F> {
                 return false;
             }
             let agent = state.running;
-            state.tell(agent, Some(site), |state| format!("sleeps on {}", story::word(state, key)));
+            state.tell(agent, Some(site), |state| story::sleep(state, key));
             state.sleep(key, until.is_some());
             true
         });
@@ -358,8 +358,8 @@ impl<F: Format> Seam for Explored<F> {
                 return;
             }
             let agent = state.running;
-            let what = |state: &State| format!("wakes who sleeps on {}", story::word(state, key));
-            state.tell(agent, Some(site), what);
+            let what = |state: &State| format!("wakes the sleepers on {}", story::word(state, key));
+            state.tell_step(agent, Some(site), Next { at: key, writes: true }, what);
             state.wake(key);
         });
     }

@@ -40,12 +40,25 @@ pub(super) fn verb(step: LockStep) -> &'static str {
 
 /// What the running flow waits for, on its CPU: a lock, if it wants one, or the word `key`.
 pub(super) fn wait(state: &State, key: u64) -> String {
-    let running = state.running;
-    let actor = (running.kind() == Kind::Actor).then(|| &state.actors[running.number()]);
-    match actor.and_then(|actor| actor.wants.as_ref()) {
+    match wanted(state) {
         Some(wanted) => format!("waits for {}", lock(state, wanted)),
         None => format!("waits for {} to change", word(state, key)),
     }
+}
+
+/// As [`wait`], of a thread that gives its CPU up.
+pub(super) fn sleep(state: &State, key: u64) -> String {
+    match wanted(state) {
+        Some(wanted) => format!("sleeps until it gets {}", lock(state, wanted)),
+        None => format!("sleeps on {}", word(state, key)),
+    }
+}
+
+/// The lock that the running flow wants, if it wants one.
+fn wanted(state: &State) -> Option<&LockUse> {
+    let running = state.running;
+    let actor = (running.kind() == Kind::Actor).then(|| &state.actors[running.number()]);
+    actor.and_then(|actor| actor.wants.as_ref())
 }
 
 /// CPUs, by their numbers.
