@@ -1,18 +1,26 @@
 //! `rumpvm explore`: scenarios under every interleaving that the budget reaches; a failure, shrunk and told.
+//!
+//! Flow: scenarios -> worker threads, one scenario at a time each -> the main thread, which says what came of them in
+//! their order and shrinks what failed, while the others go on.
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+mod said;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use rumpvm_explore::strategy::Strategy;
-use rumpvm_explore::{Depth, Explored, Found, Memory, Options, Scenario, scenarios};
+use rumpvm_explore::{Depth, Explored, Memory, Options, Scenario, scenarios};
 use rumpvm_hosted::explored::{Deviation, MOST, Settings};
-use serde_json::{Value, json};
 
-use super::{Verdict, output};
+use super::Verdict;
 use crate::{report, values};
 
 /// Schedules of each scenario and memory order unless something else is said: some seconds in all.
@@ -27,7 +35,7 @@ pub(super) struct ExploreArgs {
     #[arg(long)]
     list: bool,
 
-    /// Schedules of each scenario, in each memory order.
+    /// Schedules of each scenario, in each memory order; 48 at least, from which it learns which words are shared.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     schedules: Option<u64>,
 
@@ -43,15 +51,15 @@ pub(super) struct ExploreArgs {
     #[arg(long, value_name = "D", conflicts_with_all = ["schedules", "points"])]
     exhaustive: Option<u32>,
 
-    /// As many schedules as fit into this time, over all scenarios: 10m, 1h...
-    #[arg(long, value_name = "TIME", value_parser = values::time, conflicts_with_all = ["schedules", "points", "exhaustive"])]
+    /// As many schedules as fit into this time, over all scenarios: 10m, 1h... With --exhaustive, no more than that.
+    #[arg(long, value_name = "TIME", value_parser = values::time, conflicts_with_all = ["schedules", "points"])]
     time: Option<Duration>,
 
     /// What random choices follow from.
     #[arg(long, default_value_t = 1, value_name = "NUMBER")]
     seed: u64,
 
-    /// One strategy alone: random, pos, pct2 to pct9.
+    /// One strategy alone, after the first 48 schedules: random, pos, starve, pct2 to pct9.
     #[arg(long, value_name = "NAME", value_parser = strategy, conflicts_with = "exhaustive")]
     strategy: Option<Strategy>,
 
@@ -64,14 +72,25 @@ pub(super) struct ExploreArgs {
     cpus: Option<u8>,
 
     /// Run one schedule of one scenario, as it was printed, and tell its story.
-    #[arg(long, value_name = "SCHEDULE", conflicts_with_all = ["schedules", "points", "exhaustive", "time", "strategy"])]
+    ///
+    /// A schedule has the choices against the default, which is that whoever runs goes on and nothing goes wrong.
+    /// `8.3-16`: at the third point that agent 8 meets, agent 16 is next. `0.40!1`: at the 40th of agent 0, accident
+    /// 1 happens.
+    ///
+    /// Agents: from 0 the scenario's threads, in its order; from 8 flush requests that reach CPU 0, 1...; from 16
+    /// stores that leave the buffer of CPU 0, 1...; from 24 deadlines of the threads; from 32 timer ticks of the CPUs;
+    /// from 40 page walks ahead of any access; from 48 what handles a tick.
+    ///
+    /// Accidents: 0 there is no frame, 1 the heap is empty, 2 the store is held back, 3 wakes up for no reason,
+    /// 4 faults for no reason, 5 the file fails, 6 rests in the middle of a step.
+    #[arg(long, value_name = "SCHEDULE", verbatim_doc_comment, conflicts_with_all = ["schedules", "short", "points", "exhaustive", "time", "seed", "strategy"])]
     replay: Option<String>,
 
     /// Tell every step of a story, not only those that two CPUs had to do with.
     #[arg(long)]
     whole: bool,
 
-    /// Print the result as JSON, for programs: one object for each scenario.
+    /// Print the result as JSON, for programs: one object for each scenario, in a line.
     #[arg(long)]
     json: bool,
 }
@@ -85,19 +104,19 @@ enum Orders {
 }
 
 fn strategy(name: &str) -> Result<Strategy, String> {
-    Strategy::named(name).ok_or_else(|| "random, pos, or pct2 to pct9".into())
+    Strategy::named(name).ok_or_else(|| "random, pos, starve, or pct2 to pct9".into())
 }
 
 /// Explores what was asked for.
 pub(super) fn explore(arguments: &ExploreArgs) -> Result<Verdict> {
-    let chosen = choose(&arguments.scenarios)?;
+    run(arguments, &scenarios::all(), &mut io::stdout())
+}
+
+/// Explores what was asked for of `known`, and says on `out` what came of it.
+fn run(arguments: &ExploreArgs, known: &[Scenario], out: &mut dyn Write) -> Result<Verdict> {
+    let chosen = choose(&arguments.scenarios, known)?;
     if arguments.list {
-        for scenario in &chosen {
-            output::say(format_args!(
-                "{:<28} {:<22} {}",
-                scenario.name, scenario.report, scenario.says
-            ))?;
-        }
+        said::list(&chosen, arguments.json, out)?;
         return Ok(Verdict::Clean);
     }
     let too_few = |scenario: &&Scenario| {
@@ -110,29 +129,21 @@ pub(super) fn explore(arguments: &ExploreArgs) -> Result<Verdict> {
         let [scenario] = chosen.as_slice() else {
             bail!("--replay is about one scenario, and {} are named", chosen.len());
         };
-        return replay(arguments, scenario, schedule);
+        return replay(arguments, scenario, schedule, out);
     }
-    let outcomes = all(arguments, &chosen)?;
-    let mut passed = true;
-    for (scenario, outcome) in chosen.iter().zip(outcomes) {
-        passed &= outcome.found.is_none();
-        if arguments.json {
-            output::say(as_json(scenario, &outcome))?;
-        } else {
-            say(arguments, scenario, &outcome)?;
-        }
-    }
-    Ok(Verdict::of(passed))
+    all(arguments, &chosen, out)
 }
 
 /// The scenarios of these names, or parts of names.
-fn choose(names: &[String]) -> Result<Vec<Scenario>> {
-    let all = scenarios::all();
+fn choose(names: &[String], all: &[Scenario]) -> Result<Vec<Scenario>> {
     let mut chosen: Vec<Scenario> = Vec::new();
     if names.is_empty() {
-        return Ok(all);
+        return Ok(all.to_vec());
     }
     for name in names {
+        if name.is_empty() {
+            bail!("a scenario has a name, and `` is none: `rumpvm explore --list` has them");
+        }
         let exact = all.iter().filter(|scenario| scenario.name == name);
         let mut found: Vec<&Scenario> = exact.collect();
         if found.is_empty() {
@@ -158,14 +169,14 @@ fn memory(orders: Orders) -> Vec<Memory> {
     }
 }
 
-/// Explores all of them, on as many host threads as there are processors. What each finds depends on the
-/// arguments alone, unless a time is given.
-fn all(arguments: &ExploreArgs, chosen: &[Scenario]) -> Result<Vec<Explored>> {
+/// Explores all of them, on as many host threads as there are processors, and says of each what came of it, in their
+/// order. What each finds depends on the arguments alone, unless a time is given.
+fn all(arguments: &ExploreArgs, chosen: &[Scenario], out: &mut dyn Write) -> Result<Verdict> {
     let workers = thread::available_parallelism().map_or(1, usize::from).min(chosen.len());
-    let share = |time: Duration| time * workers as u32 / chosen.len() as u32;
-    let depth = match (arguments.exhaustive, arguments.time, arguments.points) {
+    let share = arguments.time.map(|time| time * workers as u32 / chosen.len() as u32);
+    let depth = match (arguments.exhaustive, share, arguments.points) {
         (Some(bound), ..) => Depth::Exhaustive(bound),
-        (_, Some(time), _) => Depth::Time(share(time)),
+        (_, Some(share), _) => Depth::Time(share),
         (.., Some(points)) => Depth::Points(points),
         _ => Depth::Schedules(arguments.schedules.unwrap_or(SCHEDULES)),
     };
@@ -177,35 +188,90 @@ fn all(arguments: &ExploreArgs, chosen: &[Scenario]) -> Result<Vec<Explored>> {
         cpus: arguments.cpus.map(usize::from),
         short: arguments.short,
     };
-    let (next, schedules) = (AtomicUsize::new(0), AtomicU64::new(0));
-    let results: Mutex<Vec<Option<Result<Explored>>>> =
-        Mutex::new(chosen.iter().map(|_| None).collect());
+    let (next, schedules, failed) = (AtomicUsize::new(0), AtomicU64::new(0), AtomicUsize::new(0));
+    let stopped = AtomicBool::new(false);
     let bar = bar();
     let start = Instant::now();
-    thread::scope(|scope| {
+    let one = |scenario: &Scenario| {
+        let (begun, mut before) = (Instant::now(), 0);
+        rumpvm_explore::explore(scenario, &options, |seen| {
+            let more = seen.schedules - before;
+            before = seen.schedules;
+            let sum = schedules.fetch_add(more, Ordering::Relaxed) + more;
+            let rate = sum as f64 / start.elapsed().as_secs_f64();
+            let (sum, rate) = (report::count(sum), report::short(rate));
+            let failed = match failed.load(Ordering::Relaxed) {
+                0 => String::new(),
+                failed => format!(", {failed} failed"),
+            };
+            bar.set_message(format!("{}: {sum} schedules, {rate}/s{failed}", scenario.name));
+            share.is_none_or(|share| begun.elapsed() < share) && !stopped.load(Ordering::Relaxed)
+        })
+    };
+    let sum = thread::scope(|scope| {
+        let (sender, results) = mpsc::channel();
         for _ in 0..workers {
+            let sender = sender.clone();
             scope.spawn(|| {
-                while let Some(scenario) = chosen.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let mut before = 0;
-                    let result = rumpvm_explore::explore(scenario, &options, |seen| {
-                        let more = seen.schedules - before;
-                        before = seen.schedules;
-                        let sum = schedules.fetch_add(more, Ordering::Relaxed) + more;
-                        let rate = sum as f64 / start.elapsed().as_secs_f64();
-                        let (sum, rate) = (report::count(sum), report::short(rate));
-                        bar.set_message(format!("{}: {sum} schedules, {rate}/s", scenario.name));
-                        true
-                    });
-                    let at = chosen.iter().position(|one| one.name == scenario.name);
-                    let mut results = results.lock().expect("no worker panics");
-                    results[at.expect("it is one of them")] = Some(result);
+                let sender = sender;
+                loop {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(scenario) = chosen.get(at) else { return };
+                    let result = one(scenario);
+                    let fails = result.as_ref().map_or(true, |seen| seen.found.is_some());
+                    failed.fetch_add(usize::from(fails), Ordering::Relaxed);
+                    if stopped.load(Ordering::Relaxed) || sender.send((at, result)).is_err() {
+                        return;
+                    }
                 }
             });
         }
+        drop(sender);
+        let mut say = |scenario: &Scenario, seen: &Explored| {
+            bar.suspend(|| said::explored(arguments, scenario, seen, &mut *out))
+        };
+        let sum = in_order(chosen, &results, &mut say);
+        stopped.store(true, Ordering::Relaxed);
+        sum
     });
     bar.finish_and_clear();
-    let results = results.into_inner().expect("no worker panics");
-    results.into_iter().map(|result| result.expect("every scenario was explored")).collect()
+    let sum = sum?;
+    if !arguments.json && chosen.len() > 1 {
+        said::sum(&sum, out)?;
+    }
+    Ok(Verdict::of(sum.failed == 0))
+}
+
+/// What came of all of them.
+#[derive(Default)]
+struct Sum {
+    scenarios: u64,
+    schedules: u64,
+    points: u64,
+    failed: u64,
+}
+
+/// Says each of the `results` as soon as it and all before it are there.
+fn in_order(
+    chosen: &[Scenario],
+    results: &Receiver<(usize, Result<Explored>)>,
+    say: &mut dyn FnMut(&Scenario, &Explored) -> Result<()>,
+) -> Result<Sum> {
+    let (mut sum, mut early) = (Sum::default(), BTreeMap::new());
+    for scenario in chosen {
+        let at = sum.scenarios as usize;
+        while !early.contains_key(&at) {
+            let (place, result) = results.recv().context("a scenario has not come back")?;
+            early.insert(place, result?);
+        }
+        let seen = early.remove(&at).expect("it has just been seen");
+        sum.scenarios += 1;
+        sum.schedules += seen.schedules;
+        sum.points += seen.steps;
+        sum.failed += u64::from(seen.found.is_some());
+        say(scenario, &seen)?;
+    }
+    Ok(sum)
 }
 
 fn bar() -> indicatif::ProgressBar {
@@ -216,67 +282,17 @@ fn bar() -> indicatif::ProgressBar {
     bar
 }
 
-/// One line for a scenario, and the story if it failed.
-fn say(arguments: &ExploreArgs, scenario: &Scenario, seen: &Explored) -> Result<()> {
-    let verdict = if seen.found.is_none() { "ok" } else { "FAILED" };
-    let seconds = seen.time.as_secs_f64();
-    let more = if seen.more { "more than " } else { "" };
-    let exhausted = seen.exhausted.map_or_else(String::new, |bound| {
-        format!(", all with {bound} preemption{}", if bound == 1 { "" } else { "s" })
-    });
-    output::say(format_args!(
-        "{:<28} {verdict:<6} {} schedules, {}/s, {} points/s; {more}{} interleavings, {} pairs of places{exhausted}",
-        scenario.name,
-        report::count(seen.schedules),
-        report::short(seen.schedules as f64 / seconds),
-        report::short(seen.steps as f64 / seconds),
-        report::count(seen.distinct),
-        report::count(seen.pairs),
-    ))?;
-    match &seen.found {
-        Some(found) => told(arguments, scenario, seen, found),
-        None => Ok(()),
-    }
-}
-
-/// Shrinks what was found, tells its story, and says how to see it again.
-fn told(
-    arguments: &ExploreArgs,
-    scenario: &Scenario,
-    seen: &Explored,
-    found: &Found,
-) -> Result<()> {
-    let settings = settings(arguments, scenario, found.memory);
-    let shrunk = rumpvm_explore::shrink(scenario, settings, &found.schedule, &found.failure)?;
-    let with_story = Settings { story: true, ..settings };
-    let outcome = rumpvm_explore::replay(scenario, with_story, &shrunk.schedule)?;
-    output::say(format_args!(
-        "\n{}: {}\nFound by {} in memory order {} after {} schedules and {:.2} s; {} choices, {} after shrinking.\n",
-        scenario.name,
-        scenario.says,
-        found.strategy,
-        found.memory.name(),
-        report::count(found.after),
-        seen.time.as_secs_f64(),
-        found.schedule.len(),
-        shrunk.schedule.len(),
-    ))?;
-    output::say(rumpvm_explore::tell(&outcome, arguments.whole))?;
-    let cpus = arguments.cpus.map_or_else(String::new, |cpus| format!(" --cpus {cpus}"));
-    output::say(format_args!(
-        "To see it again:\n  rumpvm explore {} --memory {}{cpus} --replay '{}'\n",
-        scenario.name,
-        found.memory.name(),
-        text(&shrunk.schedule),
-    ))
-}
-
 fn settings(arguments: &ExploreArgs, scenario: &Scenario, memory: Memory) -> Settings {
     rumpvm_explore::settings(scenario, memory, arguments.cpus.map(usize::from))
 }
 
 /// Runs one schedule.
-fn replay(arguments: &ExploreArgs, scenario: &Scenario, schedule: &str) -> Result<Verdict> {
+fn replay(
+    arguments: &ExploreArgs,
+    scenario: &Scenario,
+    schedule: &str,
+    out: &mut dyn Write,
+) -> Result<Verdict> {
     let memory = match arguments.memory {
         Orders::Tso => Memory::Tso,
         Orders::Sc => Memory::Sequential,
@@ -289,48 +305,6 @@ fn replay(arguments: &ExploreArgs, scenario: &Scenario, schedule: &str) -> Resul
         .context("the schedule")?;
     let settings = Settings { story: true, ..settings(arguments, scenario, memory) };
     let outcome = rumpvm_explore::replay(scenario, settings, &schedule)?;
-    if arguments.json {
-        let failure = outcome.failure.as_ref().map(|failure| failure.message.clone());
-        let hash = format!("{:016x}", outcome.hash);
-        let seen = json!({ "scenario": scenario.name, "hash": hash, "failure": failure });
-        output::say(seen)?;
-    } else {
-        output::say(rumpvm_explore::tell(&outcome, arguments.whole))?;
-        output::say(format_args!("{} steps, hash {:016x}", outcome.steps, outcome.hash))?;
-    }
+    said::replayed(arguments, scenario, &schedule, &outcome, out)?;
     Ok(Verdict::of(outcome.failure.is_none()))
-}
-
-/// A schedule as it is printed and read.
-fn text(schedule: &[Deviation]) -> String {
-    let steps: Vec<String> = schedule.iter().map(Deviation::to_string).collect();
-    steps.join(",")
-}
-
-fn as_json(scenario: &Scenario, seen: &Explored) -> Value {
-    let found = seen.found.as_ref().map(|found| {
-        json!({
-            "kind": found.failure.kind.name(),
-            "message": found.failure.message,
-            "place": found.failure.place,
-            "memory": found.memory.name(),
-            "strategy": found.strategy,
-            "after": found.after,
-            "schedule": text(&found.schedule),
-        })
-    });
-    json!({
-        "scenario": scenario.name,
-        "report": scenario.report,
-        "schedules": seen.schedules,
-        "redundant": seen.redundant,
-        "points": seen.steps,
-        "choices": seen.moments,
-        "interleavings": seen.distinct,
-        "pairs": seen.pairs,
-        "exhausted": seen.exhausted,
-        "hash": format!("{:016x}", seen.hash),
-        "seconds": seen.time.as_secs_f64(),
-        "found": found,
-    })
 }
