@@ -175,15 +175,14 @@ fn unlucky(what: Chance, settings: Settings, setup: fn(&Stage)) -> String {
 
 #[test]
 fn what_is_scarce_is_told_where_it_was_missed() {
-    let asks: [(Chance, fn(&Stage)); 3] = [
-        (Chance::NoFrame, |stage| stage.actor(0, "asks", || asks(Scarce::Frame))),
-        (Chance::NoHeap, |stage| stage.actor(0, "asks", || asks(Scarce::Heap))),
-        (Chance::Io, |stage| stage.actor(0, "asks", || asks(Scarce::Io))),
-    ];
-    for (what, setup) in asks {
-        let story = unlucky(what, SMALL, setup);
-        assert!(story.contains(" in asks, ") && story.contains("tells.rs:"), "{story}");
-    }
+    scarce(Chance::NoFrame, |stage| stage.actor(0, "asks", || asks(Scarce::Frame)));
+    scarce(Chance::NoHeap, |stage| stage.actor(0, "asks", || asks(Scarce::Heap)));
+    scarce(Chance::Io, |stage| stage.actor(0, "asks", || asks(Scarce::Io)));
+}
+
+fn scarce(what: Chance, setup: fn(&Stage)) {
+    let story = unlucky(what, SMALL, setup);
+    assert!(story.contains(" in asks, ") && story.contains("tells.rs:"), "{story}");
 }
 
 #[track_caller]
