@@ -20,7 +20,7 @@ use rumpvm_explore::strategy::Strategy;
 use rumpvm_explore::{Depth, Explored, Memory, Options, Scenario, scenarios};
 use rumpvm_hosted::explored::{Deviation, MOST, Settings};
 
-use super::Verdict;
+use super::{Verdict, output};
 use crate::{report, values};
 
 /// Schedules of each scenario and memory order unless something else is said: some seconds in all.
@@ -83,10 +83,10 @@ pub(super) struct ExploreArgs {
     ///
     /// Accidents: 0 there is no frame, 1 the heap is empty, 2 the store is held back, 3 wakes up for no reason,
     /// 4 faults for no reason, 5 the file fails, 6 rests in the middle of a step.
-    #[arg(long, value_name = "SCHEDULE", verbatim_doc_comment, conflicts_with_all = ["schedules", "short", "points", "exhaustive", "time", "seed", "strategy"])]
+    #[arg(long, value_name = "SCHEDULE", conflicts_with_all = ["schedules", "short", "points", "exhaustive", "time", "seed", "strategy"])]
     replay: Option<String>,
 
-    /// Tell every step of a story, not only those that two CPUs had to do with.
+    /// Tell every step of a story, not only those that two agents had to do with.
     #[arg(long)]
     whole: bool,
 
@@ -228,7 +228,11 @@ fn all(arguments: &ExploreArgs, chosen: &[Scenario], out: &mut dyn Write) -> Res
         }
         drop(sender);
         let mut say = |scenario: &Scenario, seen: &Explored| {
-            bar.suspend(|| said::explored(arguments, scenario, seen, &mut *out))
+            // Shrinking takes time: the bar, and with it the workers, must not wait for it.
+            let mut text = Vec::new();
+            said::explored(arguments, scenario, seen, &mut text)?;
+            let text = String::from_utf8_lossy(&text);
+            bar.suspend(|| output::say_on(&mut *out, text.strip_suffix('\n').unwrap_or(&text)))
         };
         let sum = in_order(chosen, &results, &mut say);
         stopped.store(true, Ordering::Relaxed);
