@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use rumpvm_hosted::explored::{Deviation, Explorer, Failure, Outcome, Settings};
+use rumpvm_hosted::explored::{Deviation, Explorer, Failure, Outcome, Pairs, Settings};
 
 use crate::Scenario;
 use crate::strategy::{Exhaustive, PORTFOLIO, Replay, Strategy};
@@ -133,6 +133,7 @@ pub fn explore(
         progress,
         seen: Explored::default(),
         classes: HashSet::new(),
+        pairs: Pairs::default(),
         start: Instant::now(),
         stopped: false,
         done: (0, 0, 0),
@@ -166,6 +167,8 @@ struct Search<'a, F> {
     progress: F,
     seen: Explored,
     classes: HashSet<u64>,
+    /// Seen in any memory order.
+    pairs: Pairs,
     start: Instant,
     stopped: bool,
     /// Memory orders done, and schedules and points that they took.
@@ -187,7 +190,8 @@ impl<F: FnMut(&Explored) -> bool> Search<'_, F> {
         if !matches!(self.options.depth, Depth::Exhaustive(_)) {
             self.portfolio(&mut explorer, settings, memory, length);
         }
-        self.seen.pairs += explorer.pairs() as u64;
+        explorer.add_pairs(&mut self.pairs);
+        self.seen.pairs = self.pairs.len() as u64;
         Ok(())
     }
 

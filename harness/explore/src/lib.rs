@@ -29,7 +29,7 @@ pub use hunt::{Bag, Limits, hunt};
 pub use scenario::Scenario;
 pub use shrink::{Shrunk, shrink};
 pub use sites::{Place, survey, try_flaw};
-pub use tell::tell;
+pub use tell::{tell, why};
 
 /// What a run allocates comes from the heap of that run, so that addresses repeat.
 #[global_allocator]

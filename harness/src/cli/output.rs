@@ -7,10 +7,15 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-/// Says `text`, as a line. Whoever was listening may have gone (`| head`): that is no failure, and the exit
-/// status still tells how the checks went.
+/// Says `text`, as a line.
 pub(super) fn say(text: impl Display) -> Result<()> {
-    match writeln!(io::stdout().lock(), "{text}") {
+    say_on(&mut io::stdout(), text)
+}
+
+/// Says `text` on `out`, as a line. Whoever was listening may have gone (`| head`): that is no failure, and the exit
+/// status still tells how the checks went.
+pub(super) fn say_on(out: &mut dyn Write, text: impl Display) -> Result<()> {
+    match writeln!(out, "{text}") {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         written => written.context("cannot write the result"),
     }

@@ -74,6 +74,20 @@ impl Agent {
     }
 }
 
+impl Kind {
+    /// What a story calls an agent that has no name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Actor => "actor",
+            Self::Flush => "flush request",
+            Self::Drain => "store buffer",
+            Self::Timeout => "deadline",
+            Self::Tick | Self::Handler => "timer tick",
+            Self::Prefetch => "page walk",
+        }
+    }
+}
+
 impl fmt::Debug for Agent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}{}", self.kind(), self.number())

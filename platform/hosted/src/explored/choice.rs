@@ -86,6 +86,19 @@ impl Chance {
     /// All of them.
     pub const ALL: [Self; 7] =
         [Self::NoFrame, Self::NoHeap, Self::Delay, Self::Wake, Self::Fault, Self::Io, Self::Rest];
+
+    /// What a story says when it happens.
+    pub fn says(self) -> &'static str {
+        match self {
+            Self::NoFrame => "there is no frame",
+            Self::NoHeap => "the heap is empty",
+            Self::Delay => "the store is held back",
+            Self::Wake => "wakes up for no reason",
+            Self::Fault => "faults for no reason",
+            Self::Io => "the file fails",
+            Self::Rest => "rests in the middle of a step",
+        }
+    }
 }
 
 /// Which chances a run takes.

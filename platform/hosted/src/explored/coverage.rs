@@ -59,10 +59,13 @@ pub struct Met {
     pub shared: u64,
 }
 
+/// Pairs of places, each by its address in this program.
+pub type Pairs = HashSet<(usize, usize), FxBuildHasher>;
+
 /// Counters over all runs of one explorer.
 #[derive(Default)]
 pub(super) struct Coverage {
-    pairs: HashSet<(usize, usize), FxBuildHasher>,
+    pairs: Pairs,
     places: HashMap<Mutation, Met, FxBuildHasher>,
 }
 
@@ -73,8 +76,8 @@ impl Coverage {
         self.pairs.insert((std::ptr::from_ref(before).addr(), std::ptr::from_ref(after).addr()));
     }
 
-    pub(super) fn pairs(&self) -> usize {
-        self.pairs.len()
+    pub(super) fn pairs(&self) -> &Pairs {
+        &self.pairs
     }
 
     /// A flaw could be put in here, where others have been as well, or nobody.

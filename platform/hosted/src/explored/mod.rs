@@ -26,7 +26,7 @@ mod story;
 
 pub use agent::{Agent, AgentSet, Kind, MOST};
 pub use choice::{Chance, Chances, Choice, Chooser, Deviation, Moment, Next};
-pub use coverage::Met;
+pub use coverage::{Met, Pairs};
 pub use heap::{RunHeap, records_here};
 pub use outcome::{Failure, FailureKind, Line, Outcome};
 pub use run::{BROKEN, Explorer, Stage};

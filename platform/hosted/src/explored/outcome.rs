@@ -3,7 +3,7 @@
 use rumpvm_platform::Site;
 
 use super::agent::Agent;
-use super::choice::Deviation;
+use super::choice::{Deviation, Next};
 
 /// What kind of thing went wrong.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -62,10 +62,14 @@ impl Failure {
 pub struct Line {
     /// Who made it.
     pub agent: Agent,
+    /// What the scenario, or the machine, calls him.
+    pub who: String,
     /// On which CPU.
     pub cpu: usize,
     /// What it was.
     pub what: String,
+    /// The word that it is a step on, if it is one. What is none may matter to everyone.
+    pub on: Next,
     /// Where in the source.
     pub site: Option<Site>,
     /// In which function, if that could be found out.
@@ -87,7 +91,9 @@ pub struct Outcome {
     pub steps: u64,
     /// Moments at which there was a choice.
     pub moments: u32,
-    /// Of all steps, in their order: two runs with one number are the same run.
+    /// Of all choices, of all steps but those on words that nobody shares, and of all stores that were held back and
+    /// reached memory, in their order. Everything else follows from these: two runs of a scenario with one number are
+    /// the same run.
     pub hash: u64,
     /// Of the order of conflicting steps alone: two runs with one number differ in nothing that matters.
     pub class: u64,

@@ -25,7 +25,7 @@ use rumpvm_arch::PAGE_SIZE;
 
 use super::agent::{Agent, Kind, MOST};
 use super::choice::{Chooser, Next};
-use super::coverage::Met;
+use super::coverage::{Met, Pairs};
 use super::heap::{self, Region};
 use super::outcome::{Failure, FailureKind, Outcome};
 use super::settings::{Mutation, Settings};
@@ -118,9 +118,9 @@ impl Explorer {
         self.state.borrow().focus.late
     }
 
-    /// Pairs of places, by two agents, that touched one word one after the other.
-    pub fn pairs(&self) -> usize {
-        self.state.borrow().coverage.pairs()
+    /// Adds to `all` the pairs of places, by two agents, that touched one word one after the other.
+    pub fn add_pairs(&self, all: &mut Pairs) {
+        all.extend(self.state.borrow().coverage.pairs());
     }
 
     /// Flaws that could be put in where runs with [`Settings::survey`] have been, and how often those came by.
@@ -368,8 +368,7 @@ fn handle() {
         if is_tick {
             state.tick(agent.number());
         }
-        let what = if is_tick { "a timer tick" } else { "a flush request" };
-        state.tell(agent, None, || format!("{what} comes in"));
+        state.tell(agent, None, |_| "comes in".to_owned());
         (agent, state.upcalls.clone())
     });
     if let Some(component) = component.and_then(|component| component.upgrade()) {

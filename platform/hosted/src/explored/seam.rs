@@ -19,6 +19,8 @@ use super::choice::{Chance, Next};
 use super::outcome::FailureKind;
 use super::run::{halt, is_inside, is_solo, park, reach, stop_if_failed, with};
 use super::settings::Flaw;
+use super::state::State;
+use super::story;
 use crate::copy;
 use crate::hardware::{Hardware, Place, verb};
 use crate::machine::Upcalls;
@@ -127,7 +129,9 @@ impl<F: Format> Explored<F> {
             let cpu = state.cpu();
             // The way out of the kernel is a full fence.
             state.drain(cpu);
-            if state.takes(Chance::Fault) {
+            let for_nothing =
+                |_: &State| format!("{} {at} and {}", verb(access), Chance::Fault.says());
+            if state.takes_and_tells(Chance::Fault, None, for_nothing) {
                 return Err(fault(true));
             }
             state.notes_access(at.page());
@@ -141,7 +145,7 @@ impl<F: Format> Explored<F> {
                 Ok(fault(matches!(refused, Refused::Denied)))
             });
             let agent = state.running;
-            state.tell(agent, None, || match &found {
+            state.tell(agent, None, |_| match &found {
                 Ok(_) => format!("{} {at}", verb(access)),
                 Err(_) => format!("{} {at} and faults", verb(access)),
             });
@@ -167,13 +171,17 @@ impl<F: Format> Explored<F> {
 
     /// Whether `what` goes wrong now, by the explorer's choice.
     pub fn takes(&self, what: Chance) -> bool {
-        with(|state| state.takes(what))
+        with(|state| state.takes(what, None))
     }
 
     /// A point at which the calling thread has given its CPU up, as for I/O.
     pub fn pause_for_io(&self) {
         with(|state| state.may_sleep("a thread waits for I/O"));
         stop_if_failed();
+        with(|state| {
+            let agent = state.running;
+            state.tell(agent, None, |_| "waits for I/O".to_owned());
+        });
         if !with(|state| state.gives_up()) {
             park();
         }
@@ -322,12 +330,13 @@ impl<F: Format> Seam for Explored<F> {
             state.drain(cpu);
             state.survey(Flaw::LateInterlock, site, None);
             let late = state.has(Flaw::LateInterlock, site);
-            if state.takes(Chance::Wake) || (!late && word.load(Ordering::SeqCst) != expected) {
+            if state.takes(Chance::Wake, Some(site))
+                || (!late && word.load(Ordering::SeqCst) != expected)
+            {
                 return false;
             }
             let agent = state.running;
-            let what = format!("sleeps on {}", super::story::word(state, key));
-            state.tell(agent, Some(site), || what);
+            state.tell(agent, Some(site), |state| story::sleep(state, key));
             state.sleep(key, until.is_some());
             true
         });
@@ -349,7 +358,8 @@ impl<F: Format> Seam for Explored<F> {
                 return;
             }
             let agent = state.running;
-            state.tell(agent, Some(site), || "wakes sleepers".to_owned());
+            let what = |state: &State| format!("wakes the sleepers on {}", story::word(state, key));
+            state.tell_step(agent, Some(site), Next { at: key, writes: true }, what);
             state.wake(key);
         });
     }
@@ -395,13 +405,13 @@ impl<F: Format> Seam for Explored<F> {
         stop_if_failed();
     }
 
-    fn fails(what: Scarce, _site: Site) -> bool {
+    fn fails(what: Scarce, site: Site) -> bool {
         let chance = match what {
             Scarce::Frame => Chance::NoFrame,
             Scarce::Heap => Chance::NoHeap,
             Scarce::Io => Chance::Io,
         };
-        is_inside() && with(|state| state.takes(chance))
+        is_inside() && with(|state| state.takes(chance, Some(site)))
     }
 }
 
@@ -481,7 +491,7 @@ impl<F: Format> Platform for Explored<F> {
             state.drain(cpu);
             state.cpus[cpu].tlb.invalidate::<F>(range);
             let agent = state.running;
-            state.tell(agent, None, || format!("flushes {range:?}"));
+            state.tell(agent, None, |_| format!("flushes {range:?}"));
         });
     }
 
@@ -493,7 +503,7 @@ impl<F: Format> Platform for Explored<F> {
                 state.cpus[target.0 as usize].flush = true;
             }
             let agent = state.running;
-            state.tell(agent, None, || format!("asks {targets:?} to flush"));
+            state.tell(agent, None, |_| format!("asks {} to flush", story::cpus(targets)));
         });
         reach(Next::default());
     }
@@ -505,7 +515,7 @@ impl<F: Format> Platform for Explored<F> {
             let cpu = state.cpu();
             state.drain(cpu);
             let agent = state.running;
-            state.tell(agent, None, || format!("frees {frame:?}"));
+            state.tell(agent, None, |_| format!("frees {frame:?}"));
             cpu
         });
         self.hardware.freed.record(position, CpuId(cpu as u32));

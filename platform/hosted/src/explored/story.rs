@@ -1,7 +1,8 @@
 //! Names for people: what a step was, and what a word is part of.
 
-use rumpvm_platform::{LockUse, Op};
+use rumpvm_platform::{CpuSet, LockStep, LockUse, Op};
 
+use super::agent::Kind;
 use super::state::{ARENA, State};
 
 const PROGRAM: u64 = 1 << 41;
@@ -21,7 +22,50 @@ pub(super) fn word(state: &State, key: u64) -> String {
 
 /// What a lock is called.
 pub(super) fn lock(state: &State, lock: &LockUse) -> String {
-    format!("{} ({})", lock.class.name, word(state, state.name(lock.address)))
+    let shared = if lock.shared { ", shared" } else { "" };
+    format!("{}{shared} ({})", lock.class.name, word(state, state.name(lock.address)))
+}
+
+/// What is done to a lock.
+pub(super) fn verb(step: LockStep) -> &'static str {
+    match step {
+        LockStep::Want => "wants",
+        LockStep::Try => "tries",
+        LockStep::Taken => "takes",
+        LockStep::Failed => "does not get",
+        LockStep::Free => "is about to release",
+        LockStep::Freed => "releases",
+    }
+}
+
+/// What the running flow waits for, on its CPU: a lock, if it wants one, or the word `key`.
+pub(super) fn wait(state: &State, key: u64) -> String {
+    match wanted(state) {
+        Some(wanted) => format!("waits for {}", lock(state, wanted)),
+        None => format!("waits for {} to change", word(state, key)),
+    }
+}
+
+/// As [`wait`], of a thread that gives its CPU up.
+pub(super) fn sleep(state: &State, key: u64) -> String {
+    match wanted(state) {
+        Some(wanted) => format!("sleeps until it gets {}", lock(state, wanted)),
+        None => format!("sleeps on {}", word(state, key)),
+    }
+}
+
+/// The lock that the running flow wants, if it wants one.
+fn wanted(state: &State) -> Option<&LockUse> {
+    let running = state.running;
+    let actor = (running.kind() == Kind::Actor).then(|| &state.actors[running.number()]);
+    actor.and_then(|actor| actor.wants.as_ref())
+}
+
+/// CPUs, by their numbers.
+pub(super) fn cpus(cpus: &CpuSet) -> String {
+    let numbers: Vec<String> = cpus.iter().map(|cpu| cpu.0.to_string()).collect();
+    let plural = if numbers.len() == 1 { "" } else { "s" };
+    format!("CPU{plural} {}", numbers.join(", "))
 }
 
 /// What a step does.
@@ -39,8 +83,8 @@ pub(super) fn step(state: &State, key: u64, op: Op) -> String {
     }
 }
 
-/// The function of the component, or of the scenario, that is being executed: the innermost one that is no part of a
-/// lock. Inlined functions are known by their plain names only, so the file says whose they are.
+/// The function of the component, or of the scenario or test, that is being executed: the innermost one that is no
+/// part of a lock. Inlined functions are known by their plain names only, so the file says whose they are.
 pub(super) fn function() -> Option<String> {
     let mut found = None;
     backtrace::trace(|frame| {
@@ -59,7 +103,7 @@ pub(super) fn function() -> Option<String> {
 
 fn is_told(file: &str) -> bool {
     let of_component = file.contains("rumpvm/src/") && !file.contains("rumpvm/src/sync/");
-    of_component || file.contains("explore/src/scenarios/")
+    of_component || file.contains("explore/src/scenarios/") || file.contains("explore/tests/")
 }
 
 /// The last part of a path that is a name: `<Pmap<P>>::enter` and `pmap::enter::<P>::{closure#0}` are both `enter`. A closure

@@ -48,10 +48,10 @@ impl State {
         let flow = self.flow();
         flow.quiet = flow.quiet.saturating_sub(1);
         flow.moving = None;
-        if self.story.is_some() {
-            let what = format!("{step:?} {}", story::lock(self, lock)).to_lowercase();
-            self.tell(self.running, Some(lock.site), || what);
-        }
+        let on = Next { at: self.name(lock.address), writes: true };
+        self.tell_step(self.running, Some(lock.site), on, |state| {
+            format!("{} {}", story::verb(step), story::lock(state, lock))
+        });
     }
 
     /// How another flow holds `lock`, when neither of the two shares it. Tokens come and go while their holder

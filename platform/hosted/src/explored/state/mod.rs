@@ -279,12 +279,23 @@ impl State {
         }
     }
 
-    /// Adds a line to the story, if one is told.
+    /// Adds a line to the story, if one is told, about what may matter to everyone.
     pub(in crate::explored) fn tell(
         &mut self,
         agent: Agent,
         site: Option<Site>,
-        what: impl FnOnce() -> String,
+        what: impl FnOnce(&Self) -> String,
+    ) {
+        self.tell_step(agent, site, Next::default(), what);
+    }
+
+    /// Adds a line to the story, if one is told, about a step on a word.
+    pub(in crate::explored) fn tell_step(
+        &mut self,
+        agent: Agent,
+        site: Option<Site>,
+        on: Next,
+        what: impl FnOnce(&Self) -> String,
     ) {
         if self.story.is_none() || self.solo {
             return;
@@ -292,11 +303,21 @@ impl State {
         let cpu = self.cpu_of(agent);
         let held = self.held(agent).map(|lock| lock.class.name.to_owned()).collect();
         let function = site.and_then(|_| crate::explored::story::function());
-        let inner = self.flow_of(agent).quiet > 0 && !self.settings.fine;
-        let line = Line { agent, cpu, what: what(), site, function, held, inner };
+        let inner = on.at != 0 && self.flow_of(agent).quiet > 0 && !self.settings.fine;
+        let who = match agent.kind() {
+            Kind::Actor => self.actors[agent.number()].name.clone(),
+            kind => kind.name().to_owned(),
+        };
+        let line = Line { agent, who, cpu, what: what(self), on, site, function, held, inner };
         if let Some(story) = &mut self.story {
             story.push(line);
         }
+    }
+
+    /// Takes `what` into the number that stands for the run.
+    #[inline]
+    fn mix(&mut self, what: u64) {
+        self.hash = (self.hash.rotate_left(5) ^ what).wrapping_mul(0x517c_c1b7_2722_0a95);
     }
 
     /// What belongs to whatever an agent executes.

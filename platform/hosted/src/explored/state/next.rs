@@ -1,5 +1,7 @@
 //! Who is next: who could be, who is chosen, and who then runs where.
 
+use rumpvm_platform::Site;
+
 use super::{Actor, Cpu, Flow, INTERFERENCE, PATIENCE, State, Status};
 use crate::explored::agent::{Agent, AgentSet, Kind};
 use crate::explored::choice::{self, Chance, Choice, Deviation, Moment, Next};
@@ -43,7 +45,7 @@ impl State {
     /// As [`State::arrive_between`]. A split between whose halves nothing happens is no flaw: so the running flow may
     /// rest here until nobody else can go on.
     pub(in crate::explored) fn rest_between(&mut self, address: usize) -> bool {
-        if self.takes(Chance::Rest) {
+        if self.takes(Chance::Rest, None) {
             self.resting.insert(self.running);
         }
         self.arrive_between(address)
@@ -74,6 +76,9 @@ impl State {
                 Kind::Timeout => {
                     let actor = &mut self.actors[chosen.number()];
                     (actor.status, actor.timed_out) = (Status::Ready, true);
+                    self.tell(chosen, None, |state| {
+                        format!("of {} passes", state.actors[chosen.number()].name)
+                    });
                 }
                 Kind::Prefetch => {
                     self.cpus[chosen.number()].prefetches += 1;
@@ -109,7 +114,7 @@ impl State {
         let chosen = self.chooser.as_mut().map_or(ordinary, |chooser| chooser.next(&moment));
         debug_assert!(enabled.contains(chosen));
         if chosen != ordinary {
-            self.schedule.push(Deviation { agent: running, nth, choice: Choice::Next(chosen) });
+            self.deviates(Deviation { agent: running, nth, choice: Choice::Next(chosen) });
         }
         chosen
     }
@@ -120,8 +125,28 @@ impl State {
         *met
     }
 
-    /// Whether `what` happens to the running agent now.
-    pub(in crate::explored) fn takes(&mut self, what: Chance) -> bool {
+    /// Notes a choice against the default.
+    fn deviates(&mut self, it: Deviation) {
+        let choice = match it.choice {
+            Choice::Next(next) => next.index() as u64,
+            Choice::Takes(what) => 1 << 8 | what as u64,
+        };
+        self.mix((it.agent.index() as u64) << 48 | u64::from(it.nth) << 16 | choice);
+        self.schedule.push(it);
+    }
+
+    /// Whether `what` happens to the running agent now, at `site`.
+    pub(in crate::explored) fn takes(&mut self, what: Chance, site: Option<Site>) -> bool {
+        self.takes_and_tells(what, site, |_| what.says().to_owned())
+    }
+
+    /// As [`State::takes`]; if it does, `told` says so.
+    pub(in crate::explored) fn takes_and_tells(
+        &mut self,
+        what: Chance,
+        site: Option<Site>,
+        told: impl FnOnce(&Self) -> String,
+    ) -> bool {
         let possible = what == Chance::Rest || self.settings.chances.contain(what);
         if self.solo || self.failure.is_some() || !possible {
             return false;
@@ -130,7 +155,8 @@ impl State {
         let nth = self.meets(running);
         let taken = self.chooser.as_mut().is_some_and(|chooser| chooser.takes(what, running, nth));
         if taken {
-            self.schedule.push(Deviation { agent: running, nth, choice: Choice::Takes(what) });
+            self.deviates(Deviation { agent: running, nth, choice: Choice::Takes(what) });
+            self.tell(running, site, told);
         }
         taken
     }

@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
+use rumpvm_arch::VirtAddr;
+
 use super::{State, Status};
 use crate::explored::agent::{Agent, Kind};
 use crate::explored::choice::Next;
 use crate::explored::outcome::FailureKind;
+use crate::explored::story;
 
 impl State {
-    /// The running flow waits for `at` to change.
-    /// Whether somebody else is next.
+    /// The running flow waits for `at` to change. Whether somebody else is next.
     pub(in crate::explored) fn wait(&mut self, at: u64, serves: bool) -> bool {
         let running = self.running;
         let status = Status::Waits { at, serves };
@@ -19,6 +21,7 @@ impl State {
             self.set_status(running, Status::Ready);
         } else {
             self.memory.word(at).waiters.insert(running);
+            self.tell(running, None, |state| story::wait(state, at));
         }
         self.next[running.index()] = Next { at, writes: false };
         self.flow().is_chosen = at != 0;
@@ -62,6 +65,9 @@ impl State {
         };
         let hardware = Arc::clone(&self.hardware);
         let page = *page;
+        self.tell(Agent::new(Kind::Prefetch, number), None, |_| {
+            format!("looks {} up ahead of any access", VirtAddr::of_page(page))
+        });
         if let Err(story) = walk(&hardware, &mut self.cpus[number].tlb, page) {
             self.fail(FailureKind::Broken, format!("CPU {number} looks ahead: {story}"), None);
         }

@@ -80,7 +80,7 @@ impl State {
         }
         if let (Op::Store(value) | Op::Set(value), false) = (op, order == Ordering::SeqCst)
             && self.settings.tso
-            && (!self.cpus[cpu].buffer.is_empty() || self.takes(Chance::Delay))
+            && self.holds_back(cpu, key, site)
         {
             self.cpus[cpu].buffer.push_back(Held { cell, key, value, carries });
             return 0;
@@ -89,6 +89,16 @@ impl State {
         let old = unsafe { perform(cell, op) };
         self.land(key, carries);
         old
+    }
+
+    /// Whether `cpu` holds a store to the word `key` back: because it was chosen, or behind another one.
+    fn holds_back(&mut self, cpu: usize, key: u64, site: Site) -> bool {
+        let told = |state: &Self| format!("the store to {} is held back", story::word(state, key));
+        if self.cpus[cpu].buffer.is_empty() {
+            return self.takes_and_tells(Chance::Delay, Some(site), told);
+        }
+        self.tell(self.running, Some(site), |state| told(state) + " too");
+        true
     }
 
     /// Whether this is a step on a word that nobody else cares for, by a CPU that holds no store back: then
@@ -124,8 +134,9 @@ impl State {
     /// Lets the oldest store that `cpu` holds back reach memory.
     pub(super) fn drain_one(&mut self, cpu: usize) {
         if let Some(Held { cell, key, value, carries }) = self.cpus[cpu].buffer.pop_front() {
-            self.tell(Agent::new(Kind::Drain, cpu), None, || {
-                format!("the store to {key:#x} lands")
+            self.mix(key);
+            self.tell(Agent::new(Kind::Drain, cpu), None, |state| {
+                format!("the store to {} lands", story::word(state, key))
             });
             // SAFETY: the word was alive when the store was made, and its CPU lets stores land before it frees
             // anything (`Seam` hooks, and the heap's).
@@ -158,8 +169,7 @@ impl State {
         }
         let running = self.running;
         let line = u64::from(site.line()) << 8 | u64::from(site.column());
-        let mix = key ^ line << 20 ^ (running.index() as u64) << 58;
-        self.hash = (self.hash.rotate_left(5) ^ mix).wrapping_mul(0x517c_c1b7_2722_0a95);
+        self.mix(key ^ line << 20 ^ (running.index() as u64) << 58);
         let who = self.who() as usize;
         if self.memory.touch(key, who as u32, op.writes()) {
             self.focus.learn(key);
@@ -180,10 +190,8 @@ impl State {
             let word = self.memory.word(key);
             (word.last, word.last_site) = (who as u8, Some(site));
         }
-        if self.story.is_some() {
-            let what = story::step(self, key, op);
-            self.tell(running, Some(site), || what);
-        }
+        let on = Next { at: key, writes: op.writes() };
+        self.tell_step(running, Some(site), on, |state| story::step(state, key, op));
     }
 
     /// Tells the chooser of a step of the running agent.
