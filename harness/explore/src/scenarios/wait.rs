@@ -5,15 +5,16 @@ use std::rc::Rc;
 
 use rumpvm::sync::{Atomic, Event, Ordering};
 use rumpvm::{CallError, Hold, Process, State, WaitFor};
-use rumpvm_hosted::explored::{Settings, Stage};
+use rumpvm_hosted::explored::{Chance, Settings, Stage};
 
-use crate::{Kernel, Pc, Scenario};
+use crate::{Kernel, NEAR, Pc, Scenario, User};
 
 type Word = Atomic<u32, Pc>;
 type Held = Hold<Process<Pc>, Pc>;
 
 pub(super) fn table() -> Vec<Scenario> {
-    let settings = Settings { cpus: 3, ..Settings::default() };
+    let chances = Settings::USUAL.chances.with(Chance::Wake);
+    let settings = Settings { cpus: 3, chances, ..Settings::USUAL };
     let scenario = |name, says, setup| Scenario {
         name,
         report: "seed 004, #2352, #2369",
@@ -31,7 +32,13 @@ pub(super) fn table() -> Vec<Scenario> {
             "a parent waits for its space while the child exits or execs",
             vfork,
         ),
+        scenario(
+            "wait-vfork-exit",
+            "a parent exits while its child of a vfork works in its space",
+            vfork_exit,
+        ),
         scenario("wait-exec", "a thread execs while others of its process end or exec", exec),
+        scenario("wait-exec-exit", "a process exits while it execs", exec_exit),
         scenario(
             "wait-exec-again",
             "a process execs twice, and another thread of it too",
@@ -173,6 +180,33 @@ fn vfork(stage: &Stage) {
     }
 }
 
+/// The space is the child's for as long as it works there, whatever becomes of the parent.
+fn vfork_exit(stage: &Stage) {
+    let (kernel, heir) = boot(stage);
+    let parent = heir.fork(kernel.vm()).expect("memory for a child");
+    let user = |kernel: &Kernel, process: &Process<Pc>| {
+        let space = process.space().expect("it has not exited");
+        User::of(kernel, &space).expect("a space that a process uses has not ended")
+    };
+    let before = user(&kernel, &parent);
+    before.map(NEAR, 1).expect("room");
+    before.store(NEAR, 1).expect("memory");
+    drop(before);
+    let child = parent.vfork(kernel.vm()).expect("memory for a child");
+    on(stage, 0, "parent", (&kernel, &parent), |kernel, parent| parent.exit(kernel.vm(), 1));
+    on(stage, 1, "child", (&kernel, &child), move |kernel, child| {
+        user(kernel, child).store(NEAR, 2).expect("it is mapped");
+        assert_eq!(user(kernel, child).load(NEAR), Ok(2));
+        child.exit(kernel.vm(), 2);
+    });
+    on(stage, 2, "heir", (&kernel, &heir), |kernel, heir| {
+        let statuses = [(); 2].map(|()| heir.wait(kernel.vm(), WaitFor::Any, false));
+        let statuses = statuses.map(|got| got.map(|got| got.map(|(_, status)| status)));
+        let either = [[1, 2], [2, 1]].map(|order| order.map(|status| Ok(Some(status))));
+        assert!(either.contains(&statuses), "{statuses:?}");
+    });
+}
+
 fn exec(stage: &Stage) {
     let (kernel, process) = boot(stage);
     process.thread_starts();
@@ -190,6 +224,24 @@ fn exec(stage: &Stage) {
     on(stage, 0, "execs", (&kernel, &process), execs);
     on(stage, 1, "execs too", (&kernel, &process), execs);
     on(stage, 2, "ends", (&kernel, &process), |_, process| assert!(!process.thread_ends()));
+}
+
+/// Whoever is first, nobody has a space when nobody runs: not the one that exec brought either.
+fn exec_exit(stage: &Stage) {
+    let (kernel, parent) = boot(stage);
+    let process = parent.fork(kernel.vm()).expect("memory for a child");
+    let dead = process.clone();
+    kernel
+        .at_end(move |_| assert!(dead.space().is_none(), "a process that was reaped has a space"));
+    on(stage, 0, "execs", (&kernel, &process), |kernel, process| {
+        let done = process.exec(kernel.vm());
+        assert!(matches!(done, Ok(()) | Err(CallError::Invalid)), "{done:?}");
+    });
+    on(stage, 1, "exits", (&kernel, &process), |kernel, process| process.exit(kernel.vm(), 4));
+    on(stage, 2, "parent", (&kernel, &parent), |kernel, parent| {
+        let got = parent.wait(kernel.vm(), WaitFor::Any, false);
+        assert_eq!(got.map(|got| got.map(|(_, status)| status)), Ok(Some(4)));
+    });
 }
 
 /// The first exec leaves nothing behind that a second one would be refused for.
