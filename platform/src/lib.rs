@@ -1,8 +1,8 @@
 //! The hypercalls: what rumpvm asks of the machine it runs on, and nothing else.
 //!
 //! A home of rumpvm is a type that implements [`Platform`]. Seven calls are enough to start: both
-//! directions of the direct map, CPU number, panic, [`Platform::tlb_activate`] and
-//! [`Platform::tlb_invalidate`]; what only several CPUs, sleeping or tests need has a default. Memory is pushed in by the host
+//! directions of the direct map, CPU number, panic, [`Platform::tlb_activate`],
+//! [`Platform::tlb_invalidate`] and [`Seam::thread`]; what only several CPUs, sleeping or tests need has a default. Memory is pushed in by the host
 //! (`Vm::add_memory`), threads are the host's, and there is no allocator call.
 //!
 //! The trait [`Seam`] is the part that locks and atomics use. Its calls are associated functions, so a

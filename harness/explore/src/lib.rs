@@ -8,28 +8,57 @@
 //! Locks: none; each worker thread has an explorer of its own.
 //! Owns:  nothing between runs but what was seen.
 //!
-//! To add a scenario, add a file to `scenarios` and its line to the table there.
+//! To add a scenario, add a file to `scenarios`, and its `mod` and its table to `scenarios/mod.rs`:
+//!
+//! ```
+//! use rumpvm_explore::{Depth, Kernel, Memory, NEAR, Options, Scenario, explore};
+//! use rumpvm_hosted::explored::Stage;
+//!
+//! fn two_touch(stage: &Stage) {
+//!     let kernel = Kernel::boot(stage);
+//!     let user = kernel.user();
+//!     user.map(NEAR, 1).expect("room");
+//!     for (cpu, user) in [user.twin(), user].into_iter().enumerate() {
+//!         stage.actor(cpu, "touch", move || user.store(NEAR, 1).expect("memory"));
+//!     }
+//!     kernel.at_end(|kernel| assert_eq!(kernel.statistics().faults_zero_fill, 1));
+//! }
+//!
+//! let scenario = Scenario::new("two-touch", "none", "two threads touch one page", two_touch);
+//! let options = Options {
+//!     depth: Depth::Schedules(100),
+//!     seed: 1,
+//!     strategy: None,
+//!     memory: Memory::BOTH.to_vec(),
+//!     cpus: None,
+//!     short: 0,
+//! };
+//! let seen = explore(&scenario, &options, |_| true).expect("memory for a machine");
+//! assert!(seen.found.is_none());
+//! ```
 
 mod disk;
 mod engine;
-mod ground;
 mod hunt;
 mod items;
+mod kernel;
 mod scenario;
 pub mod scenarios;
 mod shrink;
 mod sites;
 pub mod strategy;
 mod tell;
+mod user;
 
 pub use disk::Disk;
 pub use engine::{BOUND, Depth, Explored, Found, Memory, Options, explore, replay, settings};
-pub use ground::{FAR, Kernel, NEAR, Pc, User};
 pub use hunt::{Bag, Limits, hunt};
+pub use kernel::{Kernel, Pc};
 pub use scenario::Scenario;
 pub use shrink::{Shrunk, shrink};
 pub use sites::{Place, survey, try_flaw};
 pub use tell::{tell, why};
+pub use user::{FAR, NEAR, User};
 
 /// What a run allocates comes from the heap of that run, so that addresses repeat.
 #[global_allocator]

@@ -4,15 +4,22 @@
 
 use std::rc::Rc;
 
+use rumpvm::MapFlags;
 use rumpvm::sync::{Atomic, Mutex, Ordering, RawSpin, Spin, class, fence};
-use rumpvm_explore::{BOUND, Depth, Explored, Memory, Options, Pc, Scenario, explore};
-use rumpvm_hosted::explored::{FailureKind, Settings, Stage};
-use rumpvm_platform::{LockClass, LockKind, Seam};
+use rumpvm_arch::{PAGE_SIZE, PhysAddr};
+use rumpvm_explore::{
+    BOUND, Depth, Explored, Kernel, Memory, NEAR, Options, Pc, Scenario, explore,
+};
+use rumpvm_hosted::explored::{Chance, FailureKind, Settings, Stage};
+use rumpvm_platform::{LockClass, LockKind, Platform, Seam};
 
 type Word = Atomic<u32, Pc>;
 
 /// Two locks without an order between their classes.
 static LEFT: LockClass = LockClass { name: "left", rank: 200, kind: LockKind::Spin, nests: true };
+
+/// A lock to sleep for.
+static SLEEP: LockClass = LockClass { name: "sleep", rank: 0, kind: LockKind::Sleep, nests: true };
 
 fn settings() -> Settings {
     Settings { frames: 1, ..Settings::default() }
@@ -43,8 +50,18 @@ fn finds(setup: fn(&Stage), memory: &[Memory], kind: FailureKind, says: &str) {
 
 #[track_caller]
 fn passes(setup: fn(&Stage)) {
-    let found = run(setup, &Memory::BOTH, settings()).found;
+    passes_on(setup, settings());
+}
+
+#[track_caller]
+fn passes_on(setup: fn(&Stage), settings: Settings) {
+    let found = run(setup, &Memory::BOTH, settings).found;
     assert!(found.is_none(), "{found:?}");
+}
+
+/// A machine on which `chance` may happen.
+fn with(chance: Chance, settings: Settings) -> Settings {
+    Settings { chances: settings.chances.with(chance), ..settings }
 }
 
 /// A thread sets `ready` and wakes; another one sleeps until it is set. Wrong: it sleeps on a second look.
@@ -79,7 +96,128 @@ fn kept_wakeup(stage: &Stage) {
 #[test]
 fn a_lost_wakeup_is_a_deadlock() {
     finds(lost_wakeup, &Memory::BOTH, FailureKind::Deadlock, "sleeper (CPU 1) waits for");
+    finds(lost_wakeup, &Memory::BOTH, FailureKind::Deadlock, "nobody is left who could wake it");
     passes(kept_wakeup);
+}
+
+/// The interlock is right, and yet a sleep is no promise.
+fn trusted_wakeup(stage: &Stage) {
+    wakes(stage, |word| {
+        if word.load(Ordering::Acquire) == 0 {
+            word.sleep_while(0);
+        }
+        assert_eq!(word.load(Ordering::Acquire), 1, "awake, and nothing has happened");
+    });
+}
+
+#[test]
+fn a_sleeper_that_does_not_look_again_fails_where_wake_ups_come_for_no_reason() {
+    let wakes = with(Chance::Wake, settings());
+    let found = run(trusted_wakeup, &Memory::BOTH, wakes).found.expect("it wakes for no reason");
+    assert_eq!(found.failure.kind, FailureKind::Broken);
+    assert!(found.failure.message.contains("nothing has happened"), "{}", found.failure.message);
+    passes(trusted_wakeup);
+    passes_on(kept_wakeup, wakes);
+}
+
+#[test]
+fn an_access_that_is_not_repeated_fails_where_faults_come_for_no_reason() {
+    fn accesses(stage: &Stage, again: bool) {
+        let kernel = Kernel::boot(stage);
+        let user = kernel.user();
+        user.map(NEAR, 1).expect("room");
+        user.populate(NEAR, 1).expect("memory");
+        stage.actor(0, "user", move || {
+            if again {
+                user.store(NEAR, 1).expect("memory");
+                return;
+            }
+            let restore = || kernel.activate(user.space());
+            restore();
+            let stored = kernel.platform().store(&restore, NEAR, &[1]);
+            assert!(stored.is_ok(), "a fault on what is in order");
+        });
+        stage.actor(1, "other", || ());
+    }
+    let once: fn(&Stage) = |stage| accesses(stage, false);
+    let faults = with(Chance::Fault, Settings::default());
+    let found = run(once, &Memory::BOTH, faults).found.expect("a fault comes for no reason");
+    assert!(found.failure.message.contains("what is in order"), "{}", found.failure.message);
+    passes_on(once, Settings::default());
+    passes_on(|stage| accesses(stage, true), faults);
+}
+
+/// A thread waits, with a lock, for a word that another one sets; that one takes the lock first, or after it.
+fn waits_with_lock(stage: &Stage, first: bool) {
+    let shared: Rc<(Mutex<(), Pc>, Word)> = Rc::new((Mutex::new(&SLEEP, ()), Word::new(0)));
+    let other = Rc::clone(&shared);
+    stage.actor(0, "holder", move || {
+        let _held = shared.0.lock();
+        while shared.1.load(Ordering::Acquire) == 0 {
+            shared.1.sleep_while(0);
+        }
+    });
+    stage.actor(1, "setter", move || {
+        let held = first.then(|| other.0.lock());
+        other.1.store(1, Ordering::Release);
+        other.1.wake_sleepers();
+        drop(held);
+        let _held = other.0.lock();
+    });
+}
+
+#[test]
+fn a_deadlock_names_both_who_wait_and_where_the_lock_is_wanted_and_held() {
+    let setup: fn(&Stage) = |stage| waits_with_lock(stage, true);
+    let found = run(setup, &Memory::BOTH, settings()).found.expect("each waits for the other");
+    let (kind, message) = (found.failure.kind, found.failure.message);
+    assert_eq!(kind, FailureKind::Deadlock, "{message}");
+    for part in ["holder (CPU 0) waits for", "setter (CPU 1) waits for sleep", "which holder holds"]
+    {
+        assert!(message.contains(part), "{part:?} is missing in: {message}");
+    }
+    assert_eq!(message.matches("finds.rs:").count(), 2, "{message}");
+    assert!(!message.contains("nobody"), "{message}");
+    passes(|stage| waits_with_lock(stage, false));
+}
+
+/// A device whose memory is given back while it is mapped, or when it is no more.
+fn device_goes(stage: &Stage, early: bool) {
+    let kernel = Kernel::boot_beside(stage, 1);
+    let frame = PhysAddr(kernel.platform().memory().1.0 - PAGE_SIZE).frame();
+    let device = kernel.device(frame, 1).expect("memory");
+    let user = kernel.user();
+    user.map_object(NEAR, 1, &device, MapFlags::SHARED).expect("room");
+    let twin = user.twin();
+    stage.actor(0, "use", move || {
+        for _ in 0..2 {
+            // Whether it is still there is not the point.
+            let _ = user.load(NEAR);
+        }
+    });
+    stage.actor(1, "remove", move || {
+        kernel.close(&device).expect("it is mapped");
+        if early {
+            kernel.platform().frame_freed(frame);
+        }
+        twin.unmap(NEAR, 1).expect("memory");
+        if !early {
+            kernel.platform().frame_freed(frame);
+        }
+    });
+}
+
+#[test]
+fn a_translation_that_outlives_its_frame_is_told_with_the_page_that_was_used() {
+    let early: fn(&Stage) = |stage| device_goes(stage, true);
+    let found = run(early, &Memory::BOTH, Settings::default()).found.expect("it is used after");
+    let (kind, message) = (found.failure.kind, found.failure.message);
+    assert_eq!(kind, FailureKind::Broken, "{message}");
+    let loads = format!("loads from {NEAR}");
+    for part in [&*loads, "stale translation to frame", "last by CPU 1"] {
+        assert!(message.contains(part), "{part:?} is missing in: {message}");
+    }
+    passes_on(|stage| device_goes(stage, false), Settings::default());
 }
 
 fn two_locks(stage: &Stage, crossed: bool) {
@@ -173,7 +311,13 @@ fn a_lock_against_the_table_names_both_places() {
             let _first = outer.lock();
         });
     }
-    finds(upside_down, &Memory::BOTH, FailureKind::LockRule, "map (rank");
+    let found = run(upside_down, &Memory::BOTH, settings()).found.expect("the table forbids it");
+    let (kind, message) = (found.failure.kind, found.failure.message);
+    assert_eq!(kind, FailureKind::LockRule, "{message}");
+    for part in ["map (rank", "object registry (rank"] {
+        assert!(message.contains(part), "{part:?} is missing in: {message}");
+    }
+    assert_eq!(message.matches("finds.rs:").count(), 2, "{message}");
 }
 
 #[test]

@@ -22,6 +22,9 @@ pub(crate) fn run() -> Result<()> {
     // Of the library's layers the workspace has the uppermost.
     let layer = "clippy -p rumpvm-foreign --no-default-features --features pmap,kmem --quiet -- -D warnings";
     step::run("clippy of the layers below", &mut step::cargo(&root, layer))?;
+    // The counters of locks are in no other build.
+    let counters = "clippy -p rumpvm-harness --features lock-counters --quiet -- -D warnings";
+    step::run("clippy of the lock counters", &mut step::cargo(&root, counters))?;
     let mut doc = step::cargo(&root, "doc --workspace --no-deps --quiet");
     step::run("documentation", doc.env("RUSTDOCFLAGS", "-D warnings"))
 }

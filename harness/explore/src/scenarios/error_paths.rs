@@ -1,7 +1,8 @@
 //! #2399, seed 000: an error path of a map call leaves a lock or a hold behind.
 //!
-//! Every call, with every allocation and every transfer failing in some schedule, while another thread of the space
-//! stores to what the call changes.
+//! The calls of the table below, with every allocation and every transfer failing in some schedule, while another
+//! thread of the space stores to what the call changes. That every call, exec, vfork and wait among them, survives the
+//! failure of each of its allocations, reads and writes is for `tests/out_of_memory.rs`: with one thread.
 
 use std::ops::ControlFlow;
 

@@ -4,6 +4,7 @@ mod attach;
 mod cache;
 mod device;
 mod error_paths;
+mod exec;
 mod foreign_space;
 mod frozen;
 mod handler;
@@ -28,7 +29,7 @@ mod zones;
 
 use crate::Scenario;
 
-/// All of them, in the order of the reports.
+/// All of them: first what the reports are about, then what it is built of.
 pub fn all() -> Vec<Scenario> {
     [
         error_paths::table(),
@@ -51,6 +52,7 @@ pub fn all() -> Vec<Scenario> {
         per_cpu::table(),
         attach::table(),
         wait::table(),
+        exec::table(),
         tokens::table(),
         sleep_locks::table(),
         spin_locks::table(),

@@ -12,12 +12,15 @@ const REPORT: &str = "#2355";
 pub(super) fn table() -> Vec<Scenario> {
     let three = Settings { cpus: 3, ..Settings::USUAL };
     vec![
-        Scenario::new(
-            "counters-and-sums",
-            REPORT,
-            "two CPUs touch the same pages, and every fault is counted once",
-            counters_and_sums,
-        ),
+        Scenario {
+            settings: Settings { ticks: true, ..Settings::USUAL },
+            ..Scenario::new(
+                "counters-and-sums",
+                REPORT,
+                "two CPUs touch the same pages while timer ticks come in, and every fault is counted once",
+                counters_and_sums,
+            )
+        },
         Scenario {
             settings: Settings { prefetch: true, ..Settings::USUAL },
             ..Scenario::new(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rumpvm::sync::tree::Writer;
 use rumpvm::sync::{Atomic, Epoch, Event, Hold, Left, Ordering, PerCpu, Ranged, Tree, Uses, fence};
-use rumpvm_hosted::explored::{Settings, Stage};
+use rumpvm_hosted::explored::{Chance, Settings, Stage};
 use rumpvm_platform::CpuId;
 
 use super::handler::Handler;
@@ -21,8 +21,8 @@ pub(super) fn table() -> Vec<Scenario> {
         scenario(
             "event",
             "seed 004, wait",
-            "two threads sleep until a word is set; it is set and they are woken",
-            settings,
+            "two threads sleep until a word is set; it is set and they are woken, or wake for no reason",
+            Settings { chances: settings.chances.with(Chance::Wake), ..settings },
             event,
         ),
         scenario(

@@ -7,7 +7,7 @@ use rumpvm_hosted::explored::Stage;
 
 use crate::Scenario;
 use crate::disk::Disk;
-use crate::ground::{FAR, Kernel, NEAR, Pc, User};
+use crate::{FAR, Kernel, NEAR, Pc, User};
 
 pub(super) fn table() -> Vec<Scenario> {
     let report = "private copies beyond the end of a file";

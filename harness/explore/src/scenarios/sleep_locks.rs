@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use rumpvm::sync::lockmgr::{LockError, Patience, Recursion};
 use rumpvm::sync::{Atomic, Event, Ordering, SleepLock};
-use rumpvm_hosted::explored::{Settings, Stage};
+use rumpvm_hosted::explored::{Chance, Settings, Stage};
 use rumpvm_platform::{LockClass, LockKind};
 
 use crate::{Pc, Scenario};
@@ -15,7 +15,8 @@ type Word = Atomic<u32, Pc>;
 static LOCK: LockClass = LockClass { name: "lock", rank: 0, kind: LockKind::Sleep, nests: true };
 
 pub(super) fn table() -> Vec<Scenario> {
-    let settings = Settings { frames: 1, cpus: 3, ..Settings::default() };
+    let chances = Settings::USUAL.chances.with(Chance::Wake);
+    let settings = Settings { frames: 1, cpus: 3, chances, ..Settings::USUAL };
     let scenario = |name, report, says, setup| Scenario { name, report, says, settings, setup };
     vec![
         scenario(

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use rumpvm::sync::{Atomic, Event, Ordering, Token};
-use rumpvm_hosted::explored::{Settings, Stage};
+use rumpvm_hosted::explored::{Chance, Settings, Stage};
 use rumpvm_platform::{LockClass, LockKind};
 
 use crate::{Pc, Scenario};
@@ -15,7 +15,8 @@ static TOKEN: LockClass =
     LockClass { name: "token", rank: 200, kind: LockKind::Token, nests: true };
 
 pub(super) fn table() -> Vec<Scenario> {
-    let settings = Settings { frames: 1, fine: true, ..Settings::default() };
+    let chances = Settings::USUAL.chances.with(Chance::Wake);
+    let settings = Settings { frames: 1, fine: true, chances, ..Settings::USUAL };
     let scenario =
         |name, says, settings, setup| Scenario { name, report: "#2399", says, settings, setup };
     vec![

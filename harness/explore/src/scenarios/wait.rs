@@ -1,42 +1,30 @@
-//! Seed 004, #2352 and #2369: several threads wait for one child; orphans; vfork; exec and exit against each other;
-//! a process that somebody still looks at.
+//! Seed 004, #2352 and #2369: several threads wait for one child; orphans; exits against each other; a process that
+//! somebody still looks at.
 
 use std::rc::Rc;
 
 use rumpvm::sync::{Atomic, Event, Ordering};
 use rumpvm::{CallError, Hold, Process, State, WaitFor};
-use rumpvm_hosted::explored::{Settings, Stage};
+use rumpvm_hosted::explored::{Chance, Settings, Stage};
 
 use crate::{Kernel, Pc, Scenario};
 
 type Word = Atomic<u32, Pc>;
-type Held = Hold<Process<Pc>, Pc>;
+pub(super) type Held = Hold<Process<Pc>, Pc>;
+
+/// A scenario on three CPUs, on which sleepers wake for no reason too.
+pub(super) fn scenario(name: &'static str, says: &'static str, setup: fn(&Stage)) -> Scenario {
+    let chances = Settings::USUAL.chances.with(Chance::Wake);
+    let settings = Settings { cpus: 3, chances, ..Settings::USUAL };
+    Scenario { settings, ..Scenario::new(name, "seed 004, #2352, #2369", says, setup) }
+}
 
 pub(super) fn table() -> Vec<Scenario> {
-    let settings = Settings { cpus: 3, ..Settings::default() };
-    let scenario = |name, says, setup| Scenario {
-        name,
-        report: "seed 004, #2352, #2369",
-        says,
-        settings,
-        setup,
-    };
     vec![
         scenario("wait-one-child", "two threads of a parent wait for its only child", one_child),
         scenario("wait-two-children", "two threads wait for any of two children", two_children),
         scenario("wait-orphan", "a parent exits while its child does; the heir waits", orphan),
         scenario("wait-heir", "an orphan that has ended goes to an heir who sleeps", heir),
-        scenario(
-            "wait-vfork",
-            "a parent waits for its space while the child exits or execs",
-            vfork,
-        ),
-        scenario("wait-exec", "a thread execs while others of its process end or exec", exec),
-        scenario(
-            "wait-exec-again",
-            "a process execs twice, and another thread of it too",
-            exec_again,
-        ),
         scenario("wait-four-children", "four children exit while their parent waits", four),
         scenario("wait-exit-twice", "two threads exit one process, which has a child", exit_twice),
         scenario("wait-fork-exit", "a process forks while it exits", fork_against_exit),
@@ -45,7 +33,7 @@ pub(super) fn table() -> Vec<Scenario> {
 }
 
 /// Boots; at the end every process that is left exits.
-fn boot(stage: &Stage) -> (Kernel, Held) {
+pub(super) fn boot(stage: &Stage) -> (Kernel, Held) {
     let kernel = Kernel::boot_and(stage, |kernel| {
         kernel.for_each_process(|process| process.exit(kernel.vm(), 0));
         let mut left = 0;
@@ -57,7 +45,7 @@ fn boot(stage: &Stage) -> (Kernel, Held) {
 }
 
 /// An actor that uses a process.
-fn on(
+pub(super) fn on(
     stage: &Stage,
     cpu: usize,
     name: &str,
@@ -153,58 +141,6 @@ fn heir(stage: &Stage) {
     });
     on(stage, 1, "parent", (&kernel, &parent), |kernel, parent| parent.exit(kernel.vm(), 3));
     on(stage, 2, "child", (&kernel, &child), |kernel, child| child.exit(kernel.vm(), 2));
-}
-
-fn vfork(stage: &Stage) {
-    let (kernel, parent) = boot(stage);
-    for cpu in 0..2 {
-        let child = parent.vfork(kernel.vm()).expect("memory for a child");
-        let own = child.clone();
-        on(stage, 0, "parent", (&kernel, &parent), move |_, parent| {
-            own.await_release();
-            let (ours, theirs) = (parent.space(), own.space());
-            let shared = ours.zip(theirs).is_some_and(|(ours, theirs)| ours.is(&theirs));
-            assert!(!shared, "the parent goes on in a space that the child still uses");
-        });
-        on(stage, 1 + cpu, "child", (&kernel, &child), move |kernel, child| match cpu {
-            0 => child.exit(kernel.vm(), 0),
-            _ => child.exec(kernel.vm()).expect("memory for a space"),
-        });
-    }
-}
-
-fn exec(stage: &Stage) {
-    let (kernel, process) = boot(stage);
-    process.thread_starts();
-    process.thread_starts();
-    let execs = |kernel: &Kernel, process: &Process<Pc>| {
-        match process.exec(kernel.vm()) {
-            Ok(()) => assert_eq!(process.threads(), 1, "others run in the new space"),
-            // The other one is first, and waits for this thread to end.
-            Err(error) => {
-                assert_eq!(error, CallError::Again);
-                assert!(!process.thread_ends());
-            }
-        }
-    };
-    on(stage, 0, "execs", (&kernel, &process), execs);
-    on(stage, 1, "execs too", (&kernel, &process), execs);
-    on(stage, 2, "ends", (&kernel, &process), |_, process| assert!(!process.thread_ends()));
-}
-
-/// The first exec leaves nothing behind that a second one would be refused for.
-fn exec_again(stage: &Stage) {
-    let (kernel, process) = boot(stage);
-    process.thread_starts();
-    on(stage, 0, "execs", (&kernel, &process), |kernel, process| {
-        for _ in 0..2 {
-            let before = process.space().expect("it has not exited");
-            process.exec(kernel.vm()).expect("nobody else is in exec");
-            let after = process.space().expect("it has not exited");
-            assert!(!before.is(&after), "an exec gives a fresh space");
-        }
-    });
-    on(stage, 1, "ends", (&kernel, &process), |_, process| assert!(!process.thread_ends()));
 }
 
 /// Two of them on one CPU, one after the other.

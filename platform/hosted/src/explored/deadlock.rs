@@ -16,7 +16,10 @@ pub(super) fn story(state: &State) -> String {
                     let holder = holder(state, lock.address, number);
                     format!("waits for {lock}, {holder}")
                 }
-                None => format!("waits for {} to change", story::word(state, at)),
+                None => {
+                    let alone = alone(state, number);
+                    format!("waits for {} to change{alone}", story::word(state, at))
+                }
             },
         };
         lines.push(format!("{} (CPU {}) {waits}", actor.name, actor.cpu));
@@ -37,5 +40,15 @@ fn holder(state: &State, address: usize, but: usize) -> String {
             return format!("which {who} holds since {}", lock.site);
         }
     }
-    "which nobody holds".to_owned()
+    "which nobody holds (nobody is left who could wake it)".to_owned()
+}
+
+/// Says so if all others have ended: then a wake-up was lost, or came too early.
+fn alone(state: &State, number: usize) -> &'static str {
+    let mut others = state.actors.iter().enumerate().filter(|(other, _)| *other != number);
+    if others.all(|(_, actor)| actor.status == Status::Done) {
+        " (nobody is left who could wake it)"
+    } else {
+        ""
+    }
 }

@@ -1,20 +1,14 @@
-//! What scenarios stand on: the component booted on the explored machine, and threads with a space.
+//! A thread with a space: what a program does, and what the kernel does for it.
 //!
 //! Flow:  access -> page fault -> `Vm::fault` -> again, as a CPU and its trap handler do it.
-//! Owns:  [`Kernel`] the component; [`User`] one use of its space, given up when it is dropped.
-
-use std::ops::Deref;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+//! Owns:  [`User`] one use of its space, given up when it is dropped.
 
 use rumpvm::{
     Backing, CallError, FaultError, Hold, MapFlags, Object, RemapFlags, Space, SyncFlags, Vm,
 };
-use rumpvm_arch::{PAGE_SIZE, PageFault, PhysAddr, Prot, VirtAddr};
-use rumpvm_hosted::Upcalls;
-use rumpvm_hosted::explored::{Explored, Stage};
+use rumpvm_arch::{PAGE_SIZE, PageFault, Prot, VirtAddr};
 
-/// The machine of every scenario: x86-64 with four levels.
-pub type Pc = Explored;
+use crate::{Kernel, Pc};
 
 /// Faults in a row after which an access makes no progress for sure.
 const PATIENCE: u32 = 1000;
@@ -25,137 +19,25 @@ pub const NEAR: VirtAddr = VirtAddr(0x10_0000);
 /// A page far up: its amap has three levels.
 pub const FAR: VirtAddr = VirtAddr(0x4000_0000);
 
-/// What is to hold at the end.
-type End = Box<dyn FnOnce(&Kernel) + Send>;
-
-struct Shared {
-    vm: Vm<Pc>,
-    ends: Mutex<Vec<End>>,
-    /// Users who stay until everything was checked once.
-    kept: Mutex<Vec<User>>,
-}
-
-impl Upcalls for Shared {
-    fn tlb_interrupt(&self) {
-        self.vm.tlb_interrupt();
-    }
-
-    fn idle(&self) -> bool {
-        self.vm.idle()
-    }
-}
-
-/// The component. Clones are the same one.
-#[derive(Clone)]
-pub struct Kernel {
-    shared: Arc<Shared>,
-}
-
-impl Kernel {
-    /// Boots the component with all of the machine's memory. At the end of the run every invariant is checked.
-    pub fn boot(stage: &Stage) -> Self {
-        Self::boot_and(stage, |_| ())
-    }
-
-    /// As [`Kernel::boot`]; before the invariants are checked, `last` is called.
-    pub fn boot_and(stage: &Stage, last: impl FnOnce(&Self) + 'static) -> Self {
-        Self::boot_with(stage, 0, last)
-    }
-
-    /// As [`Kernel::boot`]; the last `frames` frames are a device's, and not the component's.
-    pub fn boot_beside(stage: &Stage, frames: u64) -> Self {
-        Self::boot_with(stage, frames, |_| ())
-    }
-
-    fn boot_with(stage: &Stage, beside: u64, last: impl FnOnce(&Self) + 'static) -> Self {
-        let machine = Pc::here();
-        let (start, end) = machine.memory();
-        let end = PhysAddr(end.0 - beside * PAGE_SIZE);
-        let vm = Vm::new(machine.clone()).expect("memory for the component");
-        vm.add_memory(start, end).expect("it is memory");
-        let shared = Shared { vm, ends: Mutex::default(), kept: Mutex::default() };
-        let kernel = Self { shared: Arc::new(shared) };
-        let weak: Weak<Shared> = Arc::downgrade(&kernel.shared);
-        machine.connect(weak);
-        let own = kernel.clone();
-        stage.finally(move || {
-            last(&own);
-            own.end();
-        });
-        kernel
-    }
-
-    /// At the end of the run `end` is called, while those who are kept are still there.
-    pub fn at_end(&self, end: impl FnOnce(&Self) + Send + 'static) {
-        all(&self.shared.ends).push(Box::new(end));
-    }
-
-    /// Lets `user` stay until the end, so that his space is checked with what is mapped in it.
-    pub fn keep(&self, user: User) {
-        all(&self.shared.kept).push(user);
-    }
-
-    fn end(&self) {
-        for end in std::mem::take(&mut *all(&self.shared.ends)) {
-            end(self);
-        }
-        let kept = std::mem::take(&mut *all(&self.shared.kept));
-        if !kept.is_empty() {
-            self.check();
-            drop(kept);
-        }
-        self.check();
-        // Only a write that failed keeps an object, and that has no user.
-        self.objects.for_each(|object| {
-            assert_eq!(object.users(), 0, "object {} has users that are gone", object.id());
-        });
-        self.for_each_space(|space| panic!("space {} has users that are gone", space.id()));
-    }
-
-    /// Stops the run if any invariant is broken. At a quiet moment.
-    pub fn check(&self) {
-        if let Err(broken) = self.vm().check() {
-            panic!("{broken}");
-        }
-        if let Err(story) = self.vm().platform().verify_tlbs() {
-            panic!("{story}");
-        }
-    }
-
-    /// The component.
-    pub fn vm(&self) -> &Vm<Pc> {
-        &self.shared.vm
-    }
-
-    /// A user of a fresh space.
-    pub fn user(&self) -> User {
-        let space = self.vm().new_space().expect("memory for a space");
-        User { kernel: self.clone(), space }
-    }
-}
-
-impl Deref for Kernel {
-    type Target = Vm<Pc>;
-    fn deref(&self) -> &Vm<Pc> {
-        self.vm()
-    }
-}
-
-/// The list behind a lock that nobody else wants: one host thread plays them all.
-fn all<T>(list: &Mutex<Vec<T>>) -> std::sync::MutexGuard<'_, Vec<T>> {
-    list.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// One thread's use of a space.
 pub struct User {
     kernel: Kernel,
     space: Hold<Space<Pc>, Pc>,
 }
 
+/// Numbers of madvise(2).
+const DONTNEED: i32 = 4;
+const POPULATE_WRITE: i32 = 23;
+
 /// Private memory without an object.
 const ANON: MapFlags = MapFlags::PRIVATE.union(MapFlags::ANONYMOUS);
 
 impl User {
+    /// Whoever has one use of `space`.
+    pub(crate) fn new(kernel: &Kernel, space: Hold<Space<Pc>, Pc>) -> Self {
+        Self { kernel: kernel.clone(), space }
+    }
+
     /// Another user of the same space, for another thread.
     pub fn twin(&self) -> Self {
         Self::of(&self.kernel, &self.space).expect("the space has a user")
@@ -163,13 +45,13 @@ impl User {
 
     /// A user of `space`, if it has not ended.
     pub fn of(kernel: &Kernel, space: &Hold<Space<Pc>, Pc>) -> Option<Self> {
-        space.try_enter().then(|| Self { kernel: kernel.clone(), space: space.clone() })
+        space.try_enter().then(|| Self::new(kernel, space.clone()))
     }
 
     /// The child of a fork.
     pub fn fork(&self) -> Result<Self, CallError> {
         let space = self.vm().fork_space(&self.space)?;
-        Ok(Self { kernel: self.kernel.clone(), space })
+        Ok(Self::new(&self.kernel, space))
     }
 
     /// The component.
@@ -214,12 +96,12 @@ impl User {
 
     /// Drops what is in memory of `pages` private pages at `at`.
     pub fn forget(&self, at: VirtAddr, pages: u64) -> Result<(), CallError> {
-        self.advise(at, pages, 4)
+        self.advise(at, pages, DONTNEED)
     }
 
     /// Brings `pages` pages at `at` in, ready to be stored to.
     pub fn populate(&self, at: VirtAddr, pages: u64) -> Result<(), CallError> {
-        self.advise(at, pages, 23)
+        self.advise(at, pages, POPULATE_WRITE)
     }
 
     /// Moves `pages` pages from `at` to `to`, in place of what is there.
