@@ -5,6 +5,7 @@
 
 use rumpvm_platform::Platform;
 
+use super::depot::Batch;
 use super::stock::Stock;
 use crate::phys::{Hoard, Link, Phys};
 
@@ -21,7 +22,8 @@ impl<P: Platform> Hoard<P> for Stock<P> {
             while let Some(item) = mine.unload() {
                 core.slabs.put(phys, self.at(phys, item));
             }
-            while let Some(batch) = core.depot.pop(phys) {
+            let mut batch = Batch::new();
+            while core.depot.pop(phys, &mut batch) {
                 for item in batch.items() {
                     core.slabs.put(phys, self.at(phys, *item));
                 }

@@ -103,9 +103,8 @@ impl<P: Platform> Stock<P> {
             }
             self.give_back(phys, &batch, 0);
         }
-        loop {
-            let popped = self.core.lock().depot.pop(phys);
-            let Some(batch) = popped else { break };
+        let mut batch = Batch::new();
+        while self.core.lock().depot.pop(phys, &mut batch) {
             self.give_back(phys, &batch, 0);
         }
         let mut core = self.core.lock();
@@ -198,12 +197,12 @@ impl<P: Platform> Stock<P> {
             drop(core);
             return mine.pop();
         }
-        if let Some(batch) = core.depot.pop(phys) {
+        let mut batch = Batch::new();
+        if core.depot.pop(phys, &mut batch) {
             drop(core);
             batch.items().iter().for_each(|item| _ = mine.push(*item, MAGAZINE as u32));
             return mine.pop();
         }
-        let mut batch = Batch::new();
         for _ in 0..self.batch.load(Ordering::Relaxed) {
             let Some(at) = core.slabs.take(phys) else { break };
             batch.push(phys.platform.phys_to_virt(at).as_ptr().expose_provenance() as u64);
