@@ -91,7 +91,7 @@ fn copy_log(mut from: UnixStream, quiet: bool, wanted: &mpsc::Sender<()>) -> Str
         }
         let text = String::from_utf8_lossy(&bytes[..count]).replace('\r', "");
         if !quiet {
-            eprint!("{text}");
+            show(&text);
         }
         log.push_str(&text);
         if !is_wanted && log.contains(WANTED) {
@@ -101,6 +101,22 @@ fn copy_log(mut from: UnixStream, quiet: bool, wanted: &mpsc::Sender<()>) -> Str
         }
     }
     log
+}
+
+/// Shows the log. Where our input is the same terminal, QEMU has made that one which does not wait.
+fn show(text: &str) {
+    let mut left = text.as_bytes();
+    while !left.is_empty() {
+        match io::stderr().write(left) {
+            Ok(count) => left = &left[count..],
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                thread::sleep(Duration::from_millis(2));
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // Nobody is left to be told.
+            Err(_) => return,
+        }
+    }
 }
 
 /// Everything that comes, shown or returned.

@@ -143,6 +143,18 @@ impl<P: Platform, W: Wire> Terminal<P, W> {
         self.session.store(session, Ordering::Release);
     }
 
+    /// Whether who writes without being in the foreground is stopped: `TOSTOP`.
+    pub fn stops_output(&self) -> bool {
+        self.state.lock().settings.local.contains(Local::STOP_OUTPUT)
+    }
+
+    /// Whether this request of ioctl(2) changes something for others, so that who is not in the foreground may not make it.
+    pub fn is_change(request: u32) -> bool {
+        const CHANGES: [u32; 8] =
+            [TCSETS, TCSETSW, TCSETSF, TCSBRK, TCSBRKP, TCXONC, TCFLSH, TIOCSPGRP];
+        CHANGES.contains(&request)
+    }
+
     fn set(&self, argument: &mut dyn Exchange, flushes: bool) -> Result<u64, Errno> {
         let mut bytes = [0; TERMIOS_BYTES];
         argument.load(&mut bytes)?;

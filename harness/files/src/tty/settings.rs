@@ -59,6 +59,8 @@ bitflags! {
         const ECHO_NL = 0o100;
         /// Signals leave the input.
         const NO_FLUSH = 0o200;
+        /// Who writes in the background is stopped.
+        const STOP_OUTPUT = 0o400;
         /// Control characters are shown with a hat.
         const ECHO_CONTROL = 0o1000;
         /// An erased line vanishes.

@@ -175,7 +175,8 @@ pub(crate) fn device(number: u64) -> Result<Box<dyn Special<Bare>>, Errno> {
 
 /// The terminal, if `open` is it.
 pub(crate) fn terminal_of(open: &Open<Bare>) -> Option<&'static Console> {
-    open.special::<Console>().and_then(|_| terminal())
+    let terminal = terminal()?;
+    open.special::<Console>().map(|_| terminal)
 }
 
 /// The terminal for who has it open: a read has the port looked at.

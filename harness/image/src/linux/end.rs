@@ -8,6 +8,7 @@ use rumpvm::{Hold, Orphans, Pid, State, WaitFor};
 use rumpvm_arch::VirtAddr;
 use rumpvm_bare::Bare;
 
+use super::calls::job;
 use super::process::Process;
 use super::signal::actions::{IGNORE, flags};
 use super::signal::{Info, Signal, send};
@@ -55,7 +56,7 @@ fn end_process(process: &Hold<Process, Bare>) {
     drop((files, place));
     let file = process.image.lock().file.take();
     drop(file);
-    super::calls::job::leave(process);
+    job::leave(process);
     let pid = process.pid();
     let parent = process.parent_pid();
     system.for_each(|child| {
@@ -66,7 +67,9 @@ fn end_process(process: &Hold<Process, Bare>) {
             send::to_process(child, Info::from(signal, 0, pid, process.user())).ok();
         }
     });
+    job::note_guarded(process);
     process.memory.exit(&system.kernel.vm, status);
+    job::abandon(process);
     if process.memory.state() == State::Reaped {
         // Nobody is left to wait for it.
         system.strike(pid);

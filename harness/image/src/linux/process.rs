@@ -35,15 +35,19 @@ pub(crate) struct Process {
     pub(crate) usage: Usage,
     /// [`ENDING`] and a wait status, once it is to end.
     ending: Atomic<u64, Bare>,
-    /// The signal that stopped it, or 0.
+    /// The signal that stopped it, or 0. Changed with its report and `resumptions`, under the lock of `pending`.
     pub(crate) stopped: Atomic<u32, Bare>,
-    /// A [`Report`] for the parent.
+    /// A [`report`] for the parent.
     pub(crate) report: Atomic<u32, Bare>,
+    /// How often it was told to go on.
+    pub(crate) resumptions: Atomic<u32, Bare>,
     /// Who waits until it goes on.
     pub(crate) resumed: Queue<Bare>,
     /// Process group and session.
     pub(crate) group: Atomic<u32, Bare>,
     pub(crate) session: Atomic<u32, Bare>,
+    /// Somebody looked after its group, before a process ended that is ending now.
+    pub(crate) was_guarded: Atomic<u32, Bare>,
     /// What its parent hears at its end; 0 for nothing.
     pub(crate) exit_signal: u32,
     /// What it hears when its parent ends; 0 for nothing.
@@ -61,12 +65,17 @@ pub(crate) struct Process {
 /// It ends; the status is in the lower half.
 const ENDING: u64 = 1 << 32;
 
-/// What a parent has not been told yet.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Report {
-    Nothing,
-    Stopped,
-    Continued,
+/// What a parent has not been told yet, as wait(2) says it.
+pub(crate) mod report {
+    use crate::linux::signal::Signal;
+
+    pub(crate) const NOTHING: u32 = 0;
+    pub(crate) const CONTINUED: u32 = 0xffff;
+
+    /// It has stopped.
+    pub(crate) fn stopped_by(signal: Signal) -> u32 {
+        signal.number() << 8 | 0x7f
+    }
 }
 
 /// Where a process stands in the tree.
@@ -174,10 +183,12 @@ impl Process {
             usage: Usage::new(),
             ending: Atomic::new(0),
             stopped: Atomic::new(0),
-            report: Atomic::new(Report::Nothing as u32),
+            report: Atomic::new(report::NOTHING),
+            resumptions: Atomic::new(0),
             resumed: Queue::new(),
             group: Atomic::new(group),
             session: Atomic::new(session),
+            was_guarded: Atomic::new(0),
             exit_signal: parts.exit_signal,
             parent_signal: Atomic::new(0),
             has_execed: Atomic::new(0),

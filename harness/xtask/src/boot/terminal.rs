@@ -6,18 +6,21 @@ use std::path::Path;
 use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
+use rumpvm_boot::guests;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 /// What he waits for, and then types.
 type Exchange = (&'static str, &'static str);
 
-const TYPED: [Exchange; 14] = [
+const TYPED: [Exchange; 17] = [
     ("/ # ", "vi /tmp/letter\n"),
     ("1/1 100%", "ihello\x1b"),
     ("[Modified]", ":wq\n"),
-    // In the background it stops when it wants to read.
-    ("/ # ", "cat /tmp/letter; cat &\n"),
-    ("hello\r", "fg\n"),
+    // In the background it stops when it wants to read: 128 and SIGTTIN.
+    ("/ # ", "cat /tmp/letter; cat & wait $!; echo is $?\n"),
+    ("hello\r", ""),
+    ("is 149\r", ""),
+    ("/ # ", "fg\n"),
     ("cat\r", "once\n"),
     // In the foreground what is typed is seen twice.
     ("once\r", ""),
@@ -27,7 +30,8 @@ const TYPED: [Exchange; 14] = [
     ("ready\r", "twice\n"),
     ("twice\r", ""),
     ("twice\r", "\x03"),
-    ("/ # ", "exit 5\n"),
+    ("/ # ", "jobs.musl\n"),
+    ("jobs: done\r", "exit 5\n"),
 ];
 
 /// A shell, an editor, and jobs that go to the background, come back, are stopped and interrupted.
@@ -37,7 +41,9 @@ pub(super) fn session(image: &Path) -> Result<()> {
     let name = ptsname(&master, Vec::new()).context("no terminal")?;
     let name = name.to_str().context("no terminal")?;
     let slave = || File::options().read(true).write(true).open(name).context("no terminal");
-    let mut command = super::command::boot(image, &["--timeout", "60s"], &[]);
+    let program = guests::built("jobs", guests::Library::Musl)?.display().to_string();
+    let options = ["--timeout", "60s", "--cpus", "2", "--add", &program];
+    let mut command = super::command::boot(image, &options, &[]);
     command.stdin(slave()?).stdout(slave()?).stderr(Stdio::null());
     let mut child = command.spawn().with_context(|| format!("cannot start {command:?}"))?;
     // It keeps the terminal's other side.

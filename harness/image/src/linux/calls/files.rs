@@ -7,7 +7,7 @@ use rumpvm_files::open::Whence;
 use rumpvm_files::table::OnExec;
 use rumpvm_files::{Errno, Open, OpenFlags, Sink, Source, Table};
 
-use super::{Answer, Args};
+use super::{Answer, Args, job};
 use crate::linux::block;
 use crate::linux::signal::{Info, Signal, code, send};
 use crate::linux::system::system;
@@ -71,24 +71,28 @@ fn written(thread: &Thread, outcome: Result<usize, Errno>) -> Answer {
 
 pub(super) fn read(thread: &mut Thread, args: Args) -> Answer {
     let open = get(thread, args.half(0))?;
+    job::reads(thread, &open)?;
     let mut into = thread.user().buffer(args.at(1), args.word(2))?;
     Ok(open.read(&mut into, &thread.task.waker)? as u64)
 }
 
 pub(super) fn write(thread: &mut Thread, args: Args) -> Answer {
     let open = get(thread, args.half(0))?;
+    job::writes(thread, &open)?;
     let mut from = thread.user().buffer(args.at(1), args.word(2))?;
     written(thread, open.write(&mut from, &thread.task.waker))
 }
 
 pub(super) fn readv(thread: &mut Thread, args: Args) -> Answer {
     let open = get(thread, args.half(0))?;
+    job::reads(thread, &open)?;
     let mut into = thread.user().pieces(args.at(1), args.word(2))?;
     Ok(open.read(&mut into, &thread.task.waker)? as u64)
 }
 
 pub(super) fn writev(thread: &mut Thread, args: Args) -> Answer {
     let open = get(thread, args.half(0))?;
+    job::writes(thread, &open)?;
     let mut from = thread.user().pieces(args.at(1), args.word(2))?;
     written(thread, open.write(&mut from, &thread.task.waker))
 }
@@ -246,6 +250,7 @@ pub(super) fn sendfile(thread: &mut Thread, args: Args) -> Answer {
     if !from.has_position() || into.flags().contains(OpenFlags::APPEND) {
         return Err(Errno::EINVAL);
     }
+    job::writes(thread, &into)?;
     let mut at = match args.word(2) {
         0 => None,
         _ => Some(thread.user().word(args.at(2))?),

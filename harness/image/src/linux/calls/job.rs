@@ -9,6 +9,7 @@ use rumpvm_files::{Errno, Open, OpenFlags};
 use super::{Answer, Args};
 use crate::linux::console::{self, Console};
 use crate::linux::process::Process;
+use crate::linux::signal::actions::IGNORE;
 use crate::linux::signal::{Info, Signal, send};
 use crate::linux::system::system;
 use crate::linux::thread::Thread;
@@ -46,6 +47,92 @@ pub(crate) fn typed(group: u32, signal: Option<Signal>) {
             send::to_process(process, Info::kernel(signal)).ok();
         }
     });
+}
+
+/// Whether nobody looks after the group of `process`: no member has a parent of the same session in another group.
+///
+/// The first process counts as such a parent, other than on Linux: here it may be the shell.
+pub(crate) fn is_orphaned(process: &Process) -> bool {
+    let group = group_of(process);
+    let mut is_orphaned = true;
+    system().for_each(|member| {
+        let is_alive = member.memory.state() == State::Running;
+        is_orphaned &= group_of(member) != group || !is_alive || !has_guardian(member);
+    });
+    is_orphaned
+}
+
+/// Whether its parent is of the same session and in another group.
+fn has_guardian(process: &Process) -> bool {
+    system().find(process.parent_pid()).is_some_and(|parent| {
+        group_of(&parent) != group_of(process) && session_of(&parent) == session_of(process)
+    })
+}
+
+/// `process` is about to end: notes whose groups may be orphaned by that, its own or those of its children.
+pub(crate) fn note_guarded(process: &Process) {
+    let pid = process.pid();
+    system().for_each(|member| {
+        if (member.pid() == pid || member.parent_pid() == pid) && has_guardian(member) {
+            member.was_guarded.store(1, Ordering::Relaxed);
+        }
+    });
+}
+
+/// It has ended, and its children have other parents: of the groups that were noted, those that are orphaned and have
+/// been stopped hear of it and go on.
+pub(crate) fn abandon(process: &Process) {
+    hang_up(process);
+    system().for_each(|member| hang_up(member));
+}
+
+fn hang_up(member: &Process) {
+    if member.was_guarded.swap(0, Ordering::Relaxed) == 0 {
+        return;
+    }
+    let (group, mut is_stopped) = (group_of(member), false);
+    system().for_each(|other| {
+        is_stopped |= group_of(other) == group && other.stopped.load(Ordering::SeqCst) != 0;
+    });
+    if is_stopped && is_orphaned(member) {
+        typed(group, Some(Signal::HUP));
+        typed(group, Some(Signal::CONT));
+    }
+}
+
+/// Whether the caller may read `open` now. In the background of its terminal it is stopped by SIGTTIN; the call fails where
+/// that does nothing.
+pub(super) fn reads(thread: &Thread, open: &Open<Bare>) -> Result<(), Errno> {
+    match console::terminal_of(open) {
+        Some(terminal) => in_foreground(thread, terminal, Signal::TTIN),
+        None => Ok(()),
+    }
+}
+
+/// Whether it may write: in the background only if the terminal's settings do not say that it is stopped by SIGTTOU.
+pub(super) fn writes(thread: &Thread, open: &Open<Bare>) -> Result<(), Errno> {
+    match console::terminal_of(open) {
+        Some(terminal) if terminal.stops_output() => in_foreground(thread, terminal, Signal::TTOU),
+        _ => Ok(()),
+    }
+}
+
+/// Sends `signal` to the caller's group if its terminal is in the foreground of others.
+fn in_foreground(thread: &Thread, terminal: &Console, signal: Signal) -> Result<(), Errno> {
+    let process = &thread.task.process;
+    let (group, foreground) = (group_of(process), terminal.foreground());
+    if terminal.session() != session_of(process) || foreground == 0 || foreground == group {
+        return Ok(());
+    }
+    let is_ignored = process.actions.lock().get(signal).handler == IGNORE;
+    if is_ignored || thread.task.mask.load(Ordering::SeqCst) & signal.bit() != 0 {
+        return if signal == Signal::TTIN { Err(Errno::EIO) } else { Ok(()) };
+    }
+    if is_orphaned(process) {
+        return Err(Errno::EIO);
+    }
+    typed(group, Some(signal));
+    Err(Errno::EINTR)
 }
 
 /// A process ends: with the leader of a session its terminal goes, and those in the foreground hear of it.
@@ -88,16 +175,21 @@ pub(super) fn control(
     request: u32,
     at: VirtAddr,
 ) -> Option<Answer> {
+    let terminal = console::terminal_of(open)?;
+    if Console::is_change(request)
+        && let Err(error) = in_foreground(thread, terminal, Signal::TTOU)
+    {
+        let is_orphaned = request == request::SET_GROUP && error == Errno::EIO;
+        return Some(Err(if is_orphaned { Errno::ENOTTY } else { error }));
+    }
     match request {
         request::SET_CONTROLLING
         | request::GET_GROUP
         | request::SET_GROUP
         | request::GIVE_UP
-        | request::GET_SESSION => {}
-        _ => return None,
+        | request::GET_SESSION => Some(control_terminal(thread, terminal, request, at)),
+        _ => None,
     }
-    let terminal = console::terminal_of(open)?;
-    Some(control_terminal(thread, terminal, request, at))
 }
 
 fn control_terminal(

@@ -6,7 +6,7 @@ use rumpvm_bare::Bare;
 use rumpvm_files::{Errno, wait};
 
 use super::{Answer, Args, time};
-use crate::linux::process::{Process, Report};
+use crate::linux::process::{Process, report};
 use crate::linux::signal::{Info, Signal};
 use crate::linux::system::system;
 use crate::linux::thread::Thread;
@@ -160,21 +160,17 @@ fn news_of(parent: &Process, child: &Hold<Process, Bare>, options: u32) -> Optio
         }
         return news(status);
     }
-    let report = child.report.load(Ordering::SeqCst);
-    let (wanted, status) = if report == Report::Stopped as u32 {
-        let signal = child.stopped.load(Ordering::SeqCst).cast_signed();
-        (option::STOPPED, signal << 8 | 0x7f)
-    } else if report == Report::Continued as u32 {
-        (option::CONTINUED, 0xffff)
-    } else {
-        return None;
+    let said = child.report.load(Ordering::SeqCst);
+    let wanted = match said {
+        report::NOTHING => return None,
+        report::CONTINUED => option::CONTINUED,
+        _ => option::STOPPED,
     };
     if options & wanted == 0 {
         return None;
     }
     if !keeps {
-        let none = Report::Nothing as u32;
-        child.report.compare_exchange(report, none, Ordering::SeqCst).ok()?;
+        child.report.compare_exchange(said, report::NOTHING, Ordering::SeqCst).ok()?;
     }
-    news(status)
+    news(said.cast_signed())
 }

@@ -32,13 +32,14 @@ pub(crate) fn attend(thread: &mut Thread) -> ControlFlow<()> {
             stop::stay(thread);
             continue;
         }
+        let resumptions = stop::resumptions(process);
         let Some(info) = next(thread) else { break };
         let action = take_action(thread, info.signal);
         match action.handler {
             actions::IGNORE => {}
             actions::DEFAULT => match default_of(info.signal) {
                 Default::Ignore => {}
-                Default::Stop => stop::stop(&thread.task.process, info.signal),
+                Default::Stop => stop::stop(&thread.task.process, info.signal, resumptions),
                 Default::Terminate => {
                     thread.task.process.end(info.signal.number().cast_signed());
                 }

@@ -1,13 +1,17 @@
 //! Stopped processes, for job control.
 //!
 //! Flow:  SIGTSTP and its like -> [`stop`] -> each thread stays in [`stay`] at its next look -> SIGCONT -> [`resume`].
-//! Locks: none but the wait queue's.
+//! Locks: `PENDING`, for a few instructions; the wait queue's.
+//!
+//! P1. A process does not stop for what was sent before it was last told to go on, even if a thread had taken that for
+//!     delivery already: who is told to come to the foreground would stay stopped otherwise.
 
 use rumpvm::sync::Ordering;
 use rumpvm_files::wait;
 
 use super::{Info, Signal, actions, send};
-use crate::linux::process::{Process, Report};
+use crate::linux::calls::job;
+use crate::linux::process::{Process, report};
 use crate::linux::system::system;
 use crate::linux::thread::Thread;
 
@@ -15,22 +19,41 @@ use crate::linux::thread::Thread;
 const STOPPED: i32 = 5;
 const CONTINUED: i32 = 6;
 
-/// Stops every thread of `process`, and tells its parent.
-pub(crate) fn stop(process: &Process, signal: Signal) {
+/// How often `process` has been told to go on, for [`stop`]: asked before the signal is taken.
+pub(crate) fn resumptions(process: &Process) -> u32 {
+    process.resumptions.load(Ordering::SeqCst)
+}
+
+/// Stops every thread of `process`, and tells its parent; unless it was told to go on since `resumptions` (P1), or nobody
+/// could ever tell it to.
+pub(crate) fn stop(process: &Process, signal: Signal, resumptions: u32) {
+    if signal != Signal::STOP && job::is_orphaned(process) {
+        return;
+    }
+    let pending = process.pending.lock();
+    if process.resumptions.load(Ordering::SeqCst) != resumptions {
+        return;
+    }
     process.stopped.store(signal.number(), Ordering::SeqCst);
-    process.report.store(Report::Stopped as u32, Ordering::SeqCst);
+    process.report.store(report::stopped_by(signal), Ordering::SeqCst);
+    drop(pending);
     process.for_each_task(|task| task.interrupt());
     tell_parent(process, STOPPED, signal);
 }
 
-/// Lets them go on.
+/// Lets them go on, and tells its parent.
 pub(crate) fn resume(process: &Process) {
-    if process.stopped.swap(0, Ordering::SeqCst) == 0 {
-        return;
+    let pending = process.pending.lock();
+    process.resumptions.fetch_add(1, Ordering::SeqCst);
+    let was_stopped = process.stopped.swap(0, Ordering::SeqCst) != 0;
+    if was_stopped {
+        process.report.store(report::CONTINUED, Ordering::SeqCst);
     }
-    process.report.store(Report::Continued as u32, Ordering::SeqCst);
-    process.resumed.wake();
-    tell_parent(process, CONTINUED, Signal::CONT);
+    drop(pending);
+    if was_stopped {
+        process.resumed.wake();
+        tell_parent(process, CONTINUED, Signal::CONT);
+    }
 }
 
 fn tell_parent(process: &Process, code: i32, signal: Signal) {
