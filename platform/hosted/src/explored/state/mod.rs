@@ -61,8 +61,8 @@ pub(in crate::explored) struct Actor {
     pub(in crate::explored) in_user: bool,
     /// Others have used its CPU since it last ran.
     pub(in crate::explored) displaced: bool,
-    /// Locks that it has asked for and not got, the innermost last: who waits for a sleep lock has its interlock, and
-    /// the tokens that he gave up, to take on the way.
+    /// Locks that it has asked for and not got, the innermost last: who waits for a sleep lock takes its interlock on
+    /// the way.
     pub(in crate::explored) wants: Vec<LockUse>,
     pub(in crate::explored) local: Box<ThreadLocal>,
     pub(in crate::explored) timed_out: bool,
