@@ -229,6 +229,15 @@ mod promises {
             }
             assert_eq!(pmaps.copy(&one, page(5000), &one, pages(first, 40)), 0);
             assert_eq!(pmaps.copy(&one, page(5000), &other, pages(0, 5)), 0, "nothing is there");
+            // No whole pages, or not a program's.
+            let from = |start, length| {
+                pmaps.copy(&other, page(6000), &one, VirtRange::of_length(start, length).unwrap())
+            };
+            assert_eq!(from(page(first) + 1, PAGE_SIZE - 1), 0);
+            assert_eq!(from(page(first), PAGE_SIZE + 1), 0);
+            assert_eq!(from(F::USER_END - PAGE_SIZE, 2 * PAGE_SIZE), 0);
+            assert_eq!(from(page(first + 2), PAGE_SIZE), 1);
+            pmaps.remove(&other, pages(6000, 1));
             assert_eq!(pmaps.is_referenced(frames[1]), Ok(false));
             pmaps.activate(&other);
             assert_eq!(load(hosted, page(first + 102)), Some(0));

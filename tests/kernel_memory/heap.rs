@@ -102,8 +102,12 @@ fn blocks_of_a_random_program_keep_their_bytes_and_are_disjoint() {
     for seed in 1..=3 {
         alone(move |vm| {
             let phys = &vm.mmu.phys;
+            let free = phys.free_frames();
             let mut heap = KernelHeap::try_new(phys).unwrap();
             let blocks = play(&heap, phys, seed, 10_000);
+            let usage = heap.usage();
+            let frames = usage.frames + usage.pages.frames + usage.pages.total / PAGE_SIZE;
+            assert_eq!(free - phys.free_frames(), frames, "every frame is counted once");
             let mut ends = BTreeMap::new();
             for block in &blocks {
                 let start = block.at.as_ptr().addr();
