@@ -123,6 +123,8 @@ fn a_span_without_a_whole_quantum_is_none() {
         arena.add(phys, Span { start: 7, size: 8 }).unwrap();
         arena.add(phys, Span { start: 16, size: 0 }).unwrap();
         assert_eq!((arena.usage().total, arena.alloc(phys, 1)), (0, Err(NoMemory)));
+        arena.add(phys, Span { start: 16, size: 16 }).unwrap();
+        assert_eq!(arena.alloc(phys, 0), Err(NoMemory), "of no size");
         arena.check(phys).unwrap();
         assert!(arena.close(phys));
     });
