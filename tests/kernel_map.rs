@@ -116,6 +116,7 @@ mod promises {
             vm.mmu.phys.read(entry.frame(), 0, &mut bytes);
             assert_eq!(u64::from_ne_bytes(bytes), 42);
             assert_eq!(kernel.resident(&vm.mmu), 3);
+            assert!(kernel.query(&vm.mmu, page::<F>(702)).is_none(), "nothing is there");
 
             // Rights go, on this CPU at once.
             let mut debt = Debt::new();

@@ -116,6 +116,23 @@ fn the_best_fit_is_the_smallest_segment_and_the_instant_one_is_large_enough() {
 }
 
 #[test]
+fn a_quantum_is_rounded_up_to_a_power_of_two() {
+    alone(|vm| {
+        let phys = &vm.mmu.phys;
+        let mut arena = Arena::try_new(phys, spec(24, Fit::Instant, 2), None).unwrap();
+        arena.add(phys, Span { start: 32, size: 96 }).unwrap();
+        let starts = [(); 3].map(|()| arena.alloc(phys, 24).unwrap());
+        assert!(starts.iter().all(|start| start.is_multiple_of(32)), "{starts:?}");
+        assert_eq!(arena.alloc(phys, 24), Err(NoMemory));
+        for start in starts {
+            arena.free(phys, start, 24);
+        }
+        arena.check(phys).unwrap();
+        assert!(arena.close(phys));
+    });
+}
+
+#[test]
 fn a_span_without_a_whole_quantum_is_none() {
     alone(|vm| {
         let phys = &vm.mmu.phys;
@@ -146,7 +163,11 @@ fn what_is_allocated_grows_into_all_that_is_free_behind_it_and_no_further() {
         arena.check(phys).unwrap();
         // What is given up is there for others, and grown into again.
         assert!(arena.resize(phys, 800, 40) && arena.resize(phys, 880, 8));
-        assert_eq!((arena.usage().free, arena.alloc(phys, 40)), (352, Ok(840)));
+        assert_eq!(arena.usage().free, 352);
+        let containing = |at| arena.containing(phys, at).map(|span| (span.start, span.size));
+        assert_eq!([799, 800, 839].map(containing), [None, Some((800, 40)), Some((800, 40))]);
+        assert_eq!([840, 887, 888].map(containing), [None, Some((880, 8)), None]);
+        assert_eq!(arena.alloc(phys, 40), Ok(840));
         assert!(!arena.resize(phys, 800, 48) && arena.resize(phys, 880, 100));
         assert_eq!(arena.size_of(phys, 880), Some(104), "whole quanta");
         assert!(!arena.resize(phys, 808, 8), "nothing begins there");
