@@ -174,6 +174,26 @@ fn what_is_free_goes_back_when_it_is_asked_for() {
 }
 
 #[test]
+fn a_zone_is_closed_with_what_another_cpu_has_in_its_magazine() {
+    let machine = Machine::new(32 << 20, 2);
+    let before = machine.free_frames();
+    let mut zone = machine.on(1, |vm| {
+        let phys = &vm.mmu.phys;
+        let zone = Zone::try_new(phys, Spec::new("left", 64, 8)).unwrap();
+        let items: Vec<usize> = (0..600).map(|_| take(&zone, phys).unwrap()).collect();
+        free(&zone, phys, items);
+        zone
+    });
+    machine.on(0, move |vm| {
+        // More than one batch.
+        assert!(zone.usage().cached > 254, "{:?}", zone.usage());
+        zone.close(&vm.mmu.phys).unwrap();
+    });
+    assert_eq!(machine.free_frames(), before);
+    machine.check();
+}
+
+#[test]
 fn items_freed_on_other_cpus_are_nobody_elses_meanwhile() {
     let machine = Machine::new(32 << 20, 4);
     let before = machine.free_frames();
