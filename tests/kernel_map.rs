@@ -238,16 +238,17 @@ mod promises {
             kernel.pay(&vm.mmu, debt);
             store(vm, at, 7).unwrap();
             let before = kernel.query(&vm.mmu, at).unwrap();
-
-            let mut debt = Debt::new();
-            let pin = phys.epoch.pin();
-            vm.mmu.restrict_frame(&pin, frame, Prot::READ, &mut debt);
-            drop(pin);
-            debt.pay_everywhere(&vm.mmu);
-
             let no_exec = if F::HAS_NX { Pte::NX } else { 0 };
-            let after = kernel.query(&vm.mmu, at).unwrap();
-            assert_eq!(after.0, before.0 & !Pte::W | no_exec, "and nothing else has changed");
+            // One right after the other.
+            for (left, set) in [(Prot::READ | Prot::EXEC, 0), (Prot::READ, no_exec)] {
+                let mut debt = Debt::new();
+                let pin = phys.epoch.pin();
+                vm.mmu.restrict_frame(&pin, frame, left, &mut debt);
+                drop(pin);
+                debt.pay_everywhere(&vm.mmu);
+                let after = kernel.query(&vm.mmu, at).unwrap();
+                assert_eq!(after.0, before.0 & !Pte::W | set, "and nothing else has changed");
+            }
             assert_eq!(store(vm, at, 8), Err(fault(at, Access::Write, true, false)));
             assert_eq!(load(vm, at), Ok(7));
             release(vm, range);
