@@ -35,6 +35,8 @@ in_every_format! {
     what_is_entered_is_seen_at_its_address_by_the_kernel_alone
     a_page_that_is_released_is_gone_on_every_cpu_before_its_frame_is_free
     a_frame_is_revoked_from_the_kernel_and_from_a_program
+    a_frame_that_loses_rights_everywhere_stays_the_kernels_in_the_window
+    a_device_is_mapped_where_nothing_is_and_its_frames_are_nobodys
     a_window_must_lie_in_the_kernels_half_and_there_is_one
     a_refused_allocation_leaves_no_trace
     random_changes_leave_what_a_list_of_pages_says
@@ -114,6 +116,7 @@ mod promises {
             vm.mmu.phys.read(entry.frame(), 0, &mut bytes);
             assert_eq!(u64::from_ne_bytes(bytes), 42);
             assert_eq!(kernel.resident(&vm.mmu), 3);
+            assert!(kernel.query(&vm.mmu, page::<F>(702)).is_none(), "nothing is there");
 
             // Rights go, on this CPU at once.
             let mut debt = Debt::new();
@@ -215,6 +218,61 @@ mod promises {
                 assert!(load(vm, page::<F>(number)).is_err());
             }
             phys.free(phys.take(frame));
+            assert_eq!(kernel.resident(&vm.mmu), 0);
+        });
+        machine.check();
+    }
+
+    pub(super) fn a_frame_that_loses_rights_everywhere_stays_the_kernels_in_the_window<
+        F: Format,
+    >() {
+        let machine = Machine::builder().format::<F>().build();
+        machine.on_cpu(|vm| {
+            let kernel = open(vm, TlbScope::Global);
+            let phys = &vm.mmu.phys;
+            let frame = phys.give(phys.alloc_zeroed().unwrap(), PageKind::Kernel);
+            let (at, range) = (page::<F>(3), part::<F>(3, 1));
+            let mut debt = Debt::new();
+            let all = Prot::RW | Prot::EXEC;
+            kernel.enter(&vm.mmu, range, [frame], all, &mut debt).unwrap();
+            kernel.pay(&vm.mmu, debt);
+            store(vm, at, 7).unwrap();
+            let before = kernel.query(&vm.mmu, at).unwrap();
+            let no_exec = if F::HAS_NX { Pte::NX } else { 0 };
+            // One right after the other.
+            for (left, set) in [(Prot::READ | Prot::EXEC, 0), (Prot::READ, no_exec)] {
+                let mut debt = Debt::new();
+                let pin = phys.epoch.pin();
+                vm.mmu.restrict_frame(&pin, frame, left, &mut debt);
+                drop(pin);
+                debt.pay_everywhere(&vm.mmu);
+                let after = kernel.query(&vm.mmu, at).unwrap();
+                assert_eq!(after.0, before.0 & !Pte::W | set, "and nothing else has changed");
+            }
+            assert_eq!(store(vm, at, 8), Err(fault(at, Access::Write, true, false)));
+            assert_eq!(load(vm, at), Ok(7));
+            release(vm, range);
+        });
+        machine.check();
+    }
+
+    pub(super) fn a_device_is_mapped_where_nothing_is_and_its_frames_are_nobodys<F: Format>() {
+        let machine = Machine::builder().format::<F>().build();
+        machine.on_cpu(|vm| {
+            let kernel = open(vm, TlbScope::Global);
+            // Frames that were never added, across two leaf tables.
+            let first = span::<F>(2) / PAGE_SIZE - 300 - 2;
+            let range = part::<F>(first, 5);
+            assert_eq!(kernel.enter_device(&vm.mmu, range, Frame(3), Prot::RW), Ok(5));
+            assert_eq!(kernel.enter_device(&vm.mmu, range, Frame(30), Prot::RW), Ok(0));
+            for number in 0..5 {
+                let entry = kernel.query(&vm.mmu, page::<F>(first + number)).unwrap();
+                assert_eq!(entry.frame(), Frame(3 + number as u32));
+                assert_eq!(entry.0 & (Pte::W | Pte::U), Pte::W);
+            }
+            assert_eq!(kernel.resident(&vm.mmu), 5);
+            vm.check().unwrap();
+            release(vm, range);
             assert_eq!(kernel.resident(&vm.mmu), 0);
         });
         machine.check();

@@ -11,6 +11,7 @@ in_every_format! {
     a_copy_has_what_was_not_wired_and_nothing_that_was_there_goes
     wrong_arguments_are_refused_and_devices_are_mapped_as_they_are
     a_frame_seen_in_the_kernels_window_for_a_while_is_not_tracked_there
+    a_cpu_with_nothing_to_do_finds_work_and_comes_to_its_end
 }
 
 mod promises {
@@ -229,6 +230,15 @@ mod promises {
             }
             assert_eq!(pmaps.copy(&one, page(5000), &one, pages(first, 40)), 0);
             assert_eq!(pmaps.copy(&one, page(5000), &other, pages(0, 5)), 0, "nothing is there");
+            // No whole pages, or not a program's.
+            let from = |start, length| {
+                pmaps.copy(&other, page(6000), &one, VirtRange::of_length(start, length).unwrap())
+            };
+            assert_eq!(from(page(first) + 1, PAGE_SIZE - 1), 0);
+            assert_eq!(from(page(first), PAGE_SIZE + 1), 0);
+            assert_eq!(from(F::USER_END - PAGE_SIZE, 2 * PAGE_SIZE), 0);
+            assert_eq!(from(page(first + 2), PAGE_SIZE), 1);
+            pmaps.remove(&other, pages(6000, 1));
             assert_eq!(pmaps.is_referenced(frames[1]), Ok(false));
             pmaps.activate(&other);
             assert_eq!(load(hosted, page(first + 102)), Some(0));
@@ -252,6 +262,11 @@ mod promises {
             assert_eq!(enter(page(0), frame, Prot::empty()), invalid);
             assert_eq!(enter(F::USER_END, frame, Prot::RW), invalid);
             assert_eq!(enter(page(0), pmap.root(), Prot::RW), invalid, "that is a table");
+            if let Ok(end) = u32::try_from(F::FRAME_END) {
+                assert_eq!(enter(page(0), Frame(end), Prot::RW), invalid, "no entry can name it");
+                assert_eq!(enter(page(0), Frame(end - 1), Prot::RW), Ok(()));
+                pmaps.remove(&pmap, pages(0, 1));
+            }
             assert_eq!(pmaps.page_protect(pmap.root(), Prot::READ), Err(NotHosts));
             assert_eq!(pmaps.zero_page_of(Frame(3)), Err(NotHosts));
             assert_eq!(pmaps.phys.give_back(pmap.root()), Err(GiveBackError::NotHosts));
@@ -269,6 +284,15 @@ mod promises {
             assert_eq!((pmaps.resident(&pmap), pmaps.mappings(frame)), (0, 0));
             pmaps.destroy(&pmap);
             pmaps.phys.give_back(frame).unwrap();
+        });
+        machine.check();
+    }
+
+    pub(super) fn a_cpu_with_nothing_to_do_finds_work_and_comes_to_its_end<F: Format>() {
+        let machine = Machine::<F>::new(1);
+        machine.on(0, |pmaps, _| {
+            assert!(pmaps.idle(), "there are frames to zero");
+            assert!((0..10_000).any(|_| !pmaps.idle()), "some are enough");
         });
         machine.check();
     }

@@ -116,6 +116,71 @@ fn the_best_fit_is_the_smallest_segment_and_the_instant_one_is_large_enough() {
 }
 
 #[test]
+fn a_quantum_is_rounded_up_to_a_power_of_two() {
+    alone(|vm| {
+        let phys = &vm.mmu.phys;
+        let mut arena = Arena::try_new(phys, spec(24, Fit::Instant, 2), None).unwrap();
+        arena.add(phys, Span { start: 32, size: 96 }).unwrap();
+        let starts = [(); 3].map(|()| arena.alloc(phys, 24).unwrap());
+        assert!(starts.iter().all(|start| start.is_multiple_of(32)), "{starts:?}");
+        assert_eq!(arena.alloc(phys, 24), Err(NoMemory));
+        for start in starts {
+            arena.free(phys, start, 24);
+        }
+        arena.check(phys).unwrap();
+        assert!(arena.close(phys));
+    });
+}
+
+#[test]
+fn a_span_without_a_whole_quantum_is_none() {
+    alone(|vm| {
+        let phys = &vm.mmu.phys;
+        let mut arena = Arena::try_new(phys, spec(8, Fit::Instant, 0), None).unwrap();
+        arena.add(phys, Span { start: 7, size: 8 }).unwrap();
+        arena.add(phys, Span { start: 16, size: 0 }).unwrap();
+        assert_eq!((arena.usage().total, arena.alloc(phys, 1)), (0, Err(NoMemory)));
+        arena.add(phys, Span { start: 16, size: 16 }).unwrap();
+        assert_eq!(arena.alloc(phys, 0), Err(NoMemory), "of no size");
+        arena.check(phys).unwrap();
+        assert!(arena.close(phys));
+    });
+}
+
+#[test]
+fn what_is_allocated_grows_into_all_that_is_free_behind_it_and_no_further() {
+    alone(|vm| {
+        let phys = &vm.mmu.phys;
+        let before = phys.free_frames();
+        let mut arena = Arena::try_new(phys, spec(8, Fit::Best, 0), None).unwrap();
+        arena.add(phys, Span { start: 800, size: 400 }).unwrap();
+        assert_eq!([arena.alloc(phys, 80), arena.alloc(phys, 80)], [Ok(800), Ok(880)]);
+        assert_eq!(before - phys.free_frames(), arena.usage().frames, "its tags are in these");
+        assert!(!arena.resize(phys, 800, 88), "the next one begins there");
+        assert!(arena.resize(phys, 880, 320), "to the very end");
+        assert_eq!((arena.size_of(phys, 880), arena.usage().free), (Some(320), 0));
+        assert!(!arena.resize(phys, 880, 328), "beyond the end");
+        arena.check(phys).unwrap();
+        // What is given up is there for others, and grown into again.
+        assert!(arena.resize(phys, 800, 40) && arena.resize(phys, 880, 8));
+        assert_eq!(arena.usage().free, 352);
+        let containing = |at| arena.containing(phys, at).map(|span| (span.start, span.size));
+        assert_eq!([799, 800, 839].map(containing), [None, Some((800, 40)), Some((800, 40))]);
+        assert_eq!([840, 887, 888].map(containing), [None, Some((880, 8)), None]);
+        assert_eq!(arena.alloc(phys, 40), Ok(840));
+        assert!(!arena.resize(phys, 800, 48) && arena.resize(phys, 880, 100));
+        assert_eq!(arena.size_of(phys, 880), Some(104), "whole quanta");
+        assert!(!arena.resize(phys, 808, 8), "nothing begins there");
+        arena.check(phys).unwrap();
+        for (start, size) in [(800, 40), (840, 40), (880, 104)] {
+            arena.free(phys, start, size);
+        }
+        assert_eq!(arena.usage().free, 400);
+        assert!(arena.close(phys));
+    });
+}
+
+#[test]
 fn spans_come_from_the_source_when_they_are_needed_and_go_back_when_nobody_uses_them() {
     alone(|vm| {
         let phys = &vm.mmu.phys;
@@ -197,9 +262,11 @@ fn marked(phys: &rumpvm::phys::Phys<crate::machine::Home>, start: u64) -> u64 {
 fn what_was_freed_is_not_found_though_the_table_grew_when_it_was_allocated() {
     alone(|vm| {
         let phys = &vm.mmu.phys;
+        let before = phys.free_frames();
         let mut arena = Arena::try_new(phys, spec(1, Fit::Instant, 0), None).unwrap();
-        arena.add(phys, Span { start: 1, size: 1000 }).unwrap();
-        let starts: Vec<u64> = (0..600).map(|_| arena.alloc(phys, 1).unwrap()).collect();
+        arena.add(phys, Span { start: 1, size: 2000 }).unwrap();
+        let starts: Vec<u64> = (0..1500).map(|_| arena.alloc(phys, 1).unwrap()).collect();
+        assert_eq!(before - phys.free_frames(), arena.usage().frames, "of tags and table");
         for start in starts.iter().rev() {
             assert_eq!(arena.size_of(phys, *start), Some(1));
             arena.free(phys, *start, 1);

@@ -102,8 +102,12 @@ fn blocks_of_a_random_program_keep_their_bytes_and_are_disjoint() {
     for seed in 1..=3 {
         alone(move |vm| {
             let phys = &vm.mmu.phys;
+            let free = phys.free_frames();
             let mut heap = KernelHeap::try_new(phys).unwrap();
             let blocks = play(&heap, phys, seed, 10_000);
+            let usage = heap.usage();
+            let frames = usage.frames + usage.pages.frames + usage.pages.total / PAGE_SIZE;
+            assert_eq!(free - phys.free_frames(), frames, "every frame is counted once");
             let mut ends = BTreeMap::new();
             for block in &blocks {
                 let start = block.at.as_ptr().addr();
@@ -181,6 +185,29 @@ fn a_frame_that_is_refused_at_any_moment_is_an_error_or_nothing() {
             });
         }
     }
+}
+
+#[test]
+fn what_is_in_use_is_counted_and_what_is_free_goes_back_when_it_is_asked_for() {
+    alone(|vm| {
+        let phys = &vm.mmu.phys;
+        let mut heap = KernelHeap::try_new(phys).unwrap();
+        let before = phys.free_frames();
+        let layouts = [100, 100, 2048, 3 * PAGE_SIZE as usize]
+            .map(|size| Layout::from_size_align(size, 16).unwrap());
+        let blocks = layouts.map(|layout| heap.alloc(phys, layout).unwrap());
+        let usage = heap.usage();
+        assert_eq!((usage.blocks, usage.bytes), (3, 2 * 112 + 2048), "those of the classes");
+        assert_eq!(usage.pages.total - usage.pages.free - usage.pages.cached, 3 * PAGE_SIZE);
+        for (block, layout) in blocks.into_iter().zip(layouts) {
+            // SAFETY: it was taken above, with that layout.
+            unsafe { heap.free(phys, block, layout) };
+        }
+        assert!(phys.free_frames() < before, "some are kept");
+        heap.drain(phys);
+        assert_eq!(phys.free_frames(), before);
+        assert!(heap.close(phys));
+    });
 }
 
 #[test]

@@ -62,6 +62,7 @@ fn wired_memory_is_there_zero_and_in_a_row_and_its_guards_fault() {
             assert_eq!(load(vm, guard), None, "{guard}");
             assert_eq!(map.fault(mmu, guard), Err(MapError::BadAddress));
         }
+        assert_eq!(map.fault(mmu, one), Err(MapError::BadAddress), "it is there already");
         map.free(mmu, one, 3 * PAGE_SIZE).unwrap();
         assert_eq!((load(vm, one), load(vm, other)), (None, Some(9)));
         assert!(!map.close(mmu), "a page is in use");
@@ -85,7 +86,9 @@ fn pageable_memory_comes_when_it_is_touched() {
         map.fault(mmu, at + 50 * PAGE_SIZE).unwrap();
         assert_eq!(load(vm, at + 50 * PAGE_SIZE), Some(5));
         assert_eq!(mmu.kernel().unwrap().resident(mmu), 1);
-        assert_eq!(map.fault(mmu, at + 100 * PAGE_SIZE), Err(MapError::BadAddress));
+        for guard in [VirtAddr(at.0 - 1), at + 100 * PAGE_SIZE] {
+            assert_eq!(map.fault(mmu, guard), Err(MapError::BadAddress));
+        }
         map.free(mmu, at, 100 * PAGE_SIZE).unwrap();
         assert_eq!(map.fault(mmu, at), Err(MapError::BadAddress));
         assert!(map.close(mmu));

@@ -169,6 +169,59 @@ fn the_host_gets_frames_because_a_heap_gave_back_small_blocks_and_pages() {
 }
 
 #[test]
+fn a_heap_that_could_not_be_closed_goes_on_and_gives_back_what_is_free() {
+    for size in [100, 3 * PAGE_SIZE as usize] {
+        alone(move |vm| {
+            let phys = &vm.mmu.phys;
+            let mut heap = KernelHeap::try_new(phys).unwrap();
+            let layout = Layout::from_size_align(size, 16).unwrap();
+            let kept = heap.alloc(phys, layout).unwrap();
+            assert!(!heap.close(phys), "a block is in use");
+            let blocks: Vec<_> = (0..200).map(|_| heap.alloc(phys, layout).unwrap()).collect();
+            for block in blocks {
+                // SAFETY: it was taken above, with that layout.
+                unsafe { heap.free(phys, block, layout) };
+            }
+            let taken = take_what_is_free(phys);
+
+            let one = phys.take_frame(Contents::Unknown).unwrap();
+
+            heap.check(phys).unwrap();
+            give_back(phys, taken);
+            give_back(phys, vec![one]);
+            // SAFETY: it was taken above, with that layout.
+            unsafe { heap.free(phys, kept, layout) };
+            assert!(heap.close(phys));
+        });
+    }
+}
+
+#[test]
+fn a_zone_of_long_slabs_makes_do_with_single_frames() {
+    alone(|vm| {
+        let phys = &vm.mmu.phys;
+        let mut zone = Zone::try_new(phys, Spec::new("long", 1300, 8)).unwrap();
+        let item = zone.alloc(phys).unwrap();
+        let long = zone.usage().frames;
+        assert!(long > 1, "a slab is several frames where there are");
+        // No two frames in a row.
+        let (kept, free): (Vec<_>, Vec<_>) =
+            take_what_is_free(phys).into_iter().partition(|frame| frame.0 % 2 == 0);
+        give_back(phys, free);
+
+        let items: Vec<_> = (0..200).map(|_| zone.alloc(phys).unwrap()).collect();
+
+        assert!(zone.usage().frames > long + 20, "{:?}", zone.usage());
+        for item in items.into_iter().chain([item]) {
+            // SAFETY: it was taken above.
+            unsafe { zone.free(phys, item) };
+        }
+        give_back(phys, kept);
+        zone.close(phys).unwrap();
+    });
+}
+
+#[test]
 fn an_arena_that_wants_a_frame_for_its_tags_under_its_own_lock_does_not_meet_itself() {
     alone(|vm| {
         let phys = &vm.mmu.phys;

@@ -68,7 +68,10 @@ fn a_zone_of_impossible_items_is_refused() {
         let refused =
             |size, align| Zone::try_new(&vm.mmu.phys, Spec::new("none", size, align)).unwrap_err();
         assert_eq!(refused(0, 8), SpecError::Size);
-        assert_eq!(refused(1 << 20, 8), SpecError::Size);
+        // The largest item is half of the largest slab.
+        let mut zone = Zone::try_new(&vm.mmu.phys, Spec::new("large", 1 << 14, 8)).unwrap();
+        zone.close(&vm.mmu.phys).unwrap();
+        assert_eq!(refused((1 << 14) + 1, 8), SpecError::Size);
         assert_eq!(refused(8, 24), SpecError::Alignment);
         assert_eq!(refused(8, 0), SpecError::Alignment);
         assert_eq!(refused(8, 8192), SpecError::Alignment);
@@ -162,10 +165,32 @@ fn what_is_free_goes_back_when_it_is_asked_for() {
         let items: Vec<usize> = (0..4000).map(|_| take(&zone, phys).unwrap()).collect();
         assert!(zone.usage().batch > 4, "a zone that is used has larger batches");
         free(&zone, phys, items);
+        let kept = zone.usage().cached;
+        assert!((100..1500).contains(&kept), "{kept} of 4000 are kept for the next burst");
         zone.drain(phys);
         assert_eq!(phys.free_frames(), before);
         zone.close(phys).unwrap();
     });
+}
+
+#[test]
+fn a_zone_is_closed_with_what_another_cpu_has_in_its_magazine() {
+    let machine = Machine::new(32 << 20, 2);
+    let before = machine.free_frames();
+    let mut zone = machine.on(1, |vm| {
+        let phys = &vm.mmu.phys;
+        let zone = Zone::try_new(phys, Spec::new("left", 64, 8)).unwrap();
+        let items: Vec<usize> = (0..600).map(|_| take(&zone, phys).unwrap()).collect();
+        free(&zone, phys, items);
+        zone
+    });
+    machine.on(0, move |vm| {
+        // More than one batch.
+        assert!(zone.usage().cached > 254, "{:?}", zone.usage());
+        zone.close(&vm.mmu.phys).unwrap();
+    });
+    assert_eq!(machine.free_frames(), before);
+    machine.check();
 }
 
 #[test]

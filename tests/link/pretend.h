@@ -61,7 +61,40 @@ static struct rumpvm_hypercalls pretend(void)
     return calls;
 }
 
-static uint64_t *table(uint64_t at)
+static inline size_t keep_interrupts(void)
+{
+    return 0;
+}
+
+static inline void leave_interrupts(size_t state)
+{
+    (void)state;
+}
+
+static inline void translate_nothing(uint64_t to)
+{
+    (void)to;
+}
+
+static inline void forget_nothing(uint64_t start, uint64_t end)
+{
+    (void)start;
+    (void)end;
+}
+
+/* As pretend(), for a host with one CPU, no interrupts, and nothing mapped. */
+static inline struct rumpvm_hypercalls pretend_unmapped(void)
+{
+    struct rumpvm_hypercalls calls = pretend();
+
+    calls.intr_save = keep_interrupts;
+    calls.intr_restore = leave_interrupts;
+    calls.tlb_activate = translate_nothing;
+    calls.tlb_invalidate = forget_nothing;
+    return calls;
+}
+
+static inline uint64_t *table(uint64_t at)
 {
     EXPECT(at >= RAM_START && at < RAM_START + RAM_BYTES && at % PAGE == 0);
     return (uint64_t *)(void *)(ram + (at - RAM_START));
@@ -71,7 +104,7 @@ static uint64_t *table(uint64_t at)
  * The leaf entry for `address` below the root `top`, as a CPU finds it: null unless every level is present, for users, and
  * writable if `writes`. Sets the bits that a CPU sets, and, as a CPU does, only in an entry that is still what it was.
  */
-static uint64_t *walk(uint64_t top, uint64_t address, int writes)
+static inline uint64_t *walk(uint64_t top, uint64_t address, int writes)
 {
     const uint64_t need = PRESENT | USER | (writes ? WRITABLE : 0);
     uint64_t at = top;

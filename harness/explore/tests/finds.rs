@@ -2,10 +2,13 @@
 //!
 //! Every flaw stands beside the same thing done right, which must pass: an explorer that cries wolf is no use.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use rumpvm::MapFlags;
-use rumpvm::sync::{Atomic, Mutex, Ordering, RawSpin, Spin, class, fence};
+use rumpvm::sync::lockmgr::Patience::Wait;
+use rumpvm::sync::lockmgr::Recursion::Refuse;
+use rumpvm::sync::{Atomic, Mutex, Ordering, RawSpin, SleepLock, Spin, class, fence};
 use rumpvm_arch::{PAGE_SIZE, PhysAddr};
 use rumpvm_explore::{
     BOUND, Depth, Explored, Kernel, Memory, NEAR, Options, Pc, Scenario, explore,
@@ -147,38 +150,104 @@ fn an_access_that_is_not_repeated_fails_where_faults_come_for_no_reason() {
     passes_on(|stage| accesses(stage, true), faults);
 }
 
-/// A thread waits, with a lock, for a word that another one sets; that one takes the lock first, or after it.
-fn waits_with_lock(stage: &Stage, first: bool) {
-    let shared: Rc<(Mutex<(), Pc>, Word)> = Rc::new((Mutex::new(&SLEEP, ()), Word::new(0)));
+/// A thread waits for a word, with a lock taken by `takes`; another one sets the word, with the lock or before it.
+fn waits_with_lock<L: 'static>(stage: &Stage, lock: L, takes: fn(&L, &dyn Fn()), first: bool) {
+    let shared: Rc<(L, Word)> = Rc::new((lock, Word::new(0)));
     let other = Rc::clone(&shared);
     stage.actor(0, "holder", move || {
-        let _held = shared.0.lock();
-        while shared.1.load(Ordering::Acquire) == 0 {
-            shared.1.sleep_while(0);
-        }
+        takes(&shared.0, &|| {
+            while shared.1.load(Ordering::Acquire) == 0 {
+                shared.1.sleep_while(0);
+            }
+        });
     });
     stage.actor(1, "setter", move || {
-        let held = first.then(|| other.0.lock());
-        other.1.store(1, Ordering::Release);
-        other.1.wake_sleepers();
-        drop(held);
-        let _held = other.0.lock();
+        let sets = || {
+            other.1.store(1, Ordering::Release);
+            other.1.wake_sleepers();
+        };
+        if !first {
+            sets();
+        }
+        takes(&other.0, &sets);
     });
+}
+
+fn waits_with_mutex(stage: &Stage, first: bool) {
+    let takes = |lock: &Mutex<(), Pc>, inside: &dyn Fn()| {
+        let _held = lock.lock();
+        inside();
+    };
+    waits_with_lock(stage, Mutex::new(&SLEEP, ()), takes, first);
+}
+
+fn waits_with_sleep_lock(stage: &Stage, first: bool) {
+    let takes = |lock: &SleepLock<Pc>, inside: &dyn Fn()| {
+        let _held = lock.exclusive(Wait, Refuse).expect("it is not his yet");
+        inside();
+    };
+    waits_with_lock(stage, SleepLock::new(&SLEEP), takes, first);
+}
+
+#[track_caller]
+fn deadlocks(setup: fn(&Stage), parts: &[&str]) {
+    let found = run(setup, &Memory::BOTH, settings()).found.expect("each waits for the other");
+    let (kind, message) = (found.failure.kind, found.failure.message);
+    assert_eq!(kind, FailureKind::Deadlock, "{message}");
+    for part in parts {
+        assert!(message.contains(part), "{part:?} is missing in: {message}");
+    }
+    assert!(!message.contains("nobody"), "{message}");
+    assert!(!message.contains("interlock"), "{message}");
+    // Where it is wanted, and where each of those took it who have it.
+    let places = 1 + message.matches(" since ").count();
+    assert_eq!(message.matches("finds.rs:").count(), places, "{message}");
 }
 
 #[test]
 fn a_deadlock_names_both_who_wait_and_where_the_lock_is_wanted_and_held() {
-    let setup: fn(&Stage) = |stage| waits_with_lock(stage, true);
-    let found = run(setup, &Memory::BOTH, settings()).found.expect("each waits for the other");
-    let (kind, message) = (found.failure.kind, found.failure.message);
-    assert_eq!(kind, FailureKind::Deadlock, "{message}");
-    for part in ["holder (CPU 0) waits for", "setter (CPU 1) waits for sleep", "which holder holds"]
+    let parts = [
+        "holder (CPU 0) waits for record word",
+        "setter (CPU 1) waits for sleep (rank 0",
+        "which holder holds since",
+    ];
+    deadlocks(|stage| waits_with_mutex(stage, true), &parts);
+    passes(|stage| waits_with_mutex(stage, false));
+    // Who waits for this one does so by way of its interlock, which is free again.
+    deadlocks(|stage| waits_with_sleep_lock(stage, true), &parts);
+    passes(|stage| waits_with_sleep_lock(stage, false));
+}
+
+/// As [`waits_with_sleep_lock`], with two who share it.
+fn waits_with_shares(stage: &Stage) {
+    let shared: Rc<(SleepLock<Pc>, Word)> = Rc::new((SleepLock::new(&SLEEP), Word::new(0)));
+    for name in ["one", "other"] {
+        let shared = Rc::clone(&shared);
+        stage.actor(0, name, move || {
+            let _held = shared.0.shared(Wait, Refuse).expect("it is not his yet");
+            while shared.1.load(Ordering::Acquire) == 0 {
+                shared.1.sleep_while(0);
+            }
+        });
+    }
+    stage.actor(1, "setter", move || {
+        let _held = shared.0.exclusive(Wait, Refuse).expect("it is not his yet");
+        shared.1.store(1, Ordering::Release);
+        shared.1.wake_sleepers();
+    });
+}
+
+#[test]
+fn a_deadlock_names_all_who_share_the_lock() {
+    let seen =
+        run_to(Depth::Exhaustive(0), 0, (waits_with_shares, &[Memory::Sequential], settings()));
+    let message = seen.found.expect("they wait for the setter").failure.message;
+    for part in
+        ["one holds shared since", "other holds shared since", "setter (CPU 1) waits for sleep"]
     {
         assert!(message.contains(part), "{part:?} is missing in: {message}");
     }
-    assert_eq!(message.matches("finds.rs:").count(), 2, "{message}");
-    assert!(!message.contains("nobody"), "{message}");
-    passes(|stage| waits_with_lock(stage, false));
+    assert_eq!(message.matches("finds.rs:").count(), 3, "{message}");
 }
 
 /// A device whose memory is given back while it is mapped, or when it is no more.
@@ -239,8 +308,45 @@ fn crossed_locks_are_told_from_a_run_that_came_out_right() {
     let seen = run(|stage| two_locks(stage, true), &[Memory::Sequential], settings());
     let found = seen.found.expect("the locks are crossed");
     assert_eq!((found.failure.kind, found.after), (FailureKind::LockRule, 0));
-    assert!(found.failure.message.contains("the other way"), "{}", found.failure.message);
+    let message = found.failure.message;
+    assert!(message.contains("the other way"), "{message}");
+    // Each of the two orders has a lock that is wanted and one that is held, both with their places.
+    let [this, other] = message.split("elsewhere").collect::<Vec<_>>()[..] else {
+        panic!("{message}")
+    };
+    assert_eq!((places(this).len(), places(other).len()), (2, 2), "{message}");
+    assert_eq!(places(&message).len(), 4, "{message}");
     passes(|stage| two_locks(stage, false));
+}
+
+/// The lines of this file that `message` names.
+fn places(message: &str) -> BTreeSet<&str> {
+    message.split("finds.rs:").skip(1).filter_map(|rest| rest.split(':').next()).collect()
+}
+
+/// As [`two_locks`], of locks to sleep for, and with one more between them.
+fn three_sleep_locks(stage: &Stage, crossed: bool) {
+    let locks: Rc<[SleepLock<Pc>; 3]> = Rc::new(std::array::from_fn(|_| SleepLock::new(&SLEEP)));
+    let last = if crossed { (2, 0) } else { (0, 2) };
+    for (name, (first, second)) in [("one", (0, 1)), ("two", (1, 2)), ("three", last)] {
+        let locks = Rc::clone(&locks);
+        stage.actor(0, name, move || {
+            let _first = locks[first].exclusive(Wait, Refuse).expect("it is not his yet");
+            let _second = locks[second].exclusive(Wait, Refuse).expect("it is not his yet");
+        });
+    }
+}
+
+#[test]
+fn crossed_orders_are_told_step_by_step_with_the_places_of_what_is_held_and_wanted() {
+    let seen = run(|stage| three_sleep_locks(stage, true), &[Memory::Sequential], settings());
+    let found = seen.found.expect("the locks are crossed");
+    assert_eq!((found.failure.kind, found.after), (FailureKind::LockRule, 0));
+    let message = found.failure.message;
+    assert_eq!(message.matches("sleep (rank 0").count(), 6, "{message}");
+    assert_eq!(message.matches(", then ").count(), 1, "{message}");
+    assert_eq!((message.matches("finds.rs:").count(), places(&message).len()), (6, 2), "{message}");
+    passes(|stage| three_sleep_locks(stage, false));
 }
 
 fn counts(stage: &Stage, locked: bool) {

@@ -5,7 +5,9 @@ use std::panic::Location;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering as Std};
 
-use rumpvm::sync::{Atomic, Ordering, RawSpin, fence};
+use rumpvm::sync::lockmgr::Patience::Wait;
+use rumpvm::sync::lockmgr::Recursion::Refuse;
+use rumpvm::sync::{Atomic, Ordering, RawSpin, SleepLock, fence};
 use rumpvm_arch::VirtAddr;
 use rumpvm_explore::strategy::{Replay, Strategy};
 use rumpvm_explore::{
@@ -19,6 +21,8 @@ use rumpvm_platform::{LockClass, LockKind, Scarce, Seam};
 type Word = Atomic<u32, Pc>;
 
 static DOOR: LockClass = LockClass { name: "door", rank: 200, kind: LockKind::Spin, nests: false };
+
+static GATE: LockClass = LockClass { name: "gate", rank: 0, kind: LockKind::Sleep, nests: false };
 
 const SMALL: Settings = Settings { frames: 1, ..Settings::USUAL };
 
@@ -97,6 +101,49 @@ fn what_was_found_is_shrunk_fails_again_and_is_told() {
     ] {
         assert!(story.contains(part), "{part} is missing:\n{story}");
     }
+}
+
+/// Two who use a sleep lock; one of them keeps it until the other one has had it.
+fn kept_from(stage: &Stage) {
+    let room = Rc::new((SleepLock::new(&GATE), Word::new(0)));
+    let other = Rc::clone(&room);
+    stage.actor(0, "keeper", move || keeps(&room));
+    stage.actor(1, "comer", move || comes(&other));
+}
+
+fn keeps(room: &(SleepLock<Pc>, Word)) {
+    let _held = room.0.exclusive(Wait, Refuse).expect("it is not his yet");
+    room.1.sleep_while(0);
+}
+
+fn comes(room: &(SleepLock<Pc>, Word)) {
+    let _held = room.0.exclusive(Wait, Refuse).expect("it is not his yet");
+    room.1.store(1, Ordering::Release);
+    room.1.wake_sleepers();
+}
+
+#[test]
+fn who_waits_for_a_sleep_lock_is_told_with_the_lock_and_its_holder() {
+    let story = tell(&run(SMALL, kept_from, Replay::new(&[])), false);
+    let part = |text: &str, from: &str, to: &str| {
+        let rest = text.split(from).nth(1).unwrap_or_else(|| panic!("{from:?}:\n{story}"));
+        rest.split(to).next().unwrap_or_default().to_owned()
+    };
+    // In the story, and in what is said at its end: the lock, where it is wanted and where it was taken.
+    let line = part(&story, "sleeps until it gets gate (record word ", "\n");
+    for part in ["wanted in ", "which keeper holds since ", " in comes, "] {
+        assert!(line.contains(part), "{part:?} is missing in: {line}");
+    }
+    let end = part(&story, "deadlock: ", "\n");
+    for part in ["comer (CPU 1) waits for gate (rank 0", "which keeper holds since "] {
+        assert!(end.contains(part), "{part:?} is missing in: {end}");
+    }
+    for text in [&line, &end] {
+        assert_eq!(text.matches("tells.rs:").count(), 2, "{text}");
+        assert!(!text.contains("interlock"), "{text}");
+    }
+    let [taken, told] = [&line, &end].map(|text| part(text, "since ", " "));
+    assert_eq!(taken.trim_end_matches(','), told.trim_end());
 }
 
 /// Fails when the other one looks in between: one choice is enough, wherever the last look begins.

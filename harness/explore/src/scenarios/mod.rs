@@ -2,6 +2,7 @@
 
 mod attach;
 mod cache;
+mod classic;
 mod device;
 mod error_paths;
 mod exec;
@@ -44,6 +45,7 @@ pub fn all() -> Vec<Scenario> {
         holes::table(),
         noted::table(),
         cache::table(),
+        classic::table(),
         zones::table(),
         device::table(),
         mappings::table(),

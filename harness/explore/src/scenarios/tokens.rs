@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use rumpvm::sync::token::Pool;
 use rumpvm::sync::{Atomic, Event, Ordering, Token};
 use rumpvm_hosted::explored::{Chance, Settings, Stage};
 use rumpvm_platform::{LockClass, LockKind};
@@ -43,6 +44,12 @@ pub(super) fn table() -> Vec<Scenario> {
             "a token that could not be had is not left behind in any way",
             settings,
             tried,
+        ),
+        scenario(
+            "tokens-pool",
+            "two threads take things in opposite orders by the tokens of a pool, which has one for two of them",
+            settings,
+            pool,
         ),
     ]
 }
@@ -170,5 +177,33 @@ fn tried(stage: &Stage) {
         let sum: u32 = tokens.iter().map(|token| token.shared(|held| held.look(look))).sum();
         assert_eq!(sum, changes.load(Ordering::Relaxed));
         assert!(tokens.iter().all(|token| !token.is_held()), "a token is left behind");
+    });
+}
+
+fn pool(stage: &Stage) {
+    let pool = Pool::<Pc>::try_new(&TOKEN).expect("memory for the tokens");
+    let things: Rc<[Word]> = (0..1000).map(|_| Word::new(0)).collect();
+    let place = |at: usize| std::ptr::from_ref(&things[at]) as usize;
+    let twin =
+        (1..1000).find(|at| pool.is_same(place(0), place(*at))).expect("there are fewer tokens");
+    assert!(!pool.is_same(place(0), place(1)));
+    let shared = Rc::new((pool, Rc::clone(&things)));
+    for (cpu, order) in [[0, twin, 1], [1, twin, 0]].into_iter().enumerate() {
+        let shared = Rc::clone(&shared);
+        stage.actor(cpu, "user", move || take_all(&shared.0, &shared.1, &order));
+    }
+    stage.finally(move || {
+        let counts = [0, twin, 1].map(|at| things[at].get());
+        assert_eq!(counts, [2; 3], "a count is lost");
+    });
+}
+
+/// Counts each of the things at `order`, with its token held and those of the ones before.
+fn take_all(pool: &Pool<Pc>, things: &[Word], order: &[usize]) {
+    let [first, rest @ ..] = order else { return };
+    let thing = &things[*first];
+    pool.exclusive(std::ptr::from_ref(thing) as usize, || {
+        thing.set(thing.get() + 1);
+        take_all(pool, things, rest);
     });
 }

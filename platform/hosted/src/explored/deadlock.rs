@@ -1,21 +1,22 @@
 //! The story of a deadlock: who waits for whom.
+//!
+//! A circle of locks alone is told before it closes, by the order of locks; so here one of those in it waits for
+//! something else than a lock.
 
-use super::agent::{Agent, Kind};
+use rumpvm_platform::LockUse;
+
 use super::state::{State, Status};
 use super::story;
 
-/// Who waits for what, and who has it; a cycle if there is one.
+/// Who waits for what, and who has it since where: this is the cycle, if there is one.
 pub(super) fn story(state: &State) -> String {
     let mut lines = Vec::new();
     for (number, actor) in state.actors.iter().enumerate() {
         let waits = match actor.status {
             Status::Done => continue,
             Status::Ready => "cannot get its CPU back".to_owned(),
-            Status::Waits { at, .. } | Status::Sleeps { at, .. } => match actor.wants {
-                Some(lock) => {
-                    let holder = holder(state, lock.address, number);
-                    format!("waits for {lock}, {holder}")
-                }
+            Status::Waits { at, .. } | Status::Sleeps { at, .. } => match actor.wants.last() {
+                Some(lock) => waits_for(state, number, lock),
                 None => {
                     let alone = alone(state, number);
                     format!("waits for {} to change{alone}", story::word(state, at))
@@ -32,15 +33,14 @@ pub(super) fn story(state: &State) -> String {
     lines.join("; ")
 }
 
-fn holder(state: &State, address: usize, but: usize) -> String {
-    for (number, actor) in state.actors.iter().enumerate() {
-        let held = state.held(Agent::new(Kind::Actor, number)).find(|lock| lock.address == address);
-        if let Some(lock) = held {
-            let who = if number == but { "the same thread" } else { &actor.name };
-            return format!("which {who} holds since {}", lock.site);
-        }
+fn waits_for(state: &State, number: usize, lock: &LockUse) -> String {
+    let word = story::word(state, state.name(lock.address));
+    match story::holders(state, lock, number) {
+        Some(holders) => format!("waits for {lock}, {word}, {holders}"),
+        None => format!(
+            "waits for {lock}, {word}, which no thread holds (nobody is left who could wake it)"
+        ),
     }
-    "which nobody holds (nobody is left who could wake it)".to_owned()
 }
 
 /// Says so if all others have ended: then a wake-up was lost, or came too early.

@@ -2,13 +2,20 @@
 //! other run, even if this one came out right (as FreeBSD's WITNESS and Linux's lockdep do for classes; here it is
 //! each lock by itself, because ranks look after the classes).
 
-use rumpvm_platform::{LockClass, LockKind, LockUse, Site};
+use rumpvm_platform::{LockKind, LockUse};
 use rustc_hash::FxHashMap;
 
-/// Who was held when whom was wanted.
+/// Who was held when whom was wanted, by the names of their words.
 #[derive(Default)]
 pub(super) struct LockOrder {
-    after: FxHashMap<u64, Vec<(u64, Site)>>,
+    after: FxHashMap<u64, Vec<After>>,
+}
+
+/// What was wanted while something was held: by its name, and both with the places where that was seen first.
+struct After {
+    name: u64,
+    wanted: LockUse,
+    held: LockUse,
 }
 
 impl LockOrder {
@@ -16,32 +23,28 @@ impl LockOrder {
         self.after.clear();
     }
 
-    /// `wanted` is about to be waited for with `held` held; the cycle, if that closes one.
+    /// `wanted` is about to be waited for with `held` held, all of one rank; the cycle, if that closes one.
     pub(super) fn wants(
         &mut self,
-        held: &[(u64, &'static LockClass)],
-        wanted: (u64, &LockUse),
+        held: &[(u64, LockUse)],
+        (name, wanted): (u64, LockUse),
     ) -> Option<String> {
-        if wanted.1.class.kind == LockKind::Token {
+        if wanted.class.kind == LockKind::Token {
             return None;
         }
-        for (name, class) in held {
-            // A cycle through several ranks goes down somewhere, which the ranks forbid; and the word of a lock
-            // can be one of another class in another life.
-            if *name == wanted.0 || class.rank != wanted.1.class.rank {
+        for (before, held) in held {
+            if *before == name {
                 continue;
             }
-            let known = self.after.entry(*name).or_default();
-            if known.iter().any(|(later, _)| *later == wanted.0) {
+            let known = self.after.entry(*before).or_default();
+            if known.iter().any(|after| after.name == name) {
                 continue;
             }
-            known.push((wanted.0, wanted.1.site));
-            if let Some(path) = self.path(wanted.0, *name) {
+            known.push(After { name, wanted, held: *held });
+            if let Some(path) = self.path(name, *before) {
+                let path: Vec<String> = path.into_iter().map(After::told).collect();
                 return Some(format!(
-                    "lock order: {} is wanted while a lock of class {} is held; elsewhere the order is the \
-                     other way: {}",
-                    wanted.1,
-                    class.name,
+                    "lock order: {wanted} is wanted while {held} is held; elsewhere the order is the other way: {}",
                     path.join(", then ")
                 ));
             }
@@ -50,22 +53,28 @@ impl LockOrder {
     }
 
     /// How one gets from `from` to `to` along the order seen so far.
-    fn path(&self, from: u64, to: u64) -> Option<Vec<String>> {
+    fn path(&self, from: u64, to: u64) -> Option<Vec<&After>> {
         let mut seen = vec![from];
         let mut stack = vec![(from, Vec::new())];
         while let Some((at, path)) = stack.pop() {
-            for (next, site) in self.after.get(&at).into_iter().flatten() {
-                let mut longer: Vec<String> = path.clone();
-                longer.push(site.to_string());
-                if *next == to {
+            for after in self.after.get(&at).into_iter().flatten() {
+                let mut longer: Vec<&After> = path.clone();
+                longer.push(after);
+                if after.name == to {
                     return Some(longer);
                 }
-                if !seen.contains(next) {
-                    seen.push(*next);
-                    stack.push((*next, longer));
+                if !seen.contains(&after.name) {
+                    seen.push(after.name);
+                    stack.push((after.name, longer));
                 }
             }
         }
         None
+    }
+}
+
+impl After {
+    fn told(&self) -> String {
+        format!("{} while {}", self.wanted, self.held)
     }
 }

@@ -41,7 +41,7 @@ pub(super) fn verb(step: LockStep) -> &'static str {
 /// What the running flow waits for, on its CPU: a lock, if it wants one, or the word `key`.
 pub(super) fn wait(state: &State, key: u64) -> String {
     match wanted(state) {
-        Some(wanted) => format!("waits for {}", lock(state, wanted)),
+        Some(wanted) => format!("waits for {wanted}"),
         None => format!("waits for {} to change", word(state, key)),
     }
 }
@@ -49,16 +49,29 @@ pub(super) fn wait(state: &State, key: u64) -> String {
 /// As [`wait`], of a thread that gives its CPU up.
 pub(super) fn sleep(state: &State, key: u64) -> String {
     match wanted(state) {
-        Some(wanted) => format!("sleeps until it gets {}", lock(state, wanted)),
+        Some(wanted) => format!("sleeps until it gets {wanted}"),
         None => format!("sleeps on {}", word(state, key)),
     }
 }
 
-/// The lock that the running flow wants, if it wants one.
-fn wanted(state: &State) -> Option<&LockUse> {
+/// The lock that the running flow wants, if it wants one: where, and who has it.
+fn wanted(state: &State) -> Option<String> {
     let running = state.running;
-    let actor = (running.kind() == Kind::Actor).then(|| &state.actors[running.number()]);
-    actor.and_then(|actor| actor.wants.as_ref())
+    let number = (running.kind() == Kind::Actor).then(|| running.number())?;
+    let wanted = state.actors[number].wants.last()?;
+    let holders = holders(state, wanted, number).map_or_else(String::new, |by| format!(", {by}"));
+    Some(format!("{}, wanted in {}{holders}", lock(state, wanted), wanted.site))
+}
+
+/// Who keeps actor `number` from having `lock`, and since where; nothing if no thread does.
+pub(super) fn holders(state: &State, lock: &LockUse, number: usize) -> Option<String> {
+    let told = |(holder, held): (usize, &LockUse)| {
+        let who = if holder == number { "the same thread" } else { &state.actors[holder].name };
+        let shared = if held.shared { " shared" } else { "" };
+        format!("{who} holds{shared} since {}", held.site)
+    };
+    let holders: Vec<String> = state.holders(lock.address).map(told).collect();
+    (!holders.is_empty()).then(|| format!("which {}", holders.join(" and ")))
 }
 
 /// CPUs, by their numbers.

@@ -31,9 +31,12 @@ use crate::workspace;
 
 /// The targets that have to notice, those first that notice most in a second. The state matrix and the cases with every
 /// failure take longer than all of them together, so they are left out.
-const TESTS: [&str; 11] = [
+const TESTS: [&str; 14] = [
     "locks",
     UNIT,
+    "classic",
+    "kernel_map",
+    "kernel_memory",
     "device",
     "schedules",
     "sharing",

@@ -1,6 +1,6 @@
 //! What is done to locks, and where a thread may give up its CPU.
 
-use rumpvm_platform::{LockClass, LockKind, LockStep, LockUse};
+use rumpvm_platform::{LockKind, LockStep, LockUse};
 
 use super::State;
 use crate::explored::agent::{Agent, Kind};
@@ -16,17 +16,18 @@ impl State {
             if let Err(violation) = told {
                 self.fail(FailureKind::LockRule, violation.to_string(), Some(lock.site));
             }
-            let name = self.name(lock.address);
-            let held: Vec<(u64, &'static LockClass)> =
-                self.held(self.running).map(|held| (self.name(held.address), held.class)).collect();
-            if let Some(cycle) = self.locks.wants(&held, (name, lock)) {
+            // A cycle through several ranks goes down somewhere, which the ranks forbid.
+            let of_rank = |held: &&LockUse| held.class.rank == lock.class.rank;
+            let held = self.held(self.running).filter(of_rank);
+            let held: Vec<_> = held.map(|held| (self.name(held.address), *held)).collect();
+            if let Some(cycle) = self.locks.wants(&held, (self.name(lock.address), *lock)) {
                 self.fail(FailureKind::LockRule, cycle, Some(lock.site));
             }
         }
         self.saw(Next { at: self.name(lock.address), writes: true });
         self.begins(lock);
-        if self.running.kind() == Kind::Actor {
-            self.actors[self.running.number()].wants = waits.then_some(*lock);
+        if waits && self.running.kind() == Kind::Actor {
+            self.actors[self.running.number()].wants.push(*lock);
         }
     }
 
@@ -42,8 +43,11 @@ impl State {
             let message = format!("{lock} is taken, and held already: {other}");
             self.fail(FailureKind::LockRule, message, Some(lock.site));
         }
-        if self.running.kind() == Kind::Actor {
-            self.actors[self.running.number()].wants = None;
+        if step != LockStep::Freed && self.running.kind() == Kind::Actor {
+            let wants = &mut self.actors[self.running.number()].wants;
+            if let Some(at) = wants.iter().rposition(|wanted| wanted.address == lock.address) {
+                wants.truncate(at);
+            }
         }
         let flow = self.flow();
         flow.quiet = flow.quiet.saturating_sub(1);
@@ -68,6 +72,18 @@ impl State {
         let flows = actors.map(|(_, actor)| &actor.flow).chain(cpus.map(|(_, cpu)| &cpu.flow));
         let mut held = flows.flat_map(|flow| flow.witness.held());
         held.find(|other| other.address == lock.address && !other.shared).copied()
+    }
+
+    /// The threads that hold the lock at `address`, each with how it took it.
+    pub(in crate::explored) fn holders(
+        &self,
+        address: usize,
+    ) -> impl Iterator<Item = (usize, &LockUse)> {
+        let actors = self.actors.iter().enumerate();
+        actors.filter_map(move |(number, actor)| {
+            let held = actor.flow.witness.held().find(|lock| lock.address == address)?;
+            Some((number, held))
+        })
     }
 
     /// A lock is about to be released.

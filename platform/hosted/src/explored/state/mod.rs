@@ -61,8 +61,9 @@ pub(in crate::explored) struct Actor {
     pub(in crate::explored) in_user: bool,
     /// Others have used its CPU since it last ran.
     pub(in crate::explored) displaced: bool,
-    /// Of the lock that it waits for.
-    pub(in crate::explored) wants: Option<LockUse>,
+    /// Locks that it has asked for and not got, the innermost last: who waits for a sleep lock takes its interlock on
+    /// the way.
+    pub(in crate::explored) wants: Vec<LockUse>,
     pub(in crate::explored) local: Box<ThreadLocal>,
     pub(in crate::explored) timed_out: bool,
     flow: Flow,
@@ -228,7 +229,7 @@ impl State {
             status: Status::Ready,
             in_user: true,
             displaced: true,
-            wants: None,
+            wants: Vec::new(),
             local: Box::new(ThreadLocal::new(number as u64 + 1)),
             timed_out: false,
             flow: Flow::default(),
