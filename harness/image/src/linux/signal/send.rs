@@ -17,6 +17,9 @@ pub(crate) struct QueueFull;
 /// Sends to a process: whichever of its threads does not block it.
 pub(crate) fn to_process(process: &Process, info: Info) -> Result<(), QueueFull> {
     let signal = info.signal;
+    if is_the_end(process, signal) {
+        return Ok(());
+    }
     prepare(process, signal);
     if is_dropped(process, signal, process.blocked_by_all()) {
         return Ok(());
@@ -31,6 +34,9 @@ pub(crate) fn to_process(process: &Process, info: Info) -> Result<(), QueueFull>
 /// Sends to one thread.
 pub(crate) fn to_task(task: &Hold<Task, Bare>, info: Info) -> Result<(), QueueFull> {
     let signal = info.signal;
+    if is_the_end(&task.process, signal) {
+        return Ok(());
+    }
     prepare(&task.process, signal);
     if is_dropped(&task.process, signal, task.mask.load(Ordering::SeqCst)) {
         return Ok(());
@@ -48,6 +54,15 @@ pub(crate) fn to_task(task: &Hold<Task, Bare>, info: Info) -> Result<(), QueueFu
 fn is_dropped(process: &Process, signal: Signal, blocked: Set) -> bool {
     let action = process.actions.lock().get(signal);
     blocked & signal.bit() == 0 && action.ignores(signal)
+}
+
+/// Ends the process if that is what the signal says: at once, since a stopped one does not look at its signals.
+fn is_the_end(process: &Process, signal: Signal) -> bool {
+    let ends = signal == Signal::KILL;
+    if ends {
+        process.end(signal.number().cast_signed());
+    }
+    ends
 }
 
 /// What a signal does as it is sent: going on and stopping cancel each other.
