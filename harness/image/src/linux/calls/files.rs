@@ -42,7 +42,7 @@ pub(super) fn add(thread: &Thread, open: Hold<Open<Bare>, Bare>, flags: OpenFlag
     Ok(u64::from(number))
 }
 
-fn add_pair(
+pub(super) fn add_pair(
     thread: &Thread,
     pair: [Hold<Open<Bare>, Bare>; 2],
     args: (Args, usize),
@@ -60,7 +60,7 @@ fn add_pair(
 }
 
 /// What is written to nobody is told by a signal, too.
-fn written(thread: &Thread, outcome: Result<usize, Errno>) -> Answer {
+pub(super) fn written(thread: &Thread, outcome: Result<usize, Errno>) -> Answer {
     if outcome == Err(Errno::EPIPE) {
         let process = &thread.task.process;
         let info = Info::from(Signal::PIPE, code::USER, process.pid(), process.user());
@@ -176,28 +176,6 @@ pub(super) fn pipe2(thread: &mut Thread, args: Args) -> Answer {
     pipe_with(thread, args, OpenFlags::from_bits_retain(args.half(1)))
 }
 
-pub(super) fn socketpair(thread: &mut Thread, args: Args) -> Answer {
-    use rumpvm_files::socket::Manner;
-    const UNIX: u32 = 1;
-    let flags = OpenFlags::from_bits_retain(args.half(1))
-        & (OpenFlags::NONBLOCK | OpenFlags::CLOSE_ON_EXEC);
-    if args.half(0) != UNIX {
-        return Err(Errno::EAFNOSUPPORT);
-    }
-    if args.half(2) > 1 {
-        return Err(Errno::EPROTONOSUPPORT);
-    }
-    let manner = match args.half(1) & !flags.bits() {
-        1 => Manner::Stream,
-        2 => Manner::Datagram,
-        5 => Manner::Packets,
-        _ => return Err(Errno::ESOCKTNOSUPPORT),
-    };
-    let who = thread.task.process.credentials()?;
-    let pair = system().tree.socket_pair(manner, flags, &who)?;
-    add_pair(thread, pair, (args, 3), flags)
-}
-
 fn counter(thread: &mut Thread, count: u32, flags: u32) -> Answer {
     const ONE_BY_ONE: u32 = 1;
     let takes = if flags & ONE_BY_ONE != 0 { Takes::One } else { Takes::All };
@@ -216,26 +194,6 @@ pub(super) fn eventfd(thread: &mut Thread, args: Args) -> Answer {
 
 pub(super) fn eventfd2(thread: &mut Thread, args: Args) -> Answer {
     counter(thread, args.half(0), args.half(1))
-}
-
-/// sendto(2) and recvfrom(2) of a pair of sockets, which need no address.
-pub(super) fn sendto(thread: &mut Thread, args: Args) -> Answer {
-    let open = get(thread, args.half(0))?;
-    is_socket(&open)?;
-    let mut from = thread.user().buffer(args.at(1), args.word(2))?;
-    written(thread, open.write(&mut from, &thread.task.waker))
-}
-
-pub(super) fn recvfrom(thread: &mut Thread, args: Args) -> Answer {
-    let open = get(thread, args.half(0))?;
-    is_socket(&open)?;
-    let mut into = thread.user().buffer(args.at(1), args.word(2))?;
-    Ok(open.read(&mut into, &thread.task.waker)? as u64)
-}
-
-fn is_socket(open: &Open<Bare>) -> Result<(), Errno> {
-    let file_type = open.node().file_type();
-    if file_type == rumpvm_files::FileType::Socket { Ok(()) } else { Err(Errno::ENOTSOCK) }
 }
 
 /// sendfile(2): through a small buffer. As on Linux, what comes has positions, and it does not go to a file's end.
