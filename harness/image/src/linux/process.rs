@@ -18,7 +18,7 @@ use super::ids::{Capable, Ids};
 use super::limits::Limits;
 use super::signal::{Actions, Pending, Set, Signal};
 use super::task::Task;
-use super::usage::Usage;
+use super::usage::{Usage, Used};
 
 /// A process.
 pub(crate) struct Process {
@@ -228,13 +228,34 @@ impl Process {
         try_push::<_, Bare>(&mut tasks, task.clone())
     }
 
-    /// One thread less.
+    /// One thread less. What it has run counts on, without a moment at which it counts twice or not at all.
     pub(crate) fn remove_task(&self, task: &Hold<Task, Bare>) {
         let mut tasks = self.tasks.lock();
         let at = tasks.iter().position(|other| other.is(task));
         let removed = at.map(|at| tasks.remove(at));
+        if removed.is_some() {
+            self.usage.add_time(task.time());
+        }
         drop(tasks);
         drop(removed);
+    }
+
+    /// What it has used up to now: what has been counted, and what its threads have run that still do.
+    pub(crate) fn used(&self) -> Used {
+        let tasks = self.tasks.lock();
+        let mut used = self.usage.own();
+        used.nanoseconds += tasks.iter().map(|task| task.time()).sum::<u64>();
+        used
+    }
+
+    /// The same with its children that were waited for.
+    pub(crate) fn used_with_children(&self) -> Used {
+        self.used().with(self.usage.children())
+    }
+
+    /// Whether one of its threads runs, or waits for nothing but its turn.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.tasks.lock().iter().any(|task| task.scheduled.standing.is_ready())
     }
 
     /// Calls `f` with every thread, which may do no more than a few instructions.

@@ -52,6 +52,11 @@ impl Task {
         })
     }
 
+    /// Nanoseconds that it has had a CPU.
+    pub(crate) fn time(&self) -> u64 {
+        self.scheduled.standing.time()
+    }
+
     pub(crate) fn number(&self) -> u32 {
         self.number.load(Ordering::Relaxed)
     }

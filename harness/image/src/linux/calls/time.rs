@@ -33,18 +33,30 @@ pub(super) fn read_clock(thread: &Thread, number: i32) -> Result<u64, Errno> {
             calendar::since_start()
         }
         clock::THREAD => Bare::thread_time(),
-        clock::PROCESS => thread.task.process.usage.own().nanoseconds + Bare::thread_time(),
-        // A process or thread by its number, in the upper bits, which are turned.
-        number if number < 0 => {
-            let pid = !(number >> 3);
-            if pid == 0 {
-                return read_clock(thread, clock::PROCESS);
-            }
-            let process = system().find(pid.cast_unsigned()).ok_or(Errno::EINVAL)?;
-            process.usage.own().nanoseconds
-        }
+        clock::PROCESS => thread.task.process.used().nanoseconds,
+        number if number < 0 => read_clock_of(thread, number)?,
         _ => return Err(Errno::EINVAL),
     })
+}
+
+/// The clock of a process or of a thread of one's own, by a number that has theirs in the upper bits, turned, and then
+/// what they are.
+fn read_clock_of(thread: &Thread, number: i32) -> Result<u64, Errno> {
+    const OF_THREAD: i32 = 4;
+    /// The two lowest bits say which times count; all do in each. Both together are a device.
+    const DEVICE: i32 = 3;
+    let (own, target) = (&thread.task.process, (!(number >> 3)).cast_unsigned());
+    if number & DEVICE == DEVICE {
+        return Err(Errno::EINVAL);
+    }
+    if number & OF_THREAD != 0 {
+        let target = if target == 0 { thread.number() } else { target };
+        return own.task(target).map(|task| task.time()).ok_or(Errno::EINVAL);
+    }
+    match target {
+        0 => Ok(own.used().nanoseconds),
+        pid => Ok(system().find(pid).ok_or(Errno::EINVAL)?.used().nanoseconds),
+    }
 }
 
 pub(super) fn put_time(
@@ -189,9 +201,7 @@ pub(super) fn usage_bytes(used: Used) -> [u8; 144] {
 fn own(thread: &Thread) -> Used {
     let process = &thread.task.process;
     process.usage.note_pages(thread.space().resident_pages(&system().kernel.vm));
-    let mut used = process.usage.own();
-    used.nanoseconds += Bare::thread_time();
-    used
+    process.used()
 }
 
 pub(super) fn getrusage(thread: &mut Thread, args: Args) -> Answer {

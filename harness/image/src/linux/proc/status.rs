@@ -66,7 +66,7 @@ fn state(process: &Process) -> (char, &'static str) {
         State::Zombie(_) => ('Z', "zombie"),
         State::Reaped => ('X', "dead"),
         State::Running if process.stopped.load(Ordering::Relaxed) != 0 => ('T', "stopped"),
-        State::Running if process.pid() == super::asking() => ('R', "running"),
+        State::Running if process.is_ready() => ('R', "running"),
         State::Running => ('S', "sleeping"),
     }
 }
@@ -189,7 +189,7 @@ pub(super) fn stat(process: &Process, out: &mut Out) -> Result<(), Errno> {
     let (letter, _) = state(process);
     let (parent, group) = (process.parent_pid(), process.group.load(Ordering::Relaxed));
     let session = process.session.load(Ordering::Relaxed);
-    let (own, children) = (process.usage.own(), process.usage.children());
+    let (own, children) = (process.used(), process.usage.children());
     let sizes = sizes(process)?;
     // Terminal, its foreground group, flags.
     put(out, format_args!(") {letter} {parent} {group} {session} 0 -1 4194304 "))?;
