@@ -9,7 +9,7 @@ use rumpvm_files::tree::{Owner, When};
 use rumpvm_files::{Entry, Errno, Time};
 
 use super::paths::{HERE, MODE, NO_FOLLOW, find_at};
-use super::{Answer, Args, files};
+use super::{Answer, Args, files, limits};
 use crate::linux::thread::Thread;
 
 fn put_stat(thread: &Thread, entry: &Hold<Entry<Bare>, Bare>, at: VirtAddr) -> Answer {
@@ -108,6 +108,9 @@ pub(super) fn truncate(thread: &mut Thread, args: Args) -> Answer {
         return Err(Errno::EINVAL);
     }
     let entry = find_at(thread, HERE, args.at(0), 0)?;
+    if let Some(regular) = entry.node().regular() {
+        limits::may_grow(thread, regular.size(), args.word(1))?;
+    }
     entry.truncate(&thread.task.process.credentials()?, args.word(1))?;
     Ok(0)
 }

@@ -39,24 +39,35 @@ pub(super) fn read_clock(thread: &Thread, number: i32) -> Result<u64, Errno> {
     })
 }
 
-/// The clock of a process or of a thread of one's own, by a number that has theirs in the upper bits, turned, and then
-/// what they are.
-fn read_clock_of(thread: &Thread, number: i32) -> Result<u64, Errno> {
+/// Whose CPU time a clock counts.
+pub(super) enum Whose {
+    Process(u32),
+    /// One of the caller's own process.
+    Task(u32),
+}
+
+/// Whose clock it is by a number that has theirs in the upper bits, turned, and then what they are.
+pub(super) fn whose(thread: &Thread, number: i32) -> Result<Whose, Errno> {
     const OF_THREAD: i32 = 4;
     /// The two lowest bits say which times count; all do in each. Both together are a device.
     const DEVICE: i32 = 3;
-    let (own, target) = (&thread.task.process, (!(number >> 3)).cast_unsigned());
     if number & DEVICE == DEVICE {
         return Err(Errno::EINVAL);
     }
-    if number & OF_THREAD != 0 {
-        let target = if target == 0 { thread.number() } else { target };
-        return own.task(target).map(|task| task.time()).ok_or(Errno::EINVAL);
-    }
-    match target {
-        0 => Ok(own.used().nanoseconds),
-        pid => Ok(system().find(pid).ok_or(Errno::EINVAL)?.used().nanoseconds),
-    }
+    Ok(match (!(number >> 3)).cast_unsigned() {
+        0 if number & OF_THREAD != 0 => Whose::Task(thread.number()),
+        0 => Whose::Process(thread.task.process.pid()),
+        number_of_it if number & OF_THREAD != 0 => Whose::Task(number_of_it),
+        pid => Whose::Process(pid),
+    })
+}
+
+fn read_clock_of(thread: &Thread, number: i32) -> Result<u64, Errno> {
+    let time = match whose(thread, number)? {
+        Whose::Process(pid) => system().find(pid).map(|process| process.used().nanoseconds),
+        Whose::Task(number) => thread.task.process.task(number).map(|task| task.time()),
+    };
+    time.ok_or(Errno::EINVAL)
 }
 
 pub(super) fn put_time(

@@ -137,7 +137,12 @@ pub(super) fn status(process: &Process, out: &mut Out) -> Result<(), Errno> {
         format_args!("CoreDumping:\t0\nTHP_enabled:\t1\nThreads:\t{}\n", process.task_count()),
     )?;
     let [own, shared, blocked, ignored, caught] = signals(process);
-    put(out, format_args!("SigQ:\t0/30000\nSigPnd:\t{own:016x}\nShdPnd:\t{shared:016x}\n"))?;
+    let queued = process.pending.lock().count();
+    let most = process.limits.lock().signals();
+    put(
+        out,
+        format_args!("SigQ:\t{queued}/{most}\nSigPnd:\t{own:016x}\nShdPnd:\t{shared:016x}\n"),
+    )?;
     put(
         out,
         format_args!("SigBlk:\t{blocked:016x}\nSigIgn:\t{ignored:016x}\nSigCgt:\t{caught:016x}\n"),
