@@ -47,9 +47,19 @@ pub fn in_c() -> Result<Vec<PathBuf>> {
     let names = ["signals", "threads", "calls"];
     let libraries = [Library::Glibc, Library::Musl];
     let pairs = names.iter().flat_map(|name| libraries.map(|library| (*name, library)));
-    let small =
-        ["disk", "hog", "priorities", "alarms", "locks", "rights", "sockets", "limits", "clocks"]
-            .map(|name| (name, Library::Musl));
+    let small = [
+        "disk",
+        "hog",
+        "priorities",
+        "alarms",
+        "locks",
+        "rights",
+        "sockets",
+        "limits",
+        "clocks",
+        "heard",
+    ]
+    .map(|name| (name, Library::Musl));
     pairs.chain(small).map(|(name, library)| built(name, library)).collect()
 }
 

@@ -53,6 +53,9 @@ pub(crate) struct Process {
     /// personality(2), and whether /proc shows it (`PR_SET_DUMPABLE`).
     pub(crate) personality: Atomic<u32, Bare>,
     pub(crate) dumpable: Atomic<u32, Bare>,
+    /// How willingly it is killed for want of memory, as programs say: from -1000 to 1000. Who asks for what there is not
+    /// is killed, so nothing comes of it.
+    pub(crate) oom_adjustment: Atomic<u32, Bare>,
     pub(crate) no_new_rights: Atomic<u32, Bare>,
     /// Bits of membarrier(2) that it has registered for.
     pub(crate) barriers: Atomic<u32, Bare>,
@@ -120,9 +123,15 @@ impl Image {
 
     /// Names it so, as far as there is room.
     pub(crate) fn set_name(&mut self, name: &[u8]) {
-        let count = name.len().min(self.name.len() - 1);
-        self.name = [0; 16];
-        self.name[..count].copy_from_slice(&name[..count]);
+        self.name = Self::name_of(name);
+    }
+
+    /// As much of a name as there is room for, ended by a zero.
+    pub(crate) fn name_of(name: &[u8]) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        let count = name.len().min(bytes.len() - 1);
+        bytes[..count].copy_from_slice(&name[..count]);
+        bytes
     }
 }
 
@@ -151,6 +160,8 @@ impl Process {
         let child = Self::new(parts, limits, image, actions, numbers)?;
         let inherited = parent.no_new_rights.load(Ordering::Relaxed);
         child.no_new_rights.store(inherited, Ordering::Relaxed);
+        let adjusted = parent.oom_adjustment.load(Ordering::Relaxed);
+        child.oom_adjustment.store(adjusted, Ordering::Relaxed);
         Ok(child)
     }
 
@@ -183,6 +194,7 @@ impl Process {
             has_execed: Atomic::new(0),
             personality: Atomic::new(personality),
             dumpable: Atomic::new(1),
+            oom_adjustment: Atomic::new(0),
             no_new_rights: Atomic::new(0),
             barriers: Atomic::new(0),
         })

@@ -60,7 +60,7 @@ const fn alone(words: &'static [&'static str], output: &'static str) -> Run {
 
 const OLD: (&str, &str) = ("pc", "qemu64");
 
-const RUNS: [Run; 37] = [
+const RUNS: [Run; 38] = [
     shell(&["/bin/busybox", "echo", "hi"], "hi\n"),
     Run {
         machine: OLD,
@@ -146,6 +146,7 @@ const RUNS: [Run; 37] = [
     shell(&["/bin/sockets.musl"], "sockets: done\n"),
     shell(&["/bin/limits.musl"], "limits: done\n"),
     shell(&["/bin/clocks.musl"], "clocks: done\n"),
+    shell(&["/bin/heard.musl"], "heard: done\n"),
     Run { cpus: 4, ..shell(&["/bin/threads.musl"], "threads: done\n") },
     Run { cpus: 1, ..shell(&["/bin/priorities.musl"], "priorities: done\n") },
     Run { cpus: 1, is_counted: true, ..shell(&["/bin/alarms.musl"], "alarms: done\n") },

@@ -156,6 +156,7 @@ fn new_thread(thread: &mut Thread, request: &Request) -> Answer {
     let mask = thread.task.mask.load(Ordering::SeqCst);
     let schedule = thread.task.scheduled.get().inherited();
     let task = Task::try_new(number, &process, mask, schedule)?;
+    *task.name.lock() = Some(thread.task.name());
     process.add_task(&task).map_err(|_| Errno::EAGAIN)?;
     process.memory.thread_starts();
     if let Err(error) = start(thread, &task, request, AltStack::NONE) {
@@ -177,6 +178,7 @@ fn new_process(thread: &mut Thread, request: &Request) -> Answer {
         let mask = thread.task.mask.load(Ordering::SeqCst);
         let schedule = thread.task.scheduled.get().inherited();
         let task = Task::try_new(child.pid(), &child, mask, schedule)?;
+        child.image.lock().name = thread.task.name();
         child.add_task(&task)?;
         system().enlist(&child)?;
         let limit = child.limits.lock().get(resource::CPU).map_or(INFINITY, |limit| limit.soft);

@@ -5,7 +5,7 @@ use rumpvm_bare::Bare;
 use rumpvm_files::event::Takes;
 use rumpvm_files::open::Whence;
 use rumpvm_files::table::OnExec;
-use rumpvm_files::{Errno, Open, OpenFlags, Sink, Source, Table};
+use rumpvm_files::{Errno, FileType, Open, OpenFlags, Sink, Source, Table};
 
 use super::{Answer, Args, limits};
 use crate::linux::block;
@@ -170,7 +170,15 @@ pub(super) fn sync(_: &mut Thread, _: Args) -> Answer {
 }
 
 pub(super) fn fadvise64(thread: &mut Thread, args: Args) -> Answer {
-    get(thread, args.half(0)).map(|_| 0)
+    /// Highest number of an advice.
+    const LAST: u32 = 5;
+    let open = get(thread, args.half(0))?;
+    match open.node().file_type() {
+        _ if open.is_path() => Err(Errno::EBADF),
+        FileType::Pipe => Err(Errno::ESPIPE),
+        _ if args.half(3) > LAST || args.word(2).cast_signed() < 0 => Err(Errno::EINVAL),
+        _ => Ok(0),
+    }
 }
 
 pub(super) fn getdents64(thread: &mut Thread, args: Args) -> Answer {

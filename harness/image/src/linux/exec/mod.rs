@@ -207,6 +207,7 @@ fn become_it(thread: &mut Thread, ready: Ready) -> Result<(), Errno> {
     }
     system().timers.forget_made(process.pid());
     thread.task.number.store(process.pid(), Ordering::SeqCst);
+    *thread.task.name.lock() = None;
     thread.alt_stack = AltStack::NONE;
     (thread.clear_at, thread.robust, thread.sequences) = (0, (0, 0), None);
     (thread.restart, thread.sleeps_until) = (None, None);
