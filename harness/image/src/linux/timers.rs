@@ -34,15 +34,15 @@ pub(crate) enum Kind {
 
 /// What a timer goes by.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Goes {
+pub(crate) enum Measure {
     /// The time since the start.
-    ByTime,
+    Time,
     /// The time of day.
-    ByDay,
+    Day,
     /// CPU time of a process.
-    ByProcess(u32),
+    Process(u32),
     /// CPU time of a thread.
-    ByTask(u32),
+    Task(u32),
 }
 
 /// When it goes off, and then again: nanoseconds from now, or 0 for never.
@@ -60,7 +60,7 @@ struct Timer {
     value: Option<u64>,
     /// The thread that gets it; the process otherwise.
     task: Option<u32>,
-    goes: Goes,
+    measure: Measure,
     /// On its clock.
     due: Option<u64>,
     /// When it is looked at, in nanoseconds since the start.
@@ -78,7 +78,7 @@ pub(crate) struct Wish {
     pub(crate) value: Option<u64>,
     /// The thread that gets it; the process otherwise.
     pub(crate) task: Option<u32>,
-    pub(crate) goes: Goes,
+    pub(crate) measure: Measure,
 }
 
 /// Between two signals of one timer, at least: others must come to their turn.
@@ -96,32 +96,32 @@ pub(crate) struct Timers {
     started: Atomic<u32, Bare>,
 }
 
-impl Goes {
+impl Measure {
     /// What a process's alarm with that signal goes by.
     fn of_alarm(process: &Process, signal: Signal) -> Self {
-        if signal == Signal::ALRM { Self::ByTime } else { Self::ByProcess(process.pid()) }
+        if signal == Signal::ALRM { Self::Time } else { Self::Process(process.pid()) }
     }
 
     /// The clock that due times are noted by; the time of day is a sum.
     fn now(self) -> Option<u64> {
         match self {
-            Self::ByTime | Self::ByDay => Some(calendar::since_start()),
-            Self::ByProcess(pid) => Some(system().find(pid)?.used().nanoseconds),
-            Self::ByTask(number) => Some(system().find_task(number)?.time()),
+            Self::Time | Self::Day => Some(calendar::since_start()),
+            Self::Process(pid) => Some(system().find(pid)?.used().nanoseconds),
+            Self::Task(number) => Some(system().find_task(number)?.time()),
         }
     }
 
     /// The same as programs see it.
     pub(crate) fn shown(self) -> u64 {
-        if self == Self::ByDay { calendar::now() } else { self.now().unwrap_or(0) }
+        if self == Self::Day { calendar::now() } else { self.now().unwrap_or(0) }
     }
 
     /// When so much can have passed, since the start.
     fn look_after(self, left: u64) -> u64 {
         let wait = match self {
-            Self::ByTime | Self::ByDay => left,
-            Self::ByProcess(_) => (left / Bare.cpu_count() as u64).max(TICK),
-            Self::ByTask(_) => left.max(TICK),
+            Self::Time | Self::Day => left,
+            Self::Process(_) => (left / Bare.cpu_count() as u64).max(TICK),
+            Self::Task(_) => left.max(TICK),
         };
         calendar::since_start().saturating_add(wait)
     }
@@ -134,14 +134,14 @@ impl Timers {
     }
 
     /// What a timer goes by, if there is one.
-    pub(crate) fn goes(&self, process: &Process, kind: Kind) -> Option<Goes> {
+    pub(crate) fn measure(&self, process: &Process, kind: Kind) -> Option<Measure> {
         let list = self.list.lock();
-        list.iter().find(|timer| timer.is(process.pid(), kind)).map(|timer| timer.goes)
+        list.iter().find(|timer| timer.is(process.pid(), kind)).map(|timer| timer.measure)
     }
 
     /// How a timer is set, if there is one.
     pub(crate) fn get(&self, process: &Process, kind: Kind) -> Option<Setting> {
-        let now = self.goes(process, kind)?.now().unwrap_or(0);
+        let now = self.measure(process, kind)?.now().unwrap_or(0);
         let list = self.list.lock();
         let found = list.iter().find(|timer| timer.is(process.pid(), kind));
         found.map(|timer| timer.setting(now))
@@ -156,14 +156,14 @@ impl Timers {
     ) -> Result<Setting, Errno> {
         self.start()?;
         let usual = match kind {
-            Kind::Alarm(signal) => Some(Goes::of_alarm(process, signal)),
-            Kind::Limit => Some(Goes::ByProcess(process.pid())),
+            Kind::Alarm(signal) => Some(Measure::of_alarm(process, signal)),
+            Kind::Limit => Some(Measure::Process(process.pid())),
             Kind::Made(_) => None,
         };
-        let goes = usual.or_else(|| self.goes(process, kind)).ok_or(Errno::EINVAL)?;
-        let now = goes.now().unwrap_or(0);
+        let measure = usual.or_else(|| self.measure(process, kind)).ok_or(Errno::EINVAL)?;
+        let now = measure.now().unwrap_or(0);
         let due = (setting.left > 0).then(|| now.saturating_add(setting.left));
-        let look = due.map(|_| goes.look_after(setting.left));
+        let look = due.map(|_| measure.look_after(setting.left));
         let mut list = self.list.lock();
         let found = list.iter_mut().find(|timer| timer.is(process.pid(), kind));
         let before = match found {
@@ -176,7 +176,7 @@ impl Timers {
             None => {
                 let signal = if let Kind::Alarm(signal) = kind { Some(signal) } else { None };
                 let (process, interval) = (process.pid(), setting.interval);
-                let wish = Wish { signal, value: None, task: None, goes };
+                let wish = Wish { signal, value: None, task: None, measure };
                 let timer = Timer { due, look, interval, ..Timer::new(process, kind, wish) };
                 try_push::<_, Bare>(&mut list, timer)?;
                 Setting::default()
@@ -274,9 +274,9 @@ impl Timers {
     fn serve(&self) {
         loop {
             let seen = self.changed.seen();
-            while let Some((pid, kind, goes)) = self.take_look() {
+            while let Some((pid, kind, measure)) = self.take_look() {
                 let Some(process) = system().find(pid) else { continue };
-                let Some(now) = goes.now() else { continue };
+                let Some(now) = measure.now() else { continue };
                 match self.take_due(pid, kind, now) {
                     Some(Due::Signal(info, task)) => send_due(&process, info, task),
                     Some(Due::Limit) => enforce_limit(&process, now),
@@ -289,12 +289,12 @@ impl Timers {
     }
 
     /// One that is to be looked at.
-    fn take_look(&self) -> Option<(u32, Kind, Goes)> {
+    fn take_look(&self) -> Option<(u32, Kind, Measure)> {
         let now = calendar::since_start();
         let mut list = self.list.lock();
         let timer = list.iter_mut().find(|timer| timer.look.is_some_and(|look| look <= now))?;
         timer.look = None;
-        Some((timer.process, timer.kind, timer.goes))
+        Some((timer.process, timer.kind, timer.measure))
     }
 
     /// What is to be sent for that timer at `now` on its clock, if it is due, and nobody has set it since.
@@ -303,7 +303,7 @@ impl Timers {
         let timer = list.iter_mut().find(|timer| timer.is(pid, kind) && timer.look.is_none())?;
         let due = timer.due?;
         if due > now {
-            timer.look = Some(timer.goes.look_after(due - now));
+            timer.look = Some(timer.measure.look_after(due - now));
             return None;
         }
         timer.due = None;
@@ -312,7 +312,7 @@ impl Timers {
             // Those that were missed are told of, not made up for.
             let next = due.saturating_add((missed + 1).saturating_mul(timer.interval));
             let next = next.max(now + LEAST);
-            (timer.due, timer.look) = (Some(next), Some(timer.goes.look_after(next - now)));
+            (timer.due, timer.look) = (Some(next), Some(timer.measure.look_after(next - now)));
         }
         if timer.kind == Kind::Limit {
             return Some(Due::Limit);
@@ -338,9 +338,9 @@ enum Due {
 
 impl Timer {
     fn new(process: u32, kind: Kind, wish: Wish) -> Self {
-        let Wish { signal, value, task, goes } = wish;
+        let Wish { signal, value, task, measure } = wish;
         let (due, look, interval, overrun) = (None, None, 0, 0);
-        Self { process, kind, signal, value, task, goes, due, look, interval, overrun }
+        Self { process, kind, signal, value, task, measure, due, look, interval, overrun }
     }
 
     fn is(&self, process: u32, kind: Kind) -> bool {

@@ -8,7 +8,7 @@ use super::{Answer, Args};
 use crate::linux::signal::Signal;
 use crate::linux::system::system;
 use crate::linux::thread::Thread;
-use crate::linux::timers::{Goes, Kind, Setting, Wish};
+use crate::linux::timers::{Kind, Measure, Setting, Wish};
 
 fn kind(number: i32) -> Result<Kind, Errno> {
     Ok(match number {
@@ -60,16 +60,16 @@ pub(super) fn setitimer(thread: &mut Thread, args: Args) -> Answer {
 }
 
 /// What a timer of that clock goes by.
-fn goes(thread: &Thread, number: i32) -> Result<Goes, Errno> {
+fn measure(thread: &Thread, number: i32) -> Result<Measure, Errno> {
     read_clock(thread, number)?;
     Ok(match number {
-        clock::REALTIME | clock::REALTIME_COARSE | clock::TAI => Goes::ByDay,
-        clock::PROCESS => Goes::ByProcess(thread.task.process.pid()),
-        clock::THREAD => Goes::ByTask(thread.number()),
-        number if number >= 0 => Goes::ByTime,
+        clock::REALTIME | clock::REALTIME_COARSE | clock::TAI => Measure::Day,
+        clock::PROCESS => Measure::Process(thread.task.process.pid()),
+        clock::THREAD => Measure::Task(thread.number()),
+        number if number >= 0 => Measure::Time,
         number => match whose(thread, number)? {
-            Whose::Process(pid) => Goes::ByProcess(pid),
-            Whose::Task(number) => Goes::ByTask(number),
+            Whose::Process(pid) => Measure::Process(pid),
+            Whose::Task(number) => Measure::Task(number),
         },
     })
 }
@@ -79,7 +79,7 @@ pub(super) fn timer_create(thread: &mut Thread, args: Args) -> Answer {
     const SIGNAL: u32 = 0;
     const NONE: u32 = 1;
     const THREAD: u32 = 4;
-    let goes = goes(thread, args.int(0))?;
+    let measure = measure(thread, args.int(0))?;
     let (mut signal, mut value, mut task) = (Some(Signal::ALRM), None, None);
     if args.word(1) != 0 {
         let [given, word, number] = thread.user().words(args.at(1))?;
@@ -98,7 +98,7 @@ pub(super) fn timer_create(thread: &mut Thread, args: Args) -> Answer {
         }
     }
     let timers = &system().timers;
-    let id = timers.make(&thread.task.process, Wish { signal, value, task, goes })?;
+    let id = timers.make(&thread.task.process, Wish { signal, value, task, measure })?;
     if let Err(error) = thread.user().put_half(args.at(2), id) {
         timers.delete(&thread.task.process, id).ok();
         return Err(error);
@@ -112,8 +112,8 @@ pub(super) fn timer_settime(thread: &mut Thread, args: Args) -> Answer {
     let mut setting = get_setting(thread, args.at(2), 1)?;
     let timers = &system().timers;
     if args.half(1) & ABSOLUTE != 0 && setting.left != 0 {
-        let goes = timers.goes(&process, Kind::Made(id)).ok_or(Errno::EINVAL)?;
-        setting.left = setting.left.saturating_sub(goes.shown()).max(1);
+        let measure = timers.measure(&process, Kind::Made(id)).ok_or(Errno::EINVAL)?;
+        setting.left = setting.left.saturating_sub(measure.shown()).max(1);
     }
     timers.get(&process, Kind::Made(id)).ok_or(Errno::EINVAL)?;
     let before = timers.set(&process, Kind::Made(id), setting)?;
