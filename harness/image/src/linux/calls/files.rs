@@ -7,7 +7,7 @@ use rumpvm_files::open::Whence;
 use rumpvm_files::table::OnExec;
 use rumpvm_files::{Errno, FileType, Open, OpenFlags, Sink, Source, Table};
 
-use super::{Answer, Args, limits};
+use super::{Answer, Args};
 use crate::linux::block;
 use crate::linux::signal::{Info, Signal, code, send};
 use crate::linux::system::system;
@@ -79,7 +79,7 @@ pub(super) fn write(thread: &mut Thread, args: Args) -> Answer {
     let open = get(thread, args.half(0))?;
     let mut from = thread.user().buffer(args.at(1), args.word(2))?;
     if from.left() > 0 {
-        from.cut(limits::room(thread, &open, None)?);
+        from.cut(super::limits::room(thread, &open, None)?);
     }
     written(thread, open.write(&mut from, &thread.task.waker))
 }
@@ -94,7 +94,7 @@ pub(super) fn writev(thread: &mut Thread, args: Args) -> Answer {
     let open = get(thread, args.half(0))?;
     let mut from = thread.user().pieces(args.at(1), args.word(2))?;
     if from.left() > 0 {
-        from.cut(limits::room(thread, &open, None)?);
+        from.cut(super::limits::room(thread, &open, None)?);
     }
     written(thread, open.write(&mut from, &thread.task.waker))
 }
@@ -106,7 +106,7 @@ fn read_at(thread: &Thread, number: u32, mut into: Pieces, at: u64) -> Answer {
 fn write_at(thread: &Thread, number: u32, mut from: Pieces, at: u64) -> Answer {
     let open = get(thread, number)?;
     if from.left() > 0 {
-        from.cut(limits::room(thread, &open, Some(at))?);
+        from.cut(super::limits::room(thread, &open, Some(at))?);
     }
     written(thread, open.write_at(at, &mut from, &thread.task.waker))
 }
@@ -140,7 +140,7 @@ pub(super) fn lseek(thread: &mut Thread, args: Args) -> Answer {
 pub(super) fn ftruncate(thread: &mut Thread, args: Args) -> Answer {
     let open = get(thread, args.half(0))?;
     if open.node().regular().is_some() && args.word(1) <= i64::MAX as u64 {
-        limits::may_grow(thread, open.size(), args.word(1))?;
+        super::limits::may_grow(thread, open.size(), args.word(1))?;
     }
     open.truncate(args.word(1))?;
     Ok(0)
@@ -153,7 +153,7 @@ pub(super) fn fallocate(thread: &mut Thread, args: Args) -> Answer {
         return Err(Errno::EINVAL);
     }
     if open.node().regular().is_some() && args.half(1) & KEEP_SIZE == 0 {
-        limits::may_grow(thread, open.size(), args.word(2).saturating_add(args.word(3)))?;
+        super::limits::may_grow(thread, open.size(), args.word(2).saturating_add(args.word(3)))?;
     }
     open.allocate(args.half(1), args.word(2), args.word(3))?;
     Ok(0)

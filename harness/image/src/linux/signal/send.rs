@@ -2,6 +2,8 @@
 //!
 //! Locks: actions, pending signals, the list of threads; one after the other.
 
+use core::ops::ControlFlow;
+
 use rumpvm::Hold;
 use rumpvm::sync::Ordering;
 use rumpvm_bare::Bare;
@@ -17,10 +19,9 @@ pub(crate) struct QueueFull;
 /// Sends to a process: whichever of its threads does not block it.
 pub(crate) fn to_process(process: &Process, info: Info) -> Result<(), QueueFull> {
     let signal = info.signal;
-    if is_the_end(process, signal) {
+    if prepare(process, signal).is_break() {
         return Ok(());
     }
-    prepare(process, signal);
     if is_dropped(process, signal, process.blocked_by_all()) {
         return Ok(());
     }
@@ -35,10 +36,9 @@ pub(crate) fn to_process(process: &Process, info: Info) -> Result<(), QueueFull>
 /// Sends to one thread.
 pub(crate) fn to_task(task: &Hold<Task, Bare>, info: Info) -> Result<(), QueueFull> {
     let signal = info.signal;
-    if is_the_end(&task.process, signal) {
+    if prepare(&task.process, signal).is_break() {
         return Ok(());
     }
-    prepare(&task.process, signal);
     if is_dropped(&task.process, signal, task.mask.load(Ordering::SeqCst)) {
         return Ok(());
     }
@@ -58,23 +58,20 @@ fn is_dropped(process: &Process, signal: Signal, blocked: Set) -> bool {
     blocked & signal.bit() == 0 && action.ignores(signal)
 }
 
-/// Ends the process if that is what the signal says: at once, since a stopped one does not look at its signals.
-fn is_the_end(process: &Process, signal: Signal) -> bool {
-    let ends = signal == Signal::KILL;
-    if ends {
+/// What a signal does as it is sent: going on and stopping cancel each other; killing is not put off until a thread
+/// looks, because those of a stopped process do not. Breaks if that is all.
+fn prepare(process: &Process, signal: Signal) -> ControlFlow<()> {
+    if signal == Signal::KILL {
         process.end(signal.number().cast_signed());
+        return ControlFlow::Break(());
     }
-    ends
-}
-
-/// What a signal does as it is sent: going on and stopping cancel each other.
-fn prepare(process: &Process, signal: Signal) {
     if signal == Signal::CONT {
         process.forget_signals(Signal::STOPS);
         super::stop::resume(process);
     } else if signal.bit() & Signal::STOPS != 0 {
         process.forget_signals(Signal::CONT.bit());
     }
+    ControlFlow::Continue(())
 }
 
 /// Has a thread hear about what its own instruction did: if it blocks or ignores that, it ends its process.
