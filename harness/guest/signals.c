@@ -169,6 +169,14 @@ static void children(void) {
     EXPECT(kill(child, SIGSTOP) == 0 && waitpid(child, &status, WUNTRACED) == child && WIFSTOPPED(status));
     EXPECT(kill(child, SIGCONT) == 0 && waitpid(child, &status, WCONTINUED) == child && WIFCONTINUED(status));
     EXPECT(kill(child, SIGTERM) == 0 && waitpid(child, &status, 0) == child && WTERMSIG(status) == SIGTERM);
+    /* What is stopped does not look at its signals, but for the one that needs no look. */
+    child = fork();
+    if (child == 0)
+        for (;;)
+            pause();
+    EXPECT(kill(child, SIGSTOP) == 0 && waitpid(child, &status, WUNTRACED) == child && WIFSTOPPED(status));
+    EXPECT(kill(child, SIGTERM) == 0 && waitpid(child, &status, WNOHANG) == 0);
+    EXPECT(kill(child, SIGKILL) == 0 && waitpid(child, &status, 0) == child && WTERMSIG(status) == SIGKILL);
     EXPECT(wait(&status) == -1 && errno == ECHILD);
 }
 

@@ -48,7 +48,9 @@ pub fn in_c() -> Result<Vec<PathBuf>> {
     let libraries = [Library::Glibc, Library::Musl];
     let pairs = names.iter().flat_map(|name| libraries.map(|library| (*name, library)));
     let small = ["disk", "hog", "priorities", "alarms", "jobs"].map(|name| (name, Library::Musl));
-    pairs.chain(small).map(|(name, library)| built(name, library)).collect()
+    let answers = ["locks", "rights", "sockets", "limits", "clocks", "heard"];
+    let answers = answers.map(|name| (name, Library::Musl));
+    pairs.chain(answers).chain(small).map(|(name, library)| built(name, library)).collect()
 }
 
 /// The folder with the programs in Rust. The flag is for their target only, so it rebuilds nothing of the workspace's

@@ -16,6 +16,7 @@
 //! | 40 | `TABLE` | descriptors of one process |
 //! | 42 | `PLACE` | where one entry is |
 //! | 44 | `ATTRIBUTES` | mode, owner, times of one node |
+//! | 45 | `LOCKS` | locks of one volume's files |
 //! | 46 | `TERMINAL` | lines and settings of one terminal |
 //! | 48 | `QUEUE` | who waits |
 
@@ -40,6 +41,7 @@ classes! {
     TABLE: 40 Spin false, "descriptors";
     PLACE: 42 Spin false, "place of an entry";
     ATTRIBUTES: 44 Spin false, "attributes of a file";
+    LOCKS: 45 Spin false, "locks of files";
     TERMINAL: 46 Spin false, "terminal";
     QUEUE: 48 Spin false, "queue";
 }

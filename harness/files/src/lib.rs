@@ -33,6 +33,7 @@ pub mod event;
 pub mod executing;
 mod getdents;
 mod layout;
+pub mod lock;
 mod memory;
 mod name;
 pub mod node;

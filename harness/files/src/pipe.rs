@@ -32,8 +32,18 @@ const MOST: usize = 1 << 20;
 /// ioctl(2): how many bytes can be read.
 pub(crate) const FIONREAD: u32 = 0x541b;
 
+/// Whether a pipe is opened by a name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Naming {
+    /// Both sides come when they want to, and wait for each other.
+    Named,
+    /// Both have been there from the beginning. Who opens one of them once more, by `/proc/self/fd`, waits for nobody.
+    Unnamed,
+}
+
 /// A pipe.
 pub struct Pipe<P: Platform> {
+    naming: Naming,
     state: Mutex<State, P>,
     readers: Queue<P>,
     writers: Queue<P>,
@@ -61,11 +71,12 @@ impl Side {
 }
 
 impl<P: Platform> Pipe<P> {
-    fn new(readers: u32, writers: u32) -> Self {
-        let side = |open: u32| Side { open, ever: u64::from(open) };
-        let state =
-            State { ring: Ring::new(CAPACITY), readers: side(readers), writers: side(writers) };
+    fn new(naming: Naming) -> Self {
+        let open = if naming == Naming::Named { 0 } else { 1 };
+        let side = Side { open, ever: u64::from(open) };
+        let state = State { ring: Ring::new(CAPACITY), readers: side, writers: side };
         Self {
+            naming,
             state: Mutex::new(&class::STREAM, state),
             readers: Queue::new(),
             writers: Queue::new(),
@@ -109,7 +120,7 @@ impl<P: Platform> Pipe<P> {
 }
 
 impl<P: Platform> Special<P> for Pipe<P> {
-    /// Only of a pipe with a name: both ends of the others are open from the beginning.
+    /// By the pipe's name, or by that of a descriptor.
     fn opened(
         &self,
         call: &Call<'_, P>,
@@ -119,8 +130,9 @@ impl<P: Platform> Special<P> for Pipe<P> {
         if !reads && !writes {
             return Err(Errno::EINVAL);
         }
+        let meets = self.naming == Naming::Named;
         let mut state = self.state.lock();
-        if writes && !reads && call.nonblocking && state.readers.open == 0 {
+        if meets && writes && !reads && call.nonblocking && state.readers.open == 0 {
             return Err(Errno::ENXIO);
         }
         if reads {
@@ -133,6 +145,7 @@ impl<P: Platform> Special<P> for Pipe<P> {
         drop(state);
         self.wake_all();
         let met = match (reads, writes) {
+            _ if !meets => Ok(()),
             (true, false) if !call.nonblocking => {
                 self.await_other(call, &self.readers, |state| state.writers, before.1)
             }
@@ -247,7 +260,7 @@ impl<P: Platform> Special<P> for Pipe<P> {
 
 /// What stands behind a pipe with a name.
 pub(crate) fn named<P: Platform>() -> Result<Box<dyn Special<P>>, Errno> {
-    Ok(try_box::<_, P>(Pipe::new(0, 0))?)
+    Ok(try_box::<_, P>(Pipe::new(Naming::Named))?)
 }
 
 impl<P: Platform> Tree<P> {
@@ -261,7 +274,7 @@ impl<P: Platform> Tree<P> {
         if !allowed.contains(flags) {
             return Err(Errno::EINVAL);
         }
-        let special: Box<dyn Special<P>> = try_box::<_, P>(Pipe::new(1, 1))?;
+        let special: Box<dyn Special<P>> = try_box::<_, P>(Pipe::new(Naming::Unnamed))?;
         let node =
             Node::try_new(self.unnamed(), Kind::Special(special), FileType::Pipe, 0o600, who)?;
         let label = Name::try_format::<P>(format_args!("pipe:[{}]", node.number()))?;

@@ -1,17 +1,18 @@
 //! Descriptors: a process's numbers for open files.
 //!
 //! Locks: its own, for a few instructions. No open file is let go under it: the last hold may sleep.
-//! Owns:  a hold of each open file that has a number.
+//! Owns:  a hold of each open file that has a number; locks of files (`lock`), until one of their descriptors is closed.
 
 use alloc::vec::Vec;
 use core::mem;
 
-use rumpvm::sync::{Spin, try_reserve};
+use rumpvm::sync::{Atomic, Ordering, Spin, try_reserve};
 use rumpvm::{Hold, NoMemory};
 use rumpvm_platform::Platform;
 
 use crate::class;
 use crate::errno::Errno;
+use crate::lock::Owner;
 use crate::open::Open;
 
 /// Whether a descriptor outlives exec.
@@ -26,6 +27,8 @@ pub enum OnExec {
 /// A process's descriptors.
 pub struct Table<P: Platform> {
     slots: Spin<Slots<P>, P>,
+    /// As whose locks of fcntl(2) are noted.
+    owner: Atomic<u64, P>,
 }
 
 struct Slots<P: Platform> {
@@ -48,8 +51,28 @@ impl<P: Platform> Default for Table<P> {
 impl<P: Platform> Table<P> {
     /// No descriptors.
     pub fn new() -> Self {
-        let slots = Slots { list: Vec::new(), lowest: 0 };
-        Self { slots: Spin::new(&class::TABLE, slots) }
+        Self::of(Slots { list: Vec::new(), lowest: 0 })
+    }
+
+    fn of(slots: Slots<P>) -> Self {
+        let owner = Atomic::new(Owner::new().word());
+        Self { slots: Spin::new(&class::TABLE, slots), owner }
+    }
+
+    /// Whose locks are those of whoever uses it.
+    pub fn owner(&self) -> Owner {
+        Owner::of_word(self.owner.load(Ordering::Acquire))
+    }
+
+    /// Takes over the locks of `other`, of which it is a copy; exec(2) keeps them.
+    pub fn inherit_locks(&self, other: &Self) {
+        let own = self.owner.load(Ordering::Acquire);
+        self.owner.store(other.owner.swap(own, Ordering::AcqRel), Ordering::Release);
+    }
+
+    /// A descriptor of that file is gone, and with it every lock of the file.
+    fn lost(&self, open: &Open<P>) {
+        open.node().forget_locks(self.owner());
     }
 
     /// A copy for a new process: the same open files under the same numbers.
@@ -66,7 +89,7 @@ impl<P: Platform> Table<P> {
             let used = slots.used();
             list.extend(slots.list[..used].iter().map(|slot| slot.as_ref().map(Slot::copy)));
             let lowest = slots.lowest.min(used);
-            return Ok(Self { slots: Spin::new(&class::TABLE, Slots { list, lowest }) });
+            return Ok(Self::of(Slots { list, lowest }));
         }
     }
 
@@ -142,7 +165,9 @@ impl<P: Platform> Table<P> {
             slots.lowest = at + 1;
         }
         drop(slots);
-        Ok(before.map(|slot| slot.open))
+        let before = before.map(|slot| slot.open);
+        before.iter().for_each(|open| self.lost(open));
+        Ok(before)
     }
 
     /// Takes the number away, and returns what it stood for; its end is the caller's to see: close(2).
@@ -150,7 +175,9 @@ impl<P: Platform> Table<P> {
         let mut slots = self.slots.lock();
         let slot = slots.take(number as usize);
         drop(slots);
-        slot.map(|slot| slot.open).ok_or(Errno::EBADF)
+        let open = slot.map(|slot| slot.open).ok_or(Errno::EBADF)?;
+        self.lost(&open);
+        Ok(open)
     }
 
     /// Closes all numbers from `first` to `last`: close_range(2).
@@ -169,6 +196,7 @@ impl<P: Platform> Table<P> {
         let list = mem::take(&mut slots.list);
         slots.lowest = 0;
         drop(slots);
+        list.iter().flatten().for_each(|slot| self.lost(&slot.open));
         drop(list);
     }
 
@@ -223,9 +251,16 @@ impl<P: Platform> Table<P> {
             let Some(number) = found else { return };
             let slot = slots.take(number);
             drop(slots);
+            slot.iter().for_each(|slot| self.lost(&slot.open));
             drop(slot);
             from = number + 1;
         }
+    }
+}
+
+impl<P: Platform> Drop for Table<P> {
+    fn drop(&mut self) {
+        self.close_all();
     }
 }
 

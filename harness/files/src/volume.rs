@@ -9,6 +9,7 @@ use rumpvm_platform::Platform;
 use bitflags::bitflags;
 
 use crate::class;
+use crate::lock::Locks;
 use crate::services::Services;
 
 /// What a volume is called, and known by.
@@ -58,6 +59,7 @@ pub struct Volume<P: Platform> {
     flags: Atomic<u32, P>,
     next: Atomic<u64, P>,
     changes: Mutex<(), P>,
+    locks: Locks<P>,
 }
 
 impl<P: Platform> Volume<P> {
@@ -74,6 +76,7 @@ impl<P: Platform> Volume<P> {
             flags: Atomic::new(0),
             next: Atomic::new(1),
             changes: Mutex::new(&class::CHANGES, ()),
+            locks: Locks::new(),
         })
     }
 
@@ -115,6 +118,10 @@ impl<P: Platform> Volume<P> {
     /// Nodes so far.
     pub(crate) fn numbered(&self) -> u64 {
         self.next.load(Ordering::Relaxed) - 1
+    }
+
+    pub(crate) fn locks(&self) -> &Locks<P> {
+        &self.locks
     }
 
     pub(crate) fn changes(&self) -> &Mutex<(), P> {

@@ -160,6 +160,11 @@ impl Bare {
         scheduler::time_of_this()
     }
 
+    /// Nanoseconds that `cpu` has had nothing to do.
+    pub fn idle_time(cpu: CpuId) -> u64 {
+        cpu::cpu(cpu).idled.time()
+    }
+
     /// Has `cpu` look at what it runs: a program there comes back by [`Trap::Interrupted`](crate::Trap::Interrupted).
     pub fn interrupt(cpu: CpuId) {
         if cpu != cpu::id() {

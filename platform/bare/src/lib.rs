@@ -43,6 +43,7 @@ mod scheduler;
 pub mod serial;
 mod sleepers;
 mod smp;
+mod spent;
 mod stack;
 mod thread;
 mod traps;

@@ -22,6 +22,7 @@ use spin::Once;
 
 use crate::cpu::Cpu;
 use crate::scheduler;
+use crate::spent::Spent;
 
 /// What a thread claims of its CPU.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -83,9 +84,11 @@ impl Word {
     }
 }
 
-/// A thread's priority, in a place that others may change.
+/// A thread's priority, in a place that others may change, and what it has had of its CPU.
 pub struct Standing {
     word: AtomicU32,
+    /// What the thread has spent of its CPU.
+    pub(crate) spent: Spent,
     /// Where its thread lives, once there is one.
     cpu: Once<&'static Cpu>,
 }
@@ -93,7 +96,7 @@ pub struct Standing {
 impl Standing {
     /// For a thread that is yet to be.
     pub fn new(priority: Priority) -> Self {
-        Self { word: AtomicU32::new(priority.word().0), cpu: Once::new() }
+        Self { word: AtomicU32::new(priority.word().0), spent: Spent::new(), cpu: Once::new() }
     }
 
     /// Changes it. Takes effect at once, whatever the thread does.
@@ -107,6 +110,16 @@ impl Standing {
         if let Some(cpu) = self.cpu.get() {
             scheduler::look_again(cpu);
         }
+    }
+
+    /// Nanoseconds that its thread has had a CPU up to now.
+    pub fn time(&self) -> u64 {
+        self.spent.time()
+    }
+
+    /// Whether its thread runs, or would if it were its turn.
+    pub fn is_ready(&self) -> bool {
+        self.spent.is_ready()
     }
 
     pub(crate) fn settle(&self, cpu: &'static Cpu) {

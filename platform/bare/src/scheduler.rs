@@ -142,6 +142,7 @@ pub(crate) fn make_runnable(thread: *const Thread) {
     let (target, word) = unsafe {
         let word = (*thread).word();
         let target = (*thread).cpu;
+        (*thread).spent().inspect(|spent| spent.set_sleeps(false));
         target.queue.ready.lock().add(&*thread, End::Last);
         (target, word)
     };
@@ -186,6 +187,7 @@ pub(crate) fn block() {
     let cpu = cpu::this();
     debug_assert!(!interrupts_on() && cpu.current.get() != cpu.idle.get());
     assert!(cpu.held.get() == 0, "a thread sleeps that must not even be switched away");
+    thread::current().spent().inspect(|spent| spent.set_sleeps(true));
     switch(cpu.queue.pop().unwrap_or(cpu.idle.get()));
 }
 
@@ -221,8 +223,11 @@ fn switch(next: *const Thread) {
         return;
     }
     let now = clock::now();
-    // SAFETY: it is alive, or was a moment ago on this very stack.
-    account(unsafe { &*old }, now);
+    // SAFETY: it is alive, or was a moment ago on this very stack; `next` is as below.
+    let (leaves, comes) = unsafe { (&*old, &*next) };
+    account(leaves, now);
+    leaves.spent().inspect(|spent| spent.stops(leaves.ran.get()));
+    comes.spent().inspect(|spent| spent.runs(comes.ran.get(), now));
     // SAFETY: both are alive; `old` runs here, and `next` was taken out of this CPU's queue or is its idle loop.
     unsafe {
         program::put_away((*old).program.get());
@@ -245,7 +250,9 @@ fn account(thread: &Thread, now: u64) -> u64 {
 fn charge(thread: &Thread) {
     let word = thread.word();
     if !word.is_real_time() {
-        let time = word.virtual_time(account(thread, clock::now()));
+        let now = clock::now();
+        let time = word.virtual_time(account(thread, now));
+        thread.spent().inspect(|spent| spent.runs(thread.ran.get(), now));
         thread.virtual_time.set(thread.virtual_time.get().saturating_add(time));
     }
 }

@@ -21,6 +21,7 @@ use crate::lock::Masked;
 use crate::priority::{Standing, Word};
 use crate::program::State;
 use crate::scheduler;
+use crate::spent::Spent;
 use crate::stack::Stack;
 
 /// What a thread does.
@@ -86,6 +87,16 @@ impl Thread {
             resume: Cell::new(None),
             body: Cell::new(body),
             _stack: stack,
+        }
+    }
+
+    /// Where others see what it has run, if they do.
+    #[inline]
+    pub(crate) fn spent(&self) -> Option<&Spent> {
+        match &self.standing {
+            Some(standing) => Some(&standing.spent),
+            None if ptr::eq(self, self.cpu.idle.get()) => Some(&self.cpu.idled),
+            None => None,
         }
     }
 

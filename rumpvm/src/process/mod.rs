@@ -150,6 +150,11 @@ impl<P: Platform> Process<P> {
         self.state.store(state.pack(), Ordering::Release);
     }
 
+    /// What becomes of orphans below it.
+    pub fn orphans(&self) -> Orphans {
+        if self.adopts.load(Ordering::Acquire) == 0 { Orphans::PassOn } else { Orphans::Adopt }
+    }
+
     /// Says what becomes of orphans below it. A child does not inherit this.
     pub fn set_orphans(&self, orphans: Orphans) {
         self.adopts.store(u32::from(orphans == Orphans::Adopt), Ordering::Release);

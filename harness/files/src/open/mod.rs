@@ -27,6 +27,7 @@ use crate::access::{Capabilities, Credentials, Rights};
 use crate::class;
 use crate::entry::Entry;
 use crate::errno::Errno;
+use crate::lock::Owner;
 use crate::name::Name;
 use crate::node::{Call, FileType, Kind, Node, Ready, Regular, Special, driver};
 use crate::volume::{MountFlags, Volume};
@@ -41,6 +42,8 @@ pub struct Open<P: Platform> {
     flags: Atomic<u32, P>,
     /// Where the next read or write begins; in a directory, the cookie of the name that came last.
     position: Mutex<u64, P>,
+    /// As whose locks of flock(2) are noted, and those that fcntl(2) calls open file description locks.
+    owner: Owner,
     /// Who opened it may write without taking set-user-id bits away.
     keeps_privileges: bool,
 }
@@ -124,6 +127,7 @@ impl<P: Platform> Open<P> {
             rights,
             flags: Atomic::new((flags & OpenFlags::KEPT).bits()),
             position: Mutex::new(&class::POSITION, 0),
+            owner: Owner::new(),
             keeps_privileges: who.can(Capabilities::FSETID),
         })?)
     }
@@ -160,6 +164,11 @@ impl<P: Platform> Open<P> {
         matches!(self.behind, Behind::Path)
     }
 
+    /// Whose locks are those of the open file itself.
+    pub fn owner(&self) -> Owner {
+        self.owner
+    }
+
     pub(crate) fn position(&self) -> &Mutex<u64, P> {
         &self.position
     }
@@ -190,6 +199,7 @@ impl<P: Platform> Open<P> {
 
 impl<P: Platform> Drop for Open<P> {
     fn drop(&mut self) {
+        self.node().forget_locks(self.owner);
         if let Some(special) = self.driver() {
             special.closed(self.rights);
         }

@@ -144,6 +144,23 @@ fn a_named_pipe_is_opened_by_both_sides_together() {
 }
 
 #[test]
+fn who_opens_a_side_of_a_pipe_once_more_waits_for_nobody() {
+    World::new().run(|user| {
+        let [from, to] = pipe(user, OpenFlags::empty());
+        user.write(&to, b"left behind").unwrap();
+        drop(to);
+        let again = user
+            .walk()
+            .open_entry(from.entry(), OpenFlags::empty(), &user.waker)
+            .expect("its side");
+        drop(from);
+        assert_eq!(drain(user, &again), b"left behind");
+        let nonblocking = OpenFlags::WRITE_ONLY | OpenFlags::NONBLOCK;
+        assert!(user.walk().open_entry(again.entry(), nonblocking, &user.waker).is_ok());
+    });
+}
+
+#[test]
 fn a_pipe_takes_memory_only_for_what_is_in_it() {
     World::new().run(|user| {
         let pipes: Vec<_> = (0..500).map(|_| pipe(user, OpenFlags::empty())).collect();

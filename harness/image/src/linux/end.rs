@@ -33,7 +33,6 @@ pub(crate) fn end(thread: Thread) {
         }
     }
     process.usage.note_pages(thread.space().resident_pages(&kernel.vm));
-    process.usage.add_time(Bare::thread_time());
     system().timers.forget_task(task.number());
     process.remove_task(task);
     let was_last = process.memory.thread_ends();

@@ -24,6 +24,13 @@ pub(crate) struct Capable {
     pub(crate) inheritable: u64,
 }
 
+/// The user and the group that a program's file gives to who executes it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Gains {
+    pub(crate) user: Option<u32>,
+    pub(crate) group: Option<u32>,
+}
+
 /// Capabilities that there are: up to `CAP_CHECKPOINT_RESTORE`.
 pub(crate) const ALL: u64 = (1 << 41) - 1;
 /// Those that go away when the user for files is not the administrator any more.
@@ -115,12 +122,22 @@ impl Ids {
         }
     }
 
-    /// What becomes of capabilities when a program begins.
-    pub(crate) fn exec(&mut self) {
+    /// What becomes of him when a program begins (credentials(7), capabilities(7)); true if its file has made him
+    /// somebody else than who began it, so that it trusts nothing that it is given (`AT_SECURE`).
+    pub(crate) fn exec(&mut self, gains: Gains) -> bool {
         self.keeps = false;
-        (self.user.saved, self.group.saved) = (self.user.effective, self.group.effective);
+        for (four, gained) in [(&mut self.user, gains.user), (&mut self.group, gains.group)] {
+            four.effective = gained.unwrap_or(four.effective);
+            (four.saved, four.files) = (four.effective, four.effective);
+        }
         let all = self.user.effective == 0 || self.user.real == 0;
         self.capable.permitted = if all { ALL } else { 0 };
         self.capable.effective = if self.user.effective == 0 { ALL } else { 0 };
+        self.is_raised()
+    }
+
+    /// Whether the effective ids are others than the real ones.
+    pub(crate) fn is_raised(&self) -> bool {
+        [self.user, self.group].iter().any(|four| four.real != four.effective)
     }
 }

@@ -14,11 +14,15 @@ pub(crate) struct Limit {
 
 /// Numbers of limits.
 pub(crate) mod resource {
+    pub(crate) const CPU: usize = 0;
+    pub(crate) const FILE_SIZE: usize = 1;
     pub(crate) const DATA: usize = 2;
     pub(crate) const STACK: usize = 3;
+    pub(crate) const PROCESSES: usize = 6;
     pub(crate) const FILES: usize = 7;
     pub(crate) const LOCKED: usize = 8;
     pub(crate) const ADDRESS_SPACE: usize = 9;
+    pub(crate) const SIGNALS: usize = 11;
     pub(crate) const NICE: usize = 13;
     pub(crate) const REAL_TIME: usize = 14;
     pub(crate) const COUNT: usize = 16;
@@ -36,10 +40,11 @@ impl Default for Limits {
         limits[resource::STACK].soft = 8 << 20;
         // No dumps of memory, as on most systems.
         limits[4].soft = 0;
-        limits[6] = same(30_000);
+        limits[resource::PROCESSES] = same(30_000);
         limits[resource::FILES] = Limit { soft: 1024, hard: 4096 };
         limits[resource::LOCKED] = same(INFINITY);
-        limits[11] = same(30_000);
+        // Of the order that small machines have; each takes some 50 bytes.
+        limits[resource::SIGNALS] = same(1024);
         limits[12] = same(819_200);
         // Priorities that nobody without the right may have.
         limits[resource::NICE] = same(0);
@@ -62,6 +67,11 @@ impl Limits {
     /// Most descriptors.
     pub(crate) fn files(&self) -> u64 {
         self.0[resource::FILES].soft
+    }
+
+    /// Most signals that wait with what they carry, of a process or of a thread.
+    pub(crate) fn signals(&self) -> u64 {
+        self.0[resource::SIGNALS].soft
     }
 
     /// Largest stack.

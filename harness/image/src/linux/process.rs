@@ -18,7 +18,7 @@ use super::ids::{Capable, Ids};
 use super::limits::Limits;
 use super::signal::{Actions, Pending, Set, Signal};
 use super::task::Task;
-use super::usage::Usage;
+use super::usage::{Usage, Used};
 
 /// A process.
 pub(crate) struct Process {
@@ -57,6 +57,9 @@ pub(crate) struct Process {
     /// personality(2), and whether /proc shows it (`PR_SET_DUMPABLE`).
     pub(crate) personality: Atomic<u32, Bare>,
     pub(crate) dumpable: Atomic<u32, Bare>,
+    /// How willingly it is killed for want of memory, as programs say: from -1000 to 1000. Who asks for what there is not
+    /// is killed, so nothing comes of it.
+    pub(crate) oom_adjustment: Atomic<u32, Bare>,
     pub(crate) no_new_rights: Atomic<u32, Bare>,
     /// Bits of membarrier(2) that it has registered for.
     pub(crate) barriers: Atomic<u32, Bare>,
@@ -129,9 +132,15 @@ impl Image {
 
     /// Names it so, as far as there is room.
     pub(crate) fn set_name(&mut self, name: &[u8]) {
-        let count = name.len().min(self.name.len() - 1);
-        self.name = [0; 16];
-        self.name[..count].copy_from_slice(&name[..count]);
+        self.name = Self::name_of(name);
+    }
+
+    /// As much of a name as there is room for, ended by a zero.
+    pub(crate) fn name_of(name: &[u8]) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        let count = name.len().min(bytes.len() - 1);
+        bytes[..count].copy_from_slice(&name[..count]);
+        bytes
     }
 }
 
@@ -160,6 +169,8 @@ impl Process {
         let child = Self::new(parts, limits, image, actions, numbers)?;
         let inherited = parent.no_new_rights.load(Ordering::Relaxed);
         child.no_new_rights.store(inherited, Ordering::Relaxed);
+        let adjusted = parent.oom_adjustment.load(Ordering::Relaxed);
+        child.oom_adjustment.store(adjusted, Ordering::Relaxed);
         Ok(child)
     }
 
@@ -194,6 +205,7 @@ impl Process {
             has_execed: Atomic::new(0),
             personality: Atomic::new(personality),
             dumpable: Atomic::new(1),
+            oom_adjustment: Atomic::new(0),
             no_new_rights: Atomic::new(0),
             barriers: Atomic::new(0),
         })
@@ -239,13 +251,34 @@ impl Process {
         try_push::<_, Bare>(&mut tasks, task.clone())
     }
 
-    /// One thread less.
+    /// One thread less. What it has run counts on, without a moment at which it counts twice or not at all.
     pub(crate) fn remove_task(&self, task: &Hold<Task, Bare>) {
         let mut tasks = self.tasks.lock();
         let at = tasks.iter().position(|other| other.is(task));
         let removed = at.map(|at| tasks.remove(at));
+        if removed.is_some() {
+            self.usage.add_time(task.time());
+        }
         drop(tasks);
         drop(removed);
+    }
+
+    /// What it has used up to now: what has been counted, and what its threads have run that still do.
+    pub(crate) fn used(&self) -> Used {
+        let tasks = self.tasks.lock();
+        let mut used = self.usage.own();
+        used.nanoseconds += tasks.iter().map(|task| task.time()).sum::<u64>();
+        used
+    }
+
+    /// The same with its children that were waited for.
+    pub(crate) fn used_with_children(&self) -> Used {
+        self.used().with(self.usage.children())
+    }
+
+    /// Whether one of its threads runs, or waits for nothing but its turn.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.tasks.lock().iter().any(|task| task.scheduled.standing.is_ready())
     }
 
     /// Calls `f` with every thread, which may do no more than a few instructions.

@@ -10,7 +10,7 @@ use rumpvm_files::Waker;
 use rumpvm_platform::{CpuId, Seam};
 
 use super::class;
-use super::process::Process;
+use super::process::{Image, Process};
 use super::schedule::{Schedule, Scheduled};
 use super::signal::{Pending, Set, Signal};
 
@@ -24,6 +24,8 @@ pub(crate) struct Task {
     pub(crate) mask: Atomic<Set, Bare>,
     pub(crate) pending: Spin<Pending, Bare>,
     pub(crate) scheduled: Scheduled,
+    /// What it is called, if that is not what its process is.
+    pub(crate) name: Spin<Option<[u8; 16]>, Bare>,
     /// 1 when it is to end though its process goes on.
     told_to_end: Atomic<u32, Bare>,
     /// The CPU that it runs on.
@@ -47,9 +49,30 @@ impl Task {
             mask: Atomic::new(mask),
             pending: Spin::new(&class::PENDING, Pending::default()),
             scheduled: Scheduled::new(schedule),
+            name: Spin::new(&class::RECORD, None),
             told_to_end: Atomic::new(0),
             cpu: Atomic::new(NOWHERE),
         })
+    }
+
+    /// Nanoseconds that it has had a CPU.
+    pub(crate) fn time(&self) -> u64 {
+        self.scheduled.standing.time()
+    }
+
+    /// What it is called, ended by a zero. The first thread's name is that of its process.
+    pub(crate) fn name(&self) -> [u8; 16] {
+        let own = *self.name.lock();
+        own.unwrap_or_else(|| self.process.image.lock().name)
+    }
+
+    /// Calls it so, as far as there is room.
+    pub(crate) fn set_name(&self, name: &[u8]) {
+        if self.number() == self.process.pid() {
+            self.process.image.lock().set_name(name);
+        } else {
+            *self.name.lock() = Some(Image::name_of(name));
+        }
     }
 
     pub(crate) fn number(&self) -> u32 {

@@ -27,6 +27,17 @@ pub(crate) struct Used {
     pub(crate) largest: u64,
 }
 
+impl Used {
+    /// The same with what others have used.
+    pub(crate) fn with(self, others: Self) -> Self {
+        Self {
+            nanoseconds: self.nanoseconds + others.nanoseconds,
+            faults: self.faults + others.faults,
+            largest: self.largest.max(others.largest),
+        }
+    }
+}
+
 impl Counts {
     fn new() -> Self {
         Self { nanoseconds: Atomic::new(0), faults: Atomic::new(0), largest: Atomic::new(0) }
@@ -70,10 +81,8 @@ impl Usage {
     }
 
     /// A child that used so much, with its own children, has been waited for.
-    pub(crate) fn add_child(&self, child: &Self) {
-        let (own, below) = (child.own(), child.children());
-        self.children.add(own);
-        self.children.add(below);
+    pub(crate) fn add_child(&self, child: Used) {
+        self.children.add(child);
     }
 
     pub(crate) fn own(&self) -> Used {

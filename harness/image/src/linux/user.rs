@@ -201,6 +201,16 @@ impl Pieces {
         Self { memory: memory.clone(), ..self }
     }
 
+    /// Leaves out what is beyond the next `most` bytes.
+    pub(crate) fn cut(&mut self, most: u64) {
+        let mut left = most;
+        for (_, length) in &mut self.pieces[self.at..] {
+            *length = left.min(*length);
+            left -= *length;
+        }
+        self.total = self.total.min(most);
+    }
+
     /// Goes on by up to `most` bytes: calls `copy` with where, from which byte of the whole, and how many. Returns how
     /// many; fewer if `copy` fails later, an error if it fails at once.
     fn advance(

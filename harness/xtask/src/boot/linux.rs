@@ -60,7 +60,7 @@ const fn alone(words: &'static [&'static str], output: &'static str) -> Run {
 
 const OLD: (&str, &str) = ("pc", "qemu64");
 
-const RUNS: [Run; 32] = [
+const RUNS: [Run; 38] = [
     shell(&["/bin/busybox", "echo", "hi"], "hi\n"),
     Run {
         machine: OLD,
@@ -141,6 +141,12 @@ const RUNS: [Run; 32] = [
     Run { status: 137, cpus: 1, ..shell(&["/bin/sh", "-c", "kill -9 $$"], "") },
     Run { status: 127, ..shell(&["/bin/nothing"], "") },
     shell(&["/bin/signals.glibc"], "signals: done\n"),
+    shell(&["/bin/locks.musl"], "locks: done\n"),
+    shell(&["/bin/rights.musl"], "rights: done\n"),
+    shell(&["/bin/sockets.musl"], "sockets: done\n"),
+    shell(&["/bin/limits.musl"], "limits: done\n"),
+    shell(&["/bin/clocks.musl"], "clocks: done\n"),
+    shell(&["/bin/heard.musl"], "heard: done\n"),
     Run { cpus: 4, ..shell(&["/bin/threads.musl"], "threads: done\n") },
     Run { cpus: 1, ..shell(&["/bin/priorities.musl"], "priorities: done\n") },
     Run { cpus: 1, is_counted: true, ..shell(&["/bin/alarms.musl"], "alarms: done\n") },

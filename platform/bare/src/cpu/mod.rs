@@ -22,6 +22,7 @@ use x86::msr;
 
 use crate::acpi::Acpi;
 use crate::scheduler::Queue;
+use crate::spent::Spent;
 use crate::thread::Thread;
 use features::Features;
 use tables::Tables;
@@ -47,6 +48,8 @@ pub(crate) struct Cpu {
     pub(crate) ended: Cell<*const Thread>,
     /// When the thread that runs went on.
     pub(crate) since: Cell<u64>,
+    /// What the idle loop has had of it.
+    pub(crate) idled: Spent,
     /// Another thread should run.
     pub(crate) resched: AtomicBool,
     /// The CPU is asleep or about to be, and needs an interrupt to see what is put into its queue.
@@ -95,6 +98,7 @@ impl Cpu {
             idle: Cell::new(ptr::null()),
             ended: Cell::new(ptr::null()),
             since: Cell::new(0),
+            idled: Spent::new(),
             resched: AtomicBool::new(false),
             asleep: AtomicBool::new(false),
             flush: AtomicBool::new(false),

@@ -6,11 +6,14 @@ use rumpvm_arch::VirtAddr;
 use rumpvm_bare::Bare;
 use rumpvm_files::stat::Stat;
 use rumpvm_files::tree::{Owner, When};
-use rumpvm_files::{Entry, Errno, Time};
+use rumpvm_files::{Entry, Errno, Open, Time};
 
-use super::paths::{HERE, MODE, NO_FOLLOW, find_at};
-use super::{Answer, Args, files};
+use super::paths::{EMPTY_PATH, HERE, MODE, NO_FOLLOW, find_at, only};
+use super::{Answer, Args, files, limits};
 use crate::linux::thread::Thread;
+
+/// `AT_NO_AUTOMOUNT`: nothing is mounted by itself.
+const NO_AUTOMOUNT: u32 = 0x800;
 
 fn put_stat(thread: &Thread, entry: &Hold<Entry<Bare>, Bare>, at: VirtAddr) -> Answer {
     thread.user().write(at, &Stat::of(entry.node()).bytes())?;
@@ -34,11 +37,15 @@ pub(super) fn fstat(thread: &mut Thread, args: Args) -> Answer {
 }
 
 pub(super) fn newfstatat(thread: &mut Thread, args: Args) -> Answer {
+    only(args.half(3), NO_FOLLOW | NO_AUTOMOUNT | EMPTY_PATH)?;
     let entry = find_at(thread, args.half(0), args.at(1), args.half(3))?;
     put_stat(thread, &entry, args.at(2))
 }
 
 pub(super) fn statx(thread: &mut Thread, args: Args) -> Answer {
+    /// How fresh the answer is to be; it always is.
+    const FRESHNESS: u32 = 0x6000;
+    only(args.half(2), NO_FOLLOW | NO_AUTOMOUNT | EMPTY_PATH | FRESHNESS)?;
     let entry = find_at(thread, args.half(0), args.at(1), args.half(2))?;
     thread.user().write(args.at(4), &Stat::of(entry.node()).extended())?;
     Ok(0)
@@ -56,6 +63,12 @@ pub(super) fn fstatfs(thread: &mut Thread, args: Args) -> Answer {
     Ok(0)
 }
 
+/// An open file, and not only the name of one.
+fn for_changing(thread: &Thread, number: u32) -> Result<Hold<Open<Bare>, Bare>, Errno> {
+    let open = files::get(thread, number)?;
+    if open.is_path() { Err(Errno::EBADF) } else { Ok(open) }
+}
+
 fn chmod_entry(thread: &Thread, entry: &Hold<Entry<Bare>, Bare>, mode: u32) -> Answer {
     entry.chmod(&thread.task.process.credentials()?, mode & MODE)?;
     Ok(0)
@@ -67,7 +80,7 @@ pub(super) fn chmod(thread: &mut Thread, args: Args) -> Answer {
 }
 
 pub(super) fn fchmod(thread: &mut Thread, args: Args) -> Answer {
-    let open = files::get(thread, args.half(0))?;
+    let open = for_changing(thread, args.half(0))?;
     chmod_entry(thread, open.entry(), args.half(1))
 }
 
@@ -94,11 +107,12 @@ pub(super) fn lchown(thread: &mut Thread, args: Args) -> Answer {
 }
 
 pub(super) fn fchown(thread: &mut Thread, args: Args) -> Answer {
-    let open = files::get(thread, args.half(0))?;
+    let open = for_changing(thread, args.half(0))?;
     chown_entry(thread, open.entry(), args.half(1), args.half(2))
 }
 
 pub(super) fn fchownat(thread: &mut Thread, args: Args) -> Answer {
+    only(args.half(4), NO_FOLLOW | EMPTY_PATH)?;
     let entry = find_at(thread, args.half(0), args.at(1), args.half(4))?;
     chown_entry(thread, &entry, args.half(2), args.half(3))
 }
@@ -108,6 +122,9 @@ pub(super) fn truncate(thread: &mut Thread, args: Args) -> Answer {
         return Err(Errno::EINVAL);
     }
     let entry = find_at(thread, HERE, args.at(0), 0)?;
+    if let Some(regular) = entry.node().regular() {
+        limits::may_grow(thread, regular.size(), args.word(1))?;
+    }
     entry.truncate(&thread.task.process.credentials()?, args.word(1))?;
     Ok(0)
 }
@@ -136,6 +153,7 @@ pub(super) fn utimensat(thread: &mut Thread, args: Args) -> Answer {
             (when([a, b])?, when([c, d])?)
         }
     };
+    only(args.half(3), NO_FOLLOW | EMPTY_PATH)?;
     let entry = match args.word(1) {
         0 => files::get(thread, args.half(0))?.entry().clone(),
         _ => find_at(thread, args.half(0), args.at(1), args.half(3))?,

@@ -10,7 +10,8 @@ use rumpvm_arch::{Format, VirtAddr};
 use rumpvm_bare::{Bare, Kernel, ProgramCopy};
 use rumpvm_files::Errno;
 
-use super::{Answer, Args};
+use super::{Answer, Args, limits};
+use crate::linux::limits::{INFINITY, resource};
 use crate::linux::process::{Parts, Process};
 use crate::linux::signal::Signal;
 use crate::linux::system::system;
@@ -141,6 +142,7 @@ impl Request {
 
 fn birth(thread: &mut Thread, request: &Request) -> Answer {
     request.check()?;
+    limits::may_be_born(&thread.task.process)?;
     if request.flags.contains(Flags::THREAD) {
         new_thread(thread, request)
     } else {
@@ -154,6 +156,7 @@ fn new_thread(thread: &mut Thread, request: &Request) -> Answer {
     let mask = thread.task.mask.load(Ordering::SeqCst);
     let schedule = thread.task.scheduled.get().inherited();
     let task = Task::try_new(number, &process, mask, schedule)?;
+    *task.name.lock() = Some(thread.task.name());
     process.add_task(&task).map_err(|_| Errno::EAGAIN)?;
     process.memory.thread_starts();
     if let Err(error) = start(thread, &task, request, AltStack::NONE) {
@@ -175,8 +178,13 @@ fn new_process(thread: &mut Thread, request: &Request) -> Answer {
         let mask = thread.task.mask.load(Ordering::SeqCst);
         let schedule = thread.task.scheduled.get().inherited();
         let task = Task::try_new(child.pid(), &child, mask, schedule)?;
+        child.image.lock().name = thread.task.name();
         child.add_task(&task)?;
         system().enlist(&child)?;
+        let limit = child.limits.lock().get(resource::CPU).map_or(INFINITY, |limit| limit.soft);
+        if limit != INFINITY {
+            system().timers.limit(&child, limit)?;
+        }
         let own_stack = request.flags.contains(Flags::VM) && request.stack != 0;
         let alt_stack = if own_stack { AltStack::NONE } else { thread.alt_stack };
         start(thread, &task, request, alt_stack)?;
@@ -187,6 +195,7 @@ fn new_process(thread: &mut Thread, request: &Request) -> Answer {
         Err(error) => {
             // Nothing is left of it.
             let pid = memory.pid();
+            system().timers.forget_process(pid.0);
             if let Some(child) = system().strike(pid.0)
                 && let Some(task) = child.first_task()
             {

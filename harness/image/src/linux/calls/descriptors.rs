@@ -7,7 +7,7 @@ use rumpvm_files::table::OnExec;
 use rumpvm_files::{Errno, OpenFlags};
 
 use super::files::{add, get, limit, on_exec, table};
-use super::{Answer, Args};
+use super::{Answer, Args, locks};
 use crate::linux::thread::Thread;
 use crate::linux::user::Argument;
 
@@ -65,12 +65,6 @@ mod command {
     pub(super) const SETFD: u32 = 2;
     pub(super) const GETFL: u32 = 3;
     pub(super) const SETFL: u32 = 4;
-    pub(super) const GETLK: u32 = 5;
-    pub(super) const SETLK: u32 = 6;
-    pub(super) const SETLKW: u32 = 7;
-    pub(super) const OFD_GETLK: u32 = 36;
-    pub(super) const OFD_SETLK: u32 = 37;
-    pub(super) const OFD_SETLKW: u32 = 38;
     pub(super) const DUPFD_CLOEXEC: u32 = 1030;
     pub(super) const SETPIPE_SZ: u32 = 1031;
     pub(super) const GETPIPE_SZ: u32 = 1032;
@@ -99,13 +93,14 @@ pub(super) fn fcntl(thread: &mut Thread, args: Args) -> Answer {
         }
         command::GETFL => return Ok(u64::from(open.flags().bits())),
         command::SETFL => open.set_flags(OpenFlags::from_bits_retain(argument)),
-        // One holder of all locks: whoever asks. Said in DESIGN's caveats.
-        command::GETLK | command::OFD_GETLK => {
-            const UNLOCKED: u32 = 2;
-            let kind = thread.user().half(args.at(2))? & 0xffff_0000 | UNLOCKED;
-            thread.user().put_half(args.at(2), kind)?;
+        command @ (locks::RANGES_FIRST..=locks::RANGES_LAST
+        | locks::OPEN_FIRST..=locks::OPEN_LAST) => {
+            locks::control(thread, &table, &open, command, args.at(2))?;
+            // Who closed it meanwhile would find no descriptor to give the lock up with.
+            if !table.get(number).is_ok_and(|now| now.is(&open)) {
+                locks::forget(&table, &open);
+            }
         }
-        command::SETLK | command::SETLKW | command::OFD_SETLK | command::OFD_SETLKW => {}
         command::SETPIPE_SZ => {
             let pipe = open.special::<Pipe<Bare>>().ok_or(Errno::EBADF)?;
             return Ok(pipe.set_capacity(argument as usize)? as u64);
@@ -119,10 +114,6 @@ pub(super) fn fcntl(thread: &mut Thread, args: Args) -> Answer {
         _ => return Err(Errno::EINVAL),
     }
     Ok(0)
-}
-
-pub(super) fn flock(thread: &mut Thread, args: Args) -> Answer {
-    get(thread, args.half(0)).map(|_| 0)
 }
 
 pub(super) fn ioctl(thread: &mut Thread, args: Args) -> Answer {

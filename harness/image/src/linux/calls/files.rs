@@ -5,7 +5,7 @@ use rumpvm_bare::Bare;
 use rumpvm_files::event::Takes;
 use rumpvm_files::open::Whence;
 use rumpvm_files::table::OnExec;
-use rumpvm_files::{Errno, Open, OpenFlags, Sink, Source, Table};
+use rumpvm_files::{Errno, FileType, Open, OpenFlags, Sink, Source, Table};
 
 use super::{Answer, Args, job};
 use crate::linux::block;
@@ -42,7 +42,7 @@ pub(super) fn add(thread: &Thread, open: Hold<Open<Bare>, Bare>, flags: OpenFlag
     Ok(u64::from(number))
 }
 
-fn add_pair(
+pub(super) fn add_pair(
     thread: &Thread,
     pair: [Hold<Open<Bare>, Bare>; 2],
     args: (Args, usize),
@@ -60,7 +60,7 @@ fn add_pair(
 }
 
 /// What is written to nobody is told by a signal, too.
-fn written(thread: &Thread, outcome: Result<usize, Errno>) -> Answer {
+pub(super) fn written(thread: &Thread, outcome: Result<usize, Errno>) -> Answer {
     if outcome == Err(Errno::EPIPE) {
         let process = &thread.task.process;
         let info = Info::from(Signal::PIPE, code::USER, process.pid(), process.user());
@@ -80,6 +80,9 @@ pub(super) fn write(thread: &mut Thread, args: Args) -> Answer {
     let open = get(thread, args.half(0))?;
     job::writes(thread, &open)?;
     let mut from = thread.user().buffer(args.at(1), args.word(2))?;
+    if from.left() > 0 {
+        from.cut(super::limits::room(thread, &open, None)?);
+    }
     written(thread, open.write(&mut from, &thread.task.waker))
 }
 
@@ -94,6 +97,9 @@ pub(super) fn writev(thread: &mut Thread, args: Args) -> Answer {
     let open = get(thread, args.half(0))?;
     job::writes(thread, &open)?;
     let mut from = thread.user().pieces(args.at(1), args.word(2))?;
+    if from.left() > 0 {
+        from.cut(super::limits::room(thread, &open, None)?);
+    }
     written(thread, open.write(&mut from, &thread.task.waker))
 }
 
@@ -102,8 +108,11 @@ fn read_at(thread: &Thread, number: u32, mut into: Pieces, at: u64) -> Answer {
 }
 
 fn write_at(thread: &Thread, number: u32, mut from: Pieces, at: u64) -> Answer {
-    let outcome = get(thread, number)?.write_at(at, &mut from, &thread.task.waker);
-    written(thread, outcome)
+    let open = get(thread, number)?;
+    if from.left() > 0 {
+        from.cut(super::limits::room(thread, &open, Some(at))?);
+    }
+    written(thread, open.write_at(at, &mut from, &thread.task.waker))
 }
 
 pub(super) fn pread64(thread: &mut Thread, args: Args) -> Answer {
@@ -133,14 +142,22 @@ pub(super) fn lseek(thread: &mut Thread, args: Args) -> Answer {
 }
 
 pub(super) fn ftruncate(thread: &mut Thread, args: Args) -> Answer {
-    get(thread, args.half(0))?.truncate(args.word(1))?;
+    let open = get(thread, args.half(0))?;
+    if open.node().regular().is_some() && args.word(1) <= i64::MAX as u64 {
+        super::limits::may_grow(thread, open.size(), args.word(1))?;
+    }
+    open.truncate(args.word(1))?;
     Ok(0)
 }
 
 pub(super) fn fallocate(thread: &mut Thread, args: Args) -> Answer {
+    const KEEP_SIZE: u32 = 1;
     let open = get(thread, args.half(0))?;
     if args.word(2) > i64::MAX as u64 || args.word(3) > i64::MAX as u64 {
         return Err(Errno::EINVAL);
+    }
+    if open.node().regular().is_some() && args.half(1) & KEEP_SIZE == 0 {
+        super::limits::may_grow(thread, open.size(), args.word(2).saturating_add(args.word(3)))?;
     }
     open.allocate(args.half(1), args.word(2), args.word(3))?;
     Ok(0)
@@ -157,7 +174,15 @@ pub(super) fn sync(_: &mut Thread, _: Args) -> Answer {
 }
 
 pub(super) fn fadvise64(thread: &mut Thread, args: Args) -> Answer {
-    get(thread, args.half(0)).map(|_| 0)
+    /// Highest number of an advice.
+    const LAST: u32 = 5;
+    let open = get(thread, args.half(0))?;
+    match open.node().file_type() {
+        _ if open.is_path() => Err(Errno::EBADF),
+        FileType::Pipe => Err(Errno::ESPIPE),
+        _ if args.half(3) > LAST || args.word(2).cast_signed() < 0 => Err(Errno::EINVAL),
+        _ => Ok(0),
+    }
 }
 
 pub(super) fn getdents64(thread: &mut Thread, args: Args) -> Answer {
@@ -180,28 +205,6 @@ pub(super) fn pipe2(thread: &mut Thread, args: Args) -> Answer {
     pipe_with(thread, args, OpenFlags::from_bits_retain(args.half(1)))
 }
 
-pub(super) fn socketpair(thread: &mut Thread, args: Args) -> Answer {
-    use rumpvm_files::socket::Manner;
-    const UNIX: u32 = 1;
-    let flags = OpenFlags::from_bits_retain(args.half(1))
-        & (OpenFlags::NONBLOCK | OpenFlags::CLOSE_ON_EXEC);
-    if args.half(0) != UNIX {
-        return Err(Errno::EAFNOSUPPORT);
-    }
-    if args.half(2) > 1 {
-        return Err(Errno::EPROTONOSUPPORT);
-    }
-    let manner = match args.half(1) & !flags.bits() {
-        1 => Manner::Stream,
-        2 => Manner::Datagram,
-        5 => Manner::Packets,
-        _ => return Err(Errno::ESOCKTNOSUPPORT),
-    };
-    let who = thread.task.process.credentials()?;
-    let pair = system().tree.socket_pair(manner, flags, &who)?;
-    add_pair(thread, pair, (args, 3), flags)
-}
-
 fn counter(thread: &mut Thread, count: u32, flags: u32) -> Answer {
     const ONE_BY_ONE: u32 = 1;
     let takes = if flags & ONE_BY_ONE != 0 { Takes::One } else { Takes::All };
@@ -220,26 +223,6 @@ pub(super) fn eventfd(thread: &mut Thread, args: Args) -> Answer {
 
 pub(super) fn eventfd2(thread: &mut Thread, args: Args) -> Answer {
     counter(thread, args.half(0), args.half(1))
-}
-
-/// sendto(2) and recvfrom(2) of a pair of sockets, which need no address.
-pub(super) fn sendto(thread: &mut Thread, args: Args) -> Answer {
-    let open = get(thread, args.half(0))?;
-    is_socket(&open)?;
-    let mut from = thread.user().buffer(args.at(1), args.word(2))?;
-    written(thread, open.write(&mut from, &thread.task.waker))
-}
-
-pub(super) fn recvfrom(thread: &mut Thread, args: Args) -> Answer {
-    let open = get(thread, args.half(0))?;
-    is_socket(&open)?;
-    let mut into = thread.user().buffer(args.at(1), args.word(2))?;
-    Ok(open.read(&mut into, &thread.task.waker)? as u64)
-}
-
-fn is_socket(open: &Open<Bare>) -> Result<(), Errno> {
-    let file_type = open.node().file_type();
-    if file_type == rumpvm_files::FileType::Socket { Ok(()) } else { Err(Errno::ENOTSOCK) }
 }
 
 /// sendfile(2): through a small buffer. As on Linux, what comes has positions, and it does not go to a file's end.

@@ -2,12 +2,14 @@
 
 use rumpvm::Hold;
 use rumpvm_bare::Bare;
-use rumpvm_files::Errno;
+use rumpvm_files::open::Whence;
+use rumpvm_files::{Errno, Open, OpenFlags};
 
 use super::{Answer, Args};
 use crate::linux::ids::capability;
-use crate::linux::limits::Limit;
+use crate::linux::limits::{INFINITY, Limit, resource as resources};
 use crate::linux::process::Process;
+use crate::linux::signal::{Info, Signal, send};
 use crate::linux::system::system;
 use crate::linux::thread::Thread;
 
@@ -50,6 +52,59 @@ pub(super) fn prlimit64(thread: &mut Thread, args: Args) -> Answer {
     Ok(0)
 }
 
+/// How much the caller may write to `open`, at `at` or where it stands: none beyond the largest file that he may make
+/// (`RLIMIT_FSIZE`), of which a signal tells him as well.
+pub(super) fn room(thread: &Thread, open: &Open<Bare>, at: Option<u64>) -> Result<u64, Errno> {
+    let most = largest_file(thread);
+    if most == INFINITY || open.node().regular().is_none() {
+        return Ok(INFINITY);
+    }
+    let at = match at {
+        _ if open.flags().contains(OpenFlags::APPEND) => open.size(),
+        Some(at) => at,
+        None => open.seek(0, Whence::Here)?,
+    };
+    if at < most { Ok(most - at) } else { Err(too_large(thread)) }
+}
+
+/// Checks that the caller may make a file of `before` bytes so long.
+pub(super) fn may_grow(thread: &Thread, before: u64, bytes: u64) -> Result<(), Errno> {
+    if bytes > before && bytes > largest_file(thread) { Err(too_large(thread)) } else { Ok(()) }
+}
+
+fn largest_file(thread: &Thread) -> u64 {
+    let limit = thread.task.process.limits.lock().get(resources::FILE_SIZE);
+    limit.map_or(INFINITY, |limit| limit.soft)
+}
+
+fn too_large(thread: &Thread) -> Errno {
+    // The signal is one that is always noted.
+    send::to_task(&thread.task, Info::kernel(Signal::XFSZ)).ok();
+    Errno::EFBIG
+}
+
+/// Checks that the caller's user may have one more thread (`RLIMIT_NPROC`); the administrator may, and who may change
+/// limits or is one.
+pub(super) fn may_be_born(process: &Process) -> Result<(), Errno> {
+    let (user, is_free) = {
+        let ids = process.ids.lock();
+        let rights = [capability::SYS_RESOURCE, capability::SYS_ADMIN];
+        (ids.user.real, ids.user.real == 0 || rights.iter().any(|right| ids.can(*right)))
+    };
+    let limit = process.limits.lock().get(resources::PROCESSES);
+    let most = limit.map_or(INFINITY, |limit| limit.soft);
+    if is_free || most == INFINITY {
+        return Ok(());
+    }
+    let mut count = 0;
+    system().for_each(|process| {
+        if process.user() == user {
+            count += process.task_count() as u64;
+        }
+    });
+    if count < most { Ok(()) } else { Err(Errno::EAGAIN) }
+}
+
 fn set_limit(thread: &Thread, process: &Process, resource: u32, new: Limit) -> Result<(), Errno> {
     let (resource, may_raise) =
         (resource as usize, thread.task.process.can(capability::SYS_RESOURCE));
@@ -65,6 +120,9 @@ fn set_limit(thread: &Thread, process: &Process, resource: u32, new: Limit) -> R
         limits.set(resource, new);
         limits.clone()
     };
+    if resource == resources::CPU {
+        system().timers.limit(process, new.soft)?;
+    }
     if let Some(space) = process.memory.space() {
         space.set_limits(limits.of_space(process.can(capability::IPC_LOCK)));
     }

@@ -10,7 +10,7 @@ use rumpvm::{
 use rumpvm_arch::{Format, PAGE_SIZE, Prot, VirtAddr};
 use rumpvm_bare::{Bare, Kernel};
 use rumpvm_files::node::Memory as Mapped;
-use rumpvm_files::{Errno, OpenFlags, Rights};
+use rumpvm_files::{Errno, OpenFlags};
 
 use super::{Answer, Args, files};
 use crate::linux::ids::capability;
@@ -38,11 +38,12 @@ pub(super) fn mmap(thread: &mut Thread, args: Args) -> Answer {
     if open.is_path() {
         return Err(Errno::EBADF);
     }
-    let mut granted = Prot::EXEC;
-    granted.set(Prot::READ, open.rights().contains(Rights::READ));
-    granted.set(Prot::WRITE, open.rights().contains(Rights::WRITE));
+    let granted = open.mappable();
     if !granted.contains(Prot::READ) {
         return Err(Errno::EACCES);
+    }
+    if prot.contains(Prot::EXEC) && !granted.contains(Prot::EXEC) {
+        return Err(Errno::EPERM);
     }
     let at = match open.memory()? {
         Mapped::Object(object) => {

@@ -4,9 +4,9 @@ use alloc::vec::Vec;
 
 use rumpvm_arch::PAGE_SIZE;
 use rumpvm_bare::calendar;
-use rumpvm_files::tree::{Unmount, new_root};
+use rumpvm_files::tree::{Owner, Unmount, new_root};
 use rumpvm_files::volume::{MountFlags, PROC, TMPFS};
-use rumpvm_files::{Capabilities, Errno};
+use rumpvm_files::{Capabilities, Credentials, Errno};
 
 use super::{Answer, Args, paths};
 use crate::linux::system::system;
@@ -81,6 +81,35 @@ fn may_mount(thread: &Thread) -> Result<(), Errno> {
     if who.can(Capabilities::SYS_ADMIN) { Ok(()) } else { Err(Errno::EPERM) }
 }
 
+/// What is said of a memory file system's root.
+struct Options {
+    mode: u32,
+    owner: Owner,
+}
+
+impl Options {
+    /// As tmpfs(5) has them. How large it may become is checked and not kept to: files leave other memory alone anyway.
+    fn parse(text: &[u8]) -> Result<Self, Errno> {
+        let mut options = Self { mode: 0o1777, owner: Owner::default() };
+        let text = core::str::from_utf8(text).map_err(|_| Errno::EINVAL)?;
+        for option in text.split(',').filter(|option| !option.is_empty()) {
+            let (name, value) = option.split_once('=').unwrap_or((option, ""));
+            let number = |base| u32::from_str_radix(value, base).map_err(|_| Errno::EINVAL);
+            match name {
+                "mode" => options.mode = number(8)? & 0o7777,
+                "uid" => options.owner.user = Some(number(10)?),
+                "gid" => options.owner.group = Some(number(10)?),
+                "size" | "nr_blocks" | "nr_inodes" => {
+                    let digits = value.trim_end_matches(['k', 'K', 'm', 'M', 'g', 'G', '%']);
+                    digits.parse::<u64>().map_err(|_| Errno::EINVAL)?;
+                }
+                _ => return Err(Errno::EINVAL),
+            }
+        }
+        Ok(options)
+    }
+}
+
 pub(super) fn mount(thread: &mut Thread, args: Args) -> Answer {
     /// What this layer has no use for: it says "silently", or how times are kept.
     const IGNORED: u32 = 0x8000 | 0x20_0000 | 0x100_0000 | 0xc0ed_0000;
@@ -99,7 +128,12 @@ pub(super) fn mount(thread: &mut Thread, args: Args) -> Answer {
     }
     let tree = &system().tree;
     let root = match &kind[..] {
-        b"tmpfs" | b"ramfs" | b"devtmpfs" | b"shm" => new_root(&tree.volume(TMPFS)?, 0o1777)?,
+        b"tmpfs" | b"ramfs" | b"devtmpfs" | b"shm" => {
+            let options = Options::parse(&text(thread, args, 4)?)?;
+            let root = new_root(&tree.volume(TMPFS)?, options.mode)?;
+            root.chown(&Credentials::root(), options.owner)?;
+            root
+        }
         b"proc" => proc::new_root(&tree.volume(PROC)?)?,
         _ => return Err(Errno::ENODEV),
     };

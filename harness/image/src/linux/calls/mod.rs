@@ -13,6 +13,7 @@ mod futex;
 mod ids;
 pub(crate) mod job;
 mod limits;
+mod locks;
 mod memory;
 mod misc;
 mod names;
@@ -24,6 +25,7 @@ mod process;
 mod schedule;
 mod shm;
 mod signal;
+mod sockets;
 mod time;
 mod timers;
 mod wait;
@@ -141,9 +143,10 @@ table! {
     38 timers::setitimer,
     39 ids::getpid,
     40 files::sendfile,
-    44 files::sendto,
-    45 files::recvfrom,
-    53 files::socketpair,
+    44 sockets::sendto,
+    45 sockets::recvfrom,
+    48 sockets::shutdown,
+    53 sockets::socketpair,
     56 clone::clone,
     57 clone::fork,
     58 clone::vfork,
@@ -154,7 +157,7 @@ table! {
     63 misc::uname,
     67 shm::shmdt,
     72 descriptors::fcntl,
-    73 descriptors::flock,
+    73 locks::flock,
     74 files::fsync,
     75 files::fsync,
     76 attributes::truncate,

@@ -126,7 +126,13 @@ pub(super) fn creat(thread: &mut Thread, args: Args) -> Answer {
     open_from(thread, HERE, args.at(0), flags.bits(), args.half(1))
 }
 
+/// Checks that `flags` has nothing but `known`.
+pub(super) fn only(flags: u32, known: u32) -> Result<(), Errno> {
+    if flags & !known == 0 { Ok(()) } else { Err(Errno::EINVAL) }
+}
+
 fn access_from(thread: &Thread, from: u32, at: VirtAddr, wanted: u32, flags: u32) -> Answer {
+    only(flags, EFFECTIVE | NO_FOLLOW | EMPTY_PATH)?;
     let wanted = Rights::from_bits(wanted).ok_or(Errno::EINVAL)?;
     let path = thread.user().path(at)?;
     let process = &thread.task.process;
@@ -232,6 +238,7 @@ pub(super) fn link(thread: &mut Thread, args: Args) -> Answer {
 
 pub(super) fn linkat(thread: &mut Thread, args: Args) -> Answer {
     let flags = args.half(4);
+    only(flags, FOLLOW | EMPTY_PATH)?;
     let follow = if flags & FOLLOW != 0 { 0 } else { NO_FOLLOW };
     let old = find_at(thread, args.half(0), args.at(1), flags & EMPTY_PATH | follow)?;
     with_walk(thread, args.half(2), args.at(3), |walk, path| walk.link(&old, path))?;

@@ -64,7 +64,8 @@ pub(super) fn pidfd_send_signal(thread: &mut Thread, args: Args) -> Answer {
     }
     let own = &thread.task.process;
     let info = match (args.word(1) as u32, args.word(2)) {
-        (0, _) => return Ok(0),
+        (0, _) if process.memory.state() == State::Reaped => return Err(Errno::ESRCH),
+        (0, _) => return super::signal::may_send(thread, &process, None).map(|()| 0),
         (number, at) => {
             let signal = Signal::new(u64::from(number)).ok_or(Errno::EINVAL)?;
             match at {

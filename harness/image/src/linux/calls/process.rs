@@ -172,11 +172,16 @@ pub(super) fn prctl(thread: &mut Thread, args: Args) -> Answer {
     const SET_NAME: u32 = 15;
     const GET_NAME: u32 = 16;
     const CAPBSET_READ: u32 = 23;
+    const GET_SECCOMP: u32 = 21;
+    const GET_SECUREBITS: u32 = 27;
     const SET_CHILD_SUBREAPER: u32 = 36;
+    const GET_CHILD_SUBREAPER: u32 = 37;
+    const GET_TID_ADDRESS: u32 = 40;
     const SET_NO_NEW_PRIVS: u32 = 38;
     const GET_NO_NEW_PRIVS: u32 = 39;
     let process = thread.task.process.clone();
     let (word, at) = (args.word(1), args.at(1));
+    let rest = args.word(2) | args.word(3) | args.word(4);
     match args.half(0) {
         SET_PDEATHSIG if word > 64 => return Err(Errno::EINVAL),
         SET_PDEATHSIG => process.parent_signal.store(word as u32, Ordering::Relaxed),
@@ -193,19 +198,26 @@ pub(super) fn prctl(thread: &mut Thread, args: Args) -> Answer {
             let mut name = Vec::new();
             // What does not fit is cut off.
             match thread.user().string(at, 15, &mut name) {
-                Ok(()) | Err(Errno::ENAMETOOLONG) => process.image.lock().set_name(&name),
+                Ok(()) | Err(Errno::ENAMETOOLONG) => thread.task.set_name(&name),
                 Err(error) => return Err(error),
             }
         }
         GET_NAME => {
-            let name = process.image.lock().name;
-            thread.user().write(at, &name)?;
+            thread.user().write(at, &thread.task.name())?;
         }
         CAPBSET_READ if word >= 41 => return Err(Errno::EINVAL),
         CAPBSET_READ => return Ok(1),
+        // No filter, and none of the rules for the administrator is off.
+        GET_SECCOMP | GET_SECUREBITS => {}
+        GET_CHILD_SUBREAPER => {
+            let adopts = process.memory.orphans() == rumpvm::Orphans::Adopt;
+            thread.user().put_half(at, u32::from(adopts))?;
+        }
+        GET_TID_ADDRESS => thread.user().put_words(at, &[thread.clear_at])?,
         SET_CHILD_SUBREAPER => end::set_orphans(&process, word != 0),
-        SET_NO_NEW_PRIVS if word != 1 => return Err(Errno::EINVAL),
+        SET_NO_NEW_PRIVS if word != 1 || rest != 0 => return Err(Errno::EINVAL),
         SET_NO_NEW_PRIVS => process.no_new_rights.store(1, Ordering::Relaxed),
+        GET_NO_NEW_PRIVS if word != 0 || rest != 0 => return Err(Errno::EINVAL),
         GET_NO_NEW_PRIVS => {
             return Ok(u64::from(process.no_new_rights.load(Ordering::Relaxed)));
         }

@@ -9,7 +9,7 @@ use rumpvm_files::{Errno, wait};
 use super::{Answer, Args, time};
 use crate::linux::ids::capability;
 use crate::linux::process::Process;
-use crate::linux::signal::{Action, Info, Set, Signal, code, frame, send};
+use crate::linux::signal::{Action, Info, Set, Signal, code, deliver, frame, send};
 use crate::linux::system::system;
 use crate::linux::task::Task;
 use crate::linux::thread::{AltStack, BadStack, Thread};
@@ -153,6 +153,7 @@ pub(super) fn rt_sigtimedwait(thread: &mut Thread, args: Args) -> Answer {
     };
     thread.set_mask(mask);
     let info = outcome?;
+    deliver::note_delivery(thread, &info);
     if args.word(1) != 0 {
         thread.user().write(args.at(1), &info.to_bytes())?;
     }

@@ -33,18 +33,41 @@ pub(super) fn read_clock(thread: &Thread, number: i32) -> Result<u64, Errno> {
             calendar::since_start()
         }
         clock::THREAD => Bare::thread_time(),
-        clock::PROCESS => thread.task.process.usage.own().nanoseconds + Bare::thread_time(),
-        // A process or thread by its number, in the upper bits, which are turned.
-        number if number < 0 => {
-            let pid = !(number >> 3);
-            if pid == 0 {
-                return read_clock(thread, clock::PROCESS);
-            }
-            let process = system().find(pid.cast_unsigned()).ok_or(Errno::EINVAL)?;
-            process.usage.own().nanoseconds
-        }
+        clock::PROCESS => thread.task.process.used().nanoseconds,
+        number if number < 0 => read_clock_of(thread, number)?,
         _ => return Err(Errno::EINVAL),
     })
+}
+
+/// Whose CPU time a clock counts.
+pub(super) enum Whose {
+    Process(u32),
+    /// One of the caller's own process.
+    Task(u32),
+}
+
+/// Whose clock it is by a number that has theirs in the upper bits, turned, and then what they are.
+pub(super) fn whose(thread: &Thread, number: i32) -> Result<Whose, Errno> {
+    const OF_THREAD: i32 = 4;
+    /// The two lowest bits say which times count; all do in each. Both together are a device.
+    const DEVICE: i32 = 3;
+    if number & DEVICE == DEVICE {
+        return Err(Errno::EINVAL);
+    }
+    Ok(match (!(number >> 3)).cast_unsigned() {
+        0 if number & OF_THREAD != 0 => Whose::Task(thread.number()),
+        0 => Whose::Process(thread.task.process.pid()),
+        number_of_it if number & OF_THREAD != 0 => Whose::Task(number_of_it),
+        pid => Whose::Process(pid),
+    })
+}
+
+fn read_clock_of(thread: &Thread, number: i32) -> Result<u64, Errno> {
+    let time = match whose(thread, number)? {
+        Whose::Process(pid) => system().find(pid).map(|process| process.used().nanoseconds),
+        Whose::Task(number) => thread.task.process.task(number).map(|task| task.time()),
+    };
+    time.ok_or(Errno::EINVAL)
 }
 
 pub(super) fn put_time(
@@ -189,9 +212,7 @@ pub(super) fn usage_bytes(used: Used) -> [u8; 144] {
 fn own(thread: &Thread) -> Used {
     let process = &thread.task.process;
     process.usage.note_pages(thread.space().resident_pages(&system().kernel.vm));
-    let mut used = process.usage.own();
-    used.nanoseconds += Bare::thread_time();
-    used
+    process.used()
 }
 
 pub(super) fn getrusage(thread: &mut Thread, args: Args) -> Answer {

@@ -1,15 +1,14 @@
 //! Timers: alarm(2), setitimer(2), timer_create(2) and their kind.
 
 use rumpvm_arch::VirtAddr;
-use rumpvm_bare::calendar;
 use rumpvm_files::Errno;
 
-use super::time::{MICROSECOND, SECOND, clock, get_time, put_time, read_clock};
+use super::time::{MICROSECOND, SECOND, Whose, clock, get_time, put_time, read_clock, whose};
 use super::{Answer, Args};
 use crate::linux::signal::Signal;
 use crate::linux::system::system;
 use crate::linux::thread::Thread;
-use crate::linux::timers::{Kind, Setting};
+use crate::linux::timers::{Kind, Measure, Setting, Wish};
 
 fn kind(number: i32) -> Result<Kind, Errno> {
     Ok(match number {
@@ -60,12 +59,27 @@ pub(super) fn setitimer(thread: &mut Thread, args: Args) -> Answer {
     Ok(0)
 }
 
+/// What a timer of that clock goes by.
+fn measure(thread: &Thread, number: i32) -> Result<Measure, Errno> {
+    read_clock(thread, number)?;
+    Ok(match number {
+        clock::REALTIME | clock::REALTIME_COARSE | clock::TAI => Measure::Day,
+        clock::PROCESS => Measure::Process(thread.task.process.pid()),
+        clock::THREAD => Measure::Task(thread.number()),
+        number if number >= 0 => Measure::Time,
+        number => match whose(thread, number)? {
+            Whose::Process(pid) => Measure::Process(pid),
+            Whose::Task(number) => Measure::Task(number),
+        },
+    })
+}
+
 pub(super) fn timer_create(thread: &mut Thread, args: Args) -> Answer {
     /// `SIGEV_SIGNAL`, `SIGEV_NONE`, `SIGEV_THREAD_ID`.
     const SIGNAL: u32 = 0;
     const NONE: u32 = 1;
     const THREAD: u32 = 4;
-    read_clock(thread, args.int(0))?;
+    let measure = measure(thread, args.int(0))?;
     let (mut signal, mut value, mut task) = (Some(Signal::ALRM), None, None);
     if args.word(1) != 0 {
         let [given, word, number] = thread.user().words(args.at(1))?;
@@ -83,9 +97,8 @@ pub(super) fn timer_create(thread: &mut Thread, args: Args) -> Answer {
             _ => return Err(Errno::EINVAL),
         }
     }
-    let real = args.int(0) == clock::REALTIME;
     let timers = &system().timers;
-    let id = timers.make(&thread.task.process, signal, value, task, real)?;
+    let id = timers.make(&thread.task.process, Wish { signal, value, task, measure })?;
     if let Err(error) = thread.user().put_half(args.at(2), id) {
         timers.delete(&thread.task.process, id).ok();
         return Err(error);
@@ -99,9 +112,8 @@ pub(super) fn timer_settime(thread: &mut Thread, args: Args) -> Answer {
     let mut setting = get_setting(thread, args.at(2), 1)?;
     let timers = &system().timers;
     if args.half(1) & ABSOLUTE != 0 && setting.left != 0 {
-        let real = timers.is_real(&process, id)?;
-        let offset = if real { calendar::now() } else { calendar::since_start() };
-        setting.left = setting.left.saturating_sub(offset).max(1);
+        let measure = timers.measure(&process, Kind::Made(id)).ok_or(Errno::EINVAL)?;
+        setting.left = setting.left.saturating_sub(measure.shown()).max(1);
     }
     timers.get(&process, Kind::Made(id)).ok_or(Errno::EINVAL)?;
     let before = timers.set(&process, Kind::Made(id), setting)?;
@@ -118,8 +130,7 @@ pub(super) fn timer_gettime(thread: &mut Thread, args: Args) -> Answer {
 }
 
 pub(super) fn timer_getoverrun(thread: &mut Thread, args: Args) -> Answer {
-    let setting = system().timers.get(&thread.task.process, Kind::Made(args.half(0)));
-    setting.map(|_| 0).ok_or(Errno::EINVAL)
+    system().timers.overrun(&thread.task.process, args.half(0)).ok_or(Errno::EINVAL)
 }
 
 pub(super) fn timer_delete(thread: &mut Thread, args: Args) -> Answer {

@@ -58,7 +58,7 @@ pub(super) fn wait4(thread: &mut Thread, args: Args) -> Answer {
         thread.user().put_half(args.at(1), news.status.cast_unsigned())?;
     }
     if args.word(3) != 0 {
-        let usage = time::usage_bytes(news.child.usage.own());
+        let usage = time::usage_bytes(news.child.used_with_children());
         thread.user().write(args.at(3), &usage)?;
     }
     Ok(u64::from(news.child.pid()))
@@ -83,7 +83,7 @@ pub(super) fn waitid(thread: &mut Thread, args: Args) -> Answer {
     };
     let news = wait_for(thread, whom, options)?;
     if args.word(4) != 0 {
-        let usage = news.as_ref().map(|news| news.child.usage.own()).unwrap_or_default();
+        let usage = news.as_ref().map(|news| news.child.used_with_children()).unwrap_or_default();
         thread.user().write(args.at(4), &time::usage_bytes(usage))?;
     }
     if args.word(2) != 0 {
@@ -155,7 +155,7 @@ fn news_of(parent: &Process, child: &Hold<Process, Bare>, options: u32) -> Optio
             let whom = WaitFor::Pid(Pid(child.pid()));
             // Another thread may have been quicker.
             parent.memory.wait(&system().kernel.vm, whom, true).ok()??;
-            parent.usage.add_child(&child.usage);
+            parent.usage.add_child(child.used_with_children());
             system().strike(child.pid());
         }
         return news(status);

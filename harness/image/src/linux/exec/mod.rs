@@ -19,10 +19,11 @@ use rumpvm_arch::Format;
 use rumpvm_bare::{Bare, Kernel};
 use rumpvm_files::elf;
 use rumpvm_files::executing::Executing;
-use rumpvm_files::{Entry, Errno, Rights};
+use rumpvm_files::volume::MountFlags;
+use rumpvm_files::{Credentials, Entry, Errno, Rights};
 
 use super::chance;
-use super::ids::capability;
+use super::ids::{Gains, capability};
 use super::process::Image;
 use super::signal::Signal;
 use super::system::system;
@@ -49,6 +50,8 @@ struct Ready {
     words: Words,
     /// The path that was called.
     called: Vec<u8>,
+    /// Whom the file makes of who executes it.
+    gains: Gains,
 }
 
 /// Makes `thread`'s process run the file `path`, found by `find`.
@@ -96,10 +99,7 @@ fn prepare(
     let mut path = path;
     for _ in 0..SCRIPTS {
         let file = find(&path)?;
-        if file.node().regular().is_none() {
-            return Err(Errno::EACCES);
-        }
-        who.check(file.node(), Rights::EXECUTE)?;
+        may_execute(&who, &file)?;
         let head = elf::read_head(&file)?;
         if let Some(script) = script::Script::parse(&head)? {
             path = script.rewrite(path, &mut words)?;
@@ -109,16 +109,46 @@ fn prepare(
         let interpreter = match &program.interpreter {
             Some(path) => {
                 let file = find(path)?;
+                may_execute(&who, &file)?;
                 let head = elf::read_head(&file)?;
                 let program = read_program(&file, &head)?;
                 Some((file, program))
             }
             None => None,
         };
+        let gains = match thread.task.process.no_new_rights.load(Ordering::Relaxed) {
+            0 => gains(&file),
+            _ => Gains::default(),
+        };
         let file = Hold::try_new(Executing::begin(&file)?)?;
-        return Ok(Ready { file, program, interpreter, words, called });
+        return Ok(Ready { file, program, interpreter, words, called, gains });
     }
     Err(Errno::ELOOP)
+}
+
+/// Checks that `who` may execute `file`, where it is.
+fn may_execute(who: &Credentials, file: &Hold<Entry<Bare>, Bare>) -> Result<(), Errno> {
+    let flags = file.node().volume().flags();
+    if file.node().regular().is_none() || flags.contains(MountFlags::NO_EXECUTE) {
+        return Err(Errno::EACCES);
+    }
+    who.check(file.node(), Rights::EXECUTE)
+}
+
+/// What the set-user-id and set-group-id bits of `file` give.
+fn gains(file: &Hold<Entry<Bare>, Bare>) -> Gains {
+    const SET_USER: u32 = 0o4000;
+    /// Without the group's right to execute it, the bit means something else.
+    const SET_GROUP: u32 = 0o2010;
+    if file.node().volume().flags().contains(MountFlags::NO_SUID) {
+        return Gains::default();
+    }
+    let attributes = file.node().attributes();
+    let has = |bits: u32| attributes.mode & bits == bits;
+    Gains {
+        user: has(SET_USER).then_some(attributes.user),
+        group: has(SET_GROUP).then_some(attributes.group),
+    }
 }
 
 fn read_program(file: &Hold<Entry<Bare>, Bare>, head: &[u8]) -> Result<elf::Program, Errno> {
@@ -137,7 +167,7 @@ fn become_it(thread: &mut Thread, ready: Ready) -> Result<(), Errno> {
     let random = (!is_fixed && chance::is_wanted()).then_some(random);
     let layout = Layout::new::<Kernel>(Direction::Down, limits.stack(), random);
     space.set_layout(layout);
-    process.ids.lock().exec();
+    let is_raised = process.ids.lock().exec(ready.gains);
     let loaded = load::load(&space, ready.file.entry(), &ready.program, load::Base::Program)?;
     let interpreter = match &ready.interpreter {
         Some((file, program)) => Some(load::load(&space, file, program, load::Base::Interpreter)?),
@@ -161,17 +191,23 @@ fn become_it(thread: &mut Thread, ready: Ready) -> Result<(), Errno> {
     drop(old);
     process.actions.lock().exec();
     process.has_execed.store(1, Ordering::Relaxed);
-    process.dumpable.store(1, Ordering::Relaxed);
+    process.dumpable.store(u32::from(!is_raised), Ordering::Relaxed);
+    if is_raised {
+        // Whoever was its parent's user has no say any more.
+        process.parent_signal.store(0, Ordering::Relaxed);
+    }
     let table = process.files.lock().clone();
     if let Some(table) = table {
         // Whoever shares the table keeps it as it is.
         let own = Hold::try_new(table.try_clone()?)?;
+        own.inherit_locks(&table);
         own.exec();
         let old = process.files.lock().replace(own);
         drop(old);
     }
     system().timers.forget_made(process.pid());
     thread.task.number.store(process.pid(), Ordering::SeqCst);
+    *thread.task.name.lock() = None;
     thread.alt_stack = AltStack::NONE;
     (thread.clear_at, thread.robust, thread.sequences) = (0, (0, 0), None);
     (thread.restart, thread.sleeps_until) = (None, None);

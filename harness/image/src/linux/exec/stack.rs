@@ -71,7 +71,10 @@ pub(super) fn make(
     let arguments_at = environment_at - bytes_of(arguments);
     let platform_at = arguments_at - PLATFORM.len() as u64;
     let random_at = platform_at - 16;
-    let ids = thread.task.process.ids.lock().told();
+    let (ids, is_raised) = {
+        let ids = thread.task.process.ids.lock();
+        (ids.told(), ids.is_raised())
+    };
     let vector = [
         (key::PHDR, loaded.headers_at),
         (key::PHENT, 56),
@@ -86,7 +89,7 @@ pub(super) fn make(
         (key::EGID, ids[3]),
         (key::PLATFORM, platform_at),
         (key::CLKTCK, 100),
-        (key::SECURE, 0),
+        (key::SECURE, u64::from(is_raised)),
         (key::RANDOM, random_at),
         (key::EXECFN, called_at),
         (key::MINSIGSTKSZ, 3632),

@@ -1,11 +1,14 @@
 //! The directory of a process, and those of its files that are short.
 
+use core::fmt;
+
 use rumpvm::Hold;
 use rumpvm::sync::Ordering;
 use rumpvm_arch::VirtAddr;
 use rumpvm_bare::Bare;
 use rumpvm_files::node::{Item, Listing};
 use rumpvm_files::synthetic::Named;
+use rumpvm_files::volume::MountFlags;
 use rumpvm_files::{Entry, Errno, FileType, Node};
 
 use super::{
@@ -21,12 +24,14 @@ use crate::linux::user::Memory;
 pub(super) struct About {
     pub(super) volume: Of,
     pub(super) process: Hold<Process, Bare>,
+    /// The thread of it, if it is about one.
+    task: Option<u32>,
 }
 
 /// The directory of `process`.
 pub(super) fn directory(volume: &Of, process: Hold<Process, Bare>) -> Made {
     let pid = process.pid();
-    let about = About { volume: volume.clone(), process };
+    let about = About { volume: volume.clone(), process, task: None };
     let number = Some(FIRST_PROCESS + u64::from(pid));
     rumpvm_files::synthetic::Template { volume, number, mode: 0o555, owner: &ROOT }
         .table(about, &NAMES)
@@ -90,7 +95,7 @@ static NAMES: [Named<Bare, About>; 22] = [
     named("root", FileType::Link, |about| {
         about.jump(|process| process.place.lock().as_ref().map(|place| place.root.clone()))
     }),
-    named("comm", FileType::Regular, |about| about.file(comm)),
+    named("comm", FileType::Regular, comm),
     named("cmdline", FileType::Regular, |about| {
         about.file(|process, out| range(process, out, |process| process.image.lock().arguments))
     }),
@@ -105,10 +110,7 @@ static NAMES: [Named<Bare, About>; 22] = [
     named("oom_score", FileType::Regular, |about| {
         about.file(|_, out| put(out, format_args!("0\n")))
     }),
-    named("oom_score_adj", FileType::Regular, |about| {
-        let zero = |out: &mut Out| put(out, format_args!("0\n"));
-        super::template(&about.volume, 0o644).writable(zero, |_| Ok(()))
-    }),
+    named("oom_score_adj", FileType::Regular, oom_score_adj),
     named("personality", FileType::Regular, |about| {
         about.file(|process, out| {
             put(out, format_args!("{:08x}\n", process.personality.load(Ordering::Relaxed)))
@@ -122,10 +124,43 @@ fn of_thread() -> &'static [Named<Bare, About>] {
     NAMES.split_last().map_or(&[], |(_, others)| others)
 }
 
-fn comm(process: &Process, out: &mut Out) -> Result<(), Errno> {
-    let image = process.image.lock().clone();
-    out.push(image.name())?;
-    put(out, format_args!("\n"))
+fn oom_score_adj(about: &About) -> Made {
+    const MOST: i32 = 1000;
+    let (shown, stored) = (about.process.clone(), about.process.clone());
+    let show = move |out: &mut Out| {
+        let adjusted = shown.oom_adjustment.load(Ordering::Relaxed).cast_signed();
+        put(out, format_args!("{adjusted}\n"))
+    };
+    super::template(&about.volume, 0o644).writable(show, move |text| {
+        let text = core::str::from_utf8(text).map_err(|_| Errno::EINVAL)?;
+        let adjusted: i32 = text.trim().parse().map_err(|_| Errno::EINVAL)?;
+        if !(-MOST..=MOST).contains(&adjusted) {
+            return Err(Errno::EINVAL);
+        }
+        stored.oom_adjustment.store(adjusted.cast_unsigned(), Ordering::Relaxed);
+        Ok(())
+    })
+}
+
+/// The name of the thread, or of the first one; the process itself may change it.
+fn comm(about: &About) -> Made {
+    let task = move |process: &Process, number: u32| process.task(number).ok_or(Errno::ESRCH);
+    let number = about.task.unwrap_or(about.process.pid());
+    let (shown, named) = (about.process.clone(), about.process.clone());
+    let show = move |out: &mut Out| {
+        let name =
+            task(&shown, number).map_or_else(|_| shown.image.lock().name, |task| task.name());
+        let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
+        out.push(&name[..end])?;
+        put(out, format_args!("\n"))
+    };
+    super::template(&about.volume, 0o644).writable(show, move |text| {
+        if super::asking() != named.pid() {
+            return Err(Errno::EINVAL);
+        }
+        task(&named, number)?.set_name(text.strip_suffix(b"\n").unwrap_or(text));
+        Ok(())
+    })
 }
 
 /// A part of the process's own memory, as it is now.
@@ -185,6 +220,25 @@ fn limits(process: &Process, out: &mut Out) -> Result<(), Errno> {
     Ok(())
 }
 
+/// How a volume is mounted, in mount(8)'s words.
+struct Manner(MountFlags);
+
+impl fmt::Display for Manner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const WORDS: [(MountFlags, &str); 6] = [
+            (MountFlags::NO_SUID, ",nosuid"),
+            (MountFlags::NO_DEVICES, ",nodev"),
+            (MountFlags::NO_EXECUTE, ",noexec"),
+            (MountFlags::SYNCHRONOUS, ",sync"),
+            (MountFlags::NO_ACCESS_TIME, ",noatime"),
+            (MountFlags::NO_DIRECTORY_ACCESS_TIME, ",nodiratime"),
+        ];
+        f.write_str(if self.0.contains(MountFlags::READ_ONLY) { "ro" } else { "rw" })?;
+        let mut words = WORDS.iter().filter(|(flag, _)| self.0.contains(*flag));
+        words.try_for_each(|(_, word)| f.write_str(word))
+    }
+}
+
 fn mounts(_: &Process, out: &mut Out) -> Result<(), Errno> {
     put(out, format_args!("tmpfs / tmpfs rw 0 0\n"))?;
     let mut outcome = Ok(());
@@ -195,7 +249,7 @@ fn mounts(_: &Process, out: &mut Out) -> Result<(), Errno> {
             put(out, format_args!(" "))?;
             out.push(&system().path_of(&mount.root)?)?;
             let volume = mount.root.node().volume();
-            put(out, format_args!(" {} rw 0 0\n", volume.style().name))
+            put(out, format_args!(" {} {} 0 0\n", volume.style().name, Manner(volume.flags())))
         };
         if outcome.is_ok() {
             outcome = row();
@@ -213,11 +267,12 @@ struct Tasks(About);
 
 impl Listing<Bare> for Tasks {
     fn lookup(&self, name: &[u8]) -> Result<Option<Hold<Node<Bare>, Bare>>, Errno> {
-        let is_task = number(name).is_some_and(|number| self.0.process.task(number).is_some());
-        if !is_task {
+        let task = number(name).filter(|number| self.0.process.task(*number).is_some());
+        if task.is_none() {
             return Ok(None);
         }
-        super::template(&self.0.volume, 0o555).table(self.0.clone(), of_thread()).map(Some)
+        let about = About { task, ..self.0.clone() };
+        super::template(&about.volume, 0o555).table(about.clone(), of_thread()).map(Some)
     }
 
     fn list(&self, after: u64, each: &mut dyn FnMut(Item<'_>) -> bool) -> Result<(), Errno> {

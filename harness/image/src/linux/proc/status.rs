@@ -66,7 +66,7 @@ fn state(process: &Process) -> (char, &'static str) {
         State::Zombie(_) => ('Z', "zombie"),
         State::Reaped => ('X', "dead"),
         State::Running if process.stopped.load(Ordering::Relaxed) != 0 => ('T', "stopped"),
-        State::Running if process.pid() == super::asking() => ('R', "running"),
+        State::Running if process.is_ready() => ('R', "running"),
         State::Running => ('S', "sleeping"),
     }
 }
@@ -137,7 +137,12 @@ pub(super) fn status(process: &Process, out: &mut Out) -> Result<(), Errno> {
         format_args!("CoreDumping:\t0\nTHP_enabled:\t1\nThreads:\t{}\n", process.task_count()),
     )?;
     let [own, shared, blocked, ignored, caught] = signals(process);
-    put(out, format_args!("SigQ:\t0/30000\nSigPnd:\t{own:016x}\nShdPnd:\t{shared:016x}\n"))?;
+    let queued = process.pending.lock().count();
+    let most = process.limits.lock().signals();
+    put(
+        out,
+        format_args!("SigQ:\t{queued}/{most}\nSigPnd:\t{own:016x}\nShdPnd:\t{shared:016x}\n"),
+    )?;
     put(
         out,
         format_args!("SigBlk:\t{blocked:016x}\nSigIgn:\t{ignored:016x}\nSigCgt:\t{caught:016x}\n"),
@@ -189,7 +194,7 @@ pub(super) fn stat(process: &Process, out: &mut Out) -> Result<(), Errno> {
     let (letter, _) = state(process);
     let (parent, group) = (process.parent_pid(), process.group.load(Ordering::Relaxed));
     let session = process.session.load(Ordering::Relaxed);
-    let (own, children) = (process.usage.own(), process.usage.children());
+    let (own, children) = (process.used(), process.usage.children());
     let sizes = sizes(process)?;
     // Terminal, its foreground group, flags.
     put(out, format_args!(") {letter} {parent} {group} {session} 0 -1 4194304 "))?;

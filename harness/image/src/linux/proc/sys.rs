@@ -19,9 +19,15 @@ static ROOT: [Named<Bare, Of>; 3] = [
     named("fs", FileType::Directory, |of| template(of, 0o555).table(of.clone(), &FS)),
 ];
 
-/// A file with a fixed text, of which what is written means nothing.
+/// A file with a fixed text. Nobody is told that what he writes was heard.
 fn fixed(of: &Of, text: &'static str) -> Made {
-    template(of, 0o644).writable(move |out| put(out, format_args!("{text}\n")), |_| Ok(()))
+    template(of, 0o444)
+        .writable(move |out| put(out, format_args!("{text}\n")), |_| Err(Errno::EPERM))
+}
+
+/// A file that asks for what is the case anyway: no page of a file is in memory that could be dropped.
+fn drop_caches(of: &Of) -> Made {
+    template(of, 0o200).writable(|_| Ok(()), |_| Ok(()))
 }
 
 /// A file with a number.
@@ -149,5 +155,5 @@ static VM: [Named<Bare, Of>; 13] = [
     named("nr_overcommit_hugepages", FileType::Regular, |of| fixed(of, "0")),
     named("swappiness", FileType::Regular, |of| fixed(of, "60")),
     named("panic_on_oom", FileType::Regular, |of| fixed(of, "0")),
-    named("drop_caches", FileType::Regular, |of| fixed(of, "0")),
+    named("drop_caches", FileType::Regular, drop_caches),
 ];

@@ -3,7 +3,7 @@
 use rumpvm_arch::PAGE_SIZE;
 use rumpvm_bare::{Bare, calendar};
 use rumpvm_files::Errno;
-use rumpvm_platform::Platform;
+use rumpvm_platform::{CpuId, Platform};
 
 use super::{Out, put};
 use crate::linux::block;
@@ -11,6 +11,8 @@ use crate::linux::calls::{RELEASE, VERSION};
 use crate::linux::system::system;
 
 const KIB: u64 = PAGE_SIZE / 1024;
+/// Nanoseconds of what times are told in.
+const TICK: u64 = 10_000_000;
 
 /// What the component says in pages, told as Linux does: in KiB.
 pub(super) fn meminfo(out: &mut Out) -> Result<(), Errno> {
@@ -105,22 +107,37 @@ pub(super) fn vmstat(out: &mut Out) -> Result<(), Errno> {
     rows.iter().try_for_each(|(name, count)| put(out, format_args!("{name} {count}\n")))
 }
 
+fn cpus() -> impl Iterator<Item = CpuId> {
+    (0..Bare.cpu_count() as u32).map(CpuId)
+}
+
+/// Ticks of a hundredth of a second that a CPU has had something to do, and nothing.
+fn busy_and_idle(cpu: CpuId) -> (u64, u64) {
+    let idle = Bare::idle_time(cpu) / TICK;
+    ((calendar::since_start() / TICK).saturating_sub(idle), idle)
+}
+
 pub(super) fn stat(out: &mut Out) -> Result<(), Errno> {
-    let ticks = calendar::since_start() / 10_000_000;
-    let cpus = Bare.cpu_count();
-    put(out, format_args!("cpu  0 0 {} 0 0 0 0 0 0 0\n", ticks * cpus as u64))?;
-    for cpu in 0..cpus {
-        put(out, format_args!("cpu{cpu} 0 0 {ticks} 0 0 0 0 0 0 0\n"))?;
+    let all = cpus().map(busy_and_idle).fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+    put(out, format_args!("cpu  {} 0 0 {} 0 0 0 0 0 0\n", all.0, all.1))?;
+    for cpu in cpus() {
+        let (busy, idle) = busy_and_idle(cpu);
+        put(out, format_args!("cpu{} {busy} 0 0 {idle} 0 0 0 0 0 0\n", cpu.0))?;
     }
     let begin = (calendar::now() - calendar::since_start()) / 1_000_000_000;
-    let (_, threads) = system().counts();
+    let mut ready = 0;
+    system().for_each(|process| {
+        process.for_each_task(|task| ready += u32::from(task.scheduled.standing.is_ready()));
+    });
     put(out, format_args!("intr 0\nctxt 0\nbtime {begin}\nprocesses 0\n"))?;
-    put(out, format_args!("procs_running {threads}\nprocs_blocked 0\nsoftirq 0\n"))
+    put(out, format_args!("procs_running {ready}\nprocs_blocked 0\nsoftirq 0\n"))
 }
 
 pub(super) fn uptime(out: &mut Out) -> Result<(), Errno> {
-    let hundredths = calendar::since_start() / 10_000_000;
-    put(out, format_args!("{}.{:02} 0.00\n", hundredths / 100, hundredths % 100))
+    let up = calendar::since_start() / TICK;
+    let idle: u64 = cpus().map(|cpu| busy_and_idle(cpu).1).sum();
+    let both = [up / 100, up % 100, idle / 100, idle % 100];
+    put(out, format_args!("{}.{:02} {}.{:02}\n", both[0], both[1], both[2], both[3]))
 }
 
 pub(super) fn loadavg(out: &mut Out) -> Result<(), Errno> {

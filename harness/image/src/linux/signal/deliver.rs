@@ -8,7 +8,8 @@ use core::ops::ControlFlow;
 use rumpvm::sync::Ordering;
 
 use super::actions::{self, flags};
-use super::{Default, Info, Set, Signal, default_of, frame, send, stop};
+use super::{Default, Info, Set, Signal, code, default_of, frame, send, stop};
+use crate::linux::system::system;
 use crate::linux::thread::Thread;
 
 /// What becomes of a call that a signal interrupted.
@@ -60,7 +61,15 @@ pub(crate) fn attend(thread: &mut Thread) -> ControlFlow<()> {
 fn next(thread: &Thread) -> Option<Info> {
     let wanted = !thread.task.mask.load(Ordering::SeqCst);
     let own = thread.task.pending.lock().take(wanted);
-    own.or_else(|| thread.task.process.pending.lock().take(wanted))
+    let info = own.or_else(|| thread.task.process.pending.lock().take(wanted));
+    info.inspect(|info| note_delivery(thread, info))
+}
+
+/// A timer is told what its signal said.
+pub(crate) fn note_delivery(thread: &Thread, info: &Info) {
+    if info.code == code::TIMER {
+        system().timers.delivered(&thread.task.process, info);
+    }
 }
 
 /// The action for `signal`, which is forgotten if it is for one time.

@@ -38,6 +38,8 @@ impl Signal {
     pub(crate) const TTIN: Self = Self(21);
     pub(crate) const TTOU: Self = Self(22);
     pub(crate) const URG: Self = Self(23);
+    pub(crate) const XCPU: Self = Self(24);
+    pub(crate) const XFSZ: Self = Self(25);
     pub(crate) const VTALRM: Self = Self(26);
     pub(crate) const PROF: Self = Self(27);
     pub(crate) const WINCH: Self = Self(28);
@@ -133,6 +135,12 @@ impl Info {
             code,
             ..Self::kernel(Signal::CHLD)
         }
+    }
+
+    /// Whether both are of the same timer.
+    fn is_of_timer(&self, other: &Self) -> bool {
+        let (id, other_id) = (self.fields[0] as u32, other.fields[0] as u32);
+        (self.signal, self.code, id) == (other.signal, other.code, other_id)
     }
 
     /// As a program sees it.

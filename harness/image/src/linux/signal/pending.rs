@@ -5,10 +5,7 @@ use alloc::vec::Vec;
 use rumpvm::sync::try_push;
 use rumpvm_bare::Bare;
 
-use super::{Info, Set, Signal};
-
-/// Most that are kept with what they carry: `RLIMIT_SIGPENDING` is of this order on small machines.
-const MOST: usize = 1024;
+use super::{Info, Set, Signal, code};
 
 /// What is pending.
 #[derive(Default)]
@@ -24,13 +21,28 @@ impl Pending {
         self.set
     }
 
-    /// One more; false if a queued signal finds no room. Others are noted once, and then there is always room.
-    pub(crate) fn add(&mut self, info: Info) -> bool {
+    /// How many are kept with what they carry.
+    pub(crate) fn count(&self) -> usize {
+        self.infos.len()
+    }
+
+    /// One more, where `most` are kept with what they carry; false if a queued signal finds no room. Others are noted once, and then there is always room; a timer's is
+    /// noted once, whatever it is, and says how often that went off besides.
+    pub(crate) fn add(&mut self, info: Info, most: u64) -> bool {
         let signal = info.signal;
+        if info.code == code::TIMER
+            && let Some(first) = self.infos.iter_mut().find(|first| first.is_of_timer(&info))
+        {
+            let (id, before) = (first.fields[0] as u32, first.fields[0] >> 32);
+            let overrun = (before + 1 + (info.fields[0] >> 32)).min(i32::MAX as u64);
+            first.fields[0] = u64::from(id) | overrun << 32;
+            return true;
+        }
         if !signal.is_queued() && self.set & signal.bit() != 0 {
             return true;
         }
-        let kept = self.infos.len() < MOST && try_push::<_, Bare>(&mut self.infos, info).is_ok();
+        let has_room = (self.infos.len() as u64) < most;
+        let kept = has_room && try_push::<_, Bare>(&mut self.infos, info).is_ok();
         if kept || !signal.is_queued() {
             self.set |= signal.bit();
         }

@@ -25,7 +25,8 @@ pub(crate) fn to_process(process: &Process, info: Info) -> Result<(), QueueFull>
     if is_dropped(process, signal, process.blocked_by_all()) {
         return Ok(());
     }
-    if !process.pending.lock().add(info) {
+    let most = process.limits.lock().signals();
+    if !process.pending.lock().add(info, most) {
         return Err(QueueFull);
     }
     process.interrupt_one_that_hears(signal);
@@ -41,7 +42,8 @@ pub(crate) fn to_task(task: &Hold<Task, Bare>, info: Info) -> Result<(), QueueFu
     if is_dropped(&task.process, signal, task.mask.load(Ordering::SeqCst)) {
         return Ok(());
     }
-    if !task.pending.lock().add(info) {
+    let most = task.process.limits.lock().signals();
+    if !task.pending.lock().add(info, most) {
         return Err(QueueFull);
     }
     if task.hears(signal) {
@@ -84,6 +86,6 @@ pub(crate) fn force(task: &Task, info: Info) {
         task.mask.fetch_and(!signal.bit(), Ordering::SeqCst);
     }
     drop(all);
-    task.pending.lock().add(info);
+    task.pending.lock().add(info, u64::MAX);
     task.interrupt();
 }

@@ -72,7 +72,8 @@ fn tell_parent(process: &Process, code: i32, signal: Signal) {
 /// Stays until the process goes on, or ends.
 pub(crate) fn stay(thread: &Thread) {
     let process = &thread.task.process;
-    let goes_on = || process.stopped.load(Ordering::SeqCst) == 0 || process.is_ending();
+    let ends = || process.is_ending() || thread.task.is_told_to_end();
+    let goes_on = || process.stopped.load(Ordering::SeqCst) == 0 || ends();
     while !goes_on() {
         thread.task.waker.clear();
         // Signals that are not to end the process wait until it goes on.
