@@ -66,9 +66,9 @@ fn end_process(process: &Hold<Process, Bare>) {
             send::to_process(child, Info::from(signal, 0, pid, process.user())).ok();
         }
     });
-    job::note_guarded(process);
+    let was_guarded = job::note_guarded(process);
     process.memory.exit(&system.kernel.vm, status);
-    job::abandon(process);
+    job::abandon(process, was_guarded);
     if process.memory.state() == State::Reaped {
         // Nobody is left to wait for it.
         system.strike(pid);

@@ -46,8 +46,8 @@ pub(crate) struct Process {
     /// Process group and session.
     pub(crate) group: Atomic<u32, Bare>,
     pub(crate) session: Atomic<u32, Bare>,
-    /// Somebody looked after its group, before a process ended that is ending now.
-    pub(crate) was_guarded: Atomic<u32, Bare>,
+    /// The parent that looked after its group and is just ending, or 0.
+    pub(crate) guarded_by: Atomic<u32, Bare>,
     /// What its parent hears at its end; 0 for nothing.
     pub(crate) exit_signal: u32,
     /// What it hears when its parent ends; 0 for nothing.
@@ -199,7 +199,7 @@ impl Process {
             resumed: Queue::new(),
             group: Atomic::new(group),
             session: Atomic::new(session),
-            was_guarded: Atomic::new(0),
+            guarded_by: Atomic::new(0),
             exit_signal: parts.exit_signal,
             parent_signal: Atomic::new(0),
             has_execed: Atomic::new(0),

@@ -24,6 +24,9 @@ const TRIALS: [Trial; 5] = [
 
 /// Tries them with `image`; only those whose title contains `only`.
 pub(super) fn run(image: &Path, only: &str) -> Result<()> {
+    // With the features that the whole workspace asks for, as its tests have built it.
+    let build = "build --quiet --workspace --bin rumpvm";
+    step::run("rumpvm", &mut step::cargo(&workspace::root(), build))?;
     for (promise, trial) in TRIALS {
         let title = format!("rumpvm boot: {promise}");
         if title.contains(only) {
@@ -36,16 +39,15 @@ pub(super) fn run(image: &Path, only: &str) -> Result<()> {
 }
 
 /// `rumpvm boot OPTIONS -- PROGRAM`.
-pub(super) fn boot(image: &Path, options: &[&str], program: &[&str]) -> Command {
-    let words = "run --quiet --package rumpvm-harness -- boot --quiet --image";
-    let mut command = step::cargo(&workspace::root(), words);
-    command.arg(image).args(options).arg("--").args(program);
-    command
+pub(super) fn boot(image: &Path, options: &[&str], program: &[&str]) -> Result<Command> {
+    let mut command = Command::new(workspace::metadata()?.target_directory.join("debug/rumpvm"));
+    command.args(["boot", "--quiet", "--image"]).arg(image).args(options).arg("--").args(program);
+    Ok(command)
 }
 
 /// The same, to its end, with nothing to read.
 fn outcome(image: &Path, options: &[&str], program: &[&str]) -> Result<Output> {
-    let mut command = boot(image, options, program);
+    let mut command = boot(image, options, program)?;
     command.stdin(Stdio::null());
     command.output().with_context(|| format!("cannot start {command:?}"))
 }

@@ -43,7 +43,7 @@ pub(super) fn session(image: &Path) -> Result<()> {
     let slave = || File::options().read(true).write(true).open(name).context("no terminal");
     let program = guests::built("jobs", guests::Library::Musl)?.display().to_string();
     let options = ["--timeout", "60s", "--cpus", "2", "--add", &program];
-    let mut command = super::command::boot(image, &options, &[]);
+    let mut command = super::command::boot(image, &options, &[])?;
     command.stdin(slave()?).stdout(slave()?).stderr(Stdio::null());
     let mut child = command.spawn().with_context(|| format!("cannot start {command:?}"))?;
     // It keeps the terminal's other side.

@@ -69,27 +69,34 @@ fn has_guardian(process: &Process) -> bool {
     })
 }
 
-/// `process` is about to end: notes whose groups may be orphaned by that, its own or those of its children.
-pub(crate) fn note_guarded(process: &Process) {
+/// `process` is about to end: notes whose groups may be orphaned by that, of its children and, returned, its own.
+pub(crate) fn note_guarded(process: &Process) -> bool {
     let pid = process.pid();
-    system().for_each(|member| {
-        if (member.pid() == pid || member.parent_pid() == pid) && has_guardian(member) {
-            member.was_guarded.store(1, Ordering::Relaxed);
+    system().for_each(|child| {
+        if child.parent_pid() == pid && has_guardian(child) {
+            // Others end meanwhile, and look for those that they have noted.
+            child.guarded_by.store(pid, Ordering::Relaxed);
         }
     });
+    has_guardian(process)
 }
 
 /// It has ended, and its children have other parents: of the groups that were noted, those that are orphaned and have
 /// been stopped hear of it and go on.
-pub(crate) fn abandon(process: &Process) {
-    hang_up(process);
-    system().for_each(|member| hang_up(member));
+pub(crate) fn abandon(process: &Process, was_guarded: bool) {
+    if was_guarded {
+        hang_up(process);
+    }
+    let pid = process.pid();
+    system().for_each(|child| {
+        if child.guarded_by.compare_exchange(pid, 0, Ordering::Relaxed).is_ok() {
+            hang_up(child);
+        }
+    });
 }
 
+/// Tells the group of `member`, if that is orphaned and stopped.
 fn hang_up(member: &Process) {
-    if member.was_guarded.swap(0, Ordering::Relaxed) == 0 {
-        return;
-    }
     let (group, mut is_stopped) = (group_of(member), false);
     system().for_each(|other| {
         is_stopped |= group_of(other) == group && other.stopped.load(Ordering::SeqCst) != 0;
