@@ -144,6 +144,22 @@ fn a_heap_gets_pages_because_a_zone_gave_back() {
     );
 }
 
+/// Blocks that were in use and are not any more become a frame for whoever wants one.
+fn gives_back_what_it_keeps(heap: &KernelHeap<Home>, phys: &Phys<Home>, layout: Layout) {
+    let blocks: Vec<_> = (0..200).map(|_| heap.alloc(phys, layout).unwrap()).collect();
+    for block in blocks {
+        // SAFETY: it was taken above, with that layout.
+        unsafe { heap.free(phys, block, layout) };
+    }
+    let taken = take_what_is_free(phys);
+
+    let one = phys.take_frame(Contents::Unknown).unwrap();
+
+    heap.check(phys).unwrap();
+    give_back(phys, taken);
+    give_back(phys, vec![one]);
+}
+
 #[test]
 fn the_host_gets_frames_because_a_heap_gave_back_small_blocks_and_pages() {
     for size in [100, 3 * PAGE_SIZE as usize] {
@@ -151,18 +167,7 @@ fn the_host_gets_frames_because_a_heap_gave_back_small_blocks_and_pages() {
             let phys = &vm.mmu.phys;
             let mut heap = KernelHeap::try_new(phys).unwrap();
             let layout = Layout::from_size_align(size, 16).unwrap();
-            let blocks: Vec<_> = (0..200).map(|_| heap.alloc(phys, layout).unwrap()).collect();
-            for block in blocks {
-                // SAFETY: it was taken above, with that layout.
-                unsafe { heap.free(phys, block, layout) };
-            }
-            let taken = take_what_is_free(phys);
-
-            let one = phys.take_frame(Contents::Unknown).unwrap();
-
-            heap.check(phys).unwrap();
-            give_back(phys, taken);
-            give_back(phys, vec![one]);
+            gives_back_what_it_keeps(&heap, phys, layout);
             assert!(heap.close(phys));
         });
     }
@@ -177,18 +182,7 @@ fn a_heap_that_could_not_be_closed_goes_on_and_gives_back_what_is_free() {
             let layout = Layout::from_size_align(size, 16).unwrap();
             let kept = heap.alloc(phys, layout).unwrap();
             assert!(!heap.close(phys), "a block is in use");
-            let blocks: Vec<_> = (0..200).map(|_| heap.alloc(phys, layout).unwrap()).collect();
-            for block in blocks {
-                // SAFETY: it was taken above, with that layout.
-                unsafe { heap.free(phys, block, layout) };
-            }
-            let taken = take_what_is_free(phys);
-
-            let one = phys.take_frame(Contents::Unknown).unwrap();
-
-            heap.check(phys).unwrap();
-            give_back(phys, taken);
-            give_back(phys, vec![one]);
+            gives_back_what_it_keeps(&heap, phys, layout);
             // SAFETY: it was taken above, with that layout.
             unsafe { heap.free(phys, kept, layout) };
             assert!(heap.close(phys));

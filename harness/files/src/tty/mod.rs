@@ -148,7 +148,7 @@ impl<P: Platform, W: Wire> Terminal<P, W> {
         self.state.lock().settings.local.contains(Local::STOP_OUTPUT)
     }
 
-    /// Whether this request of ioctl(2) changes something for others, so that who is not in the foreground may not make it.
+    /// Whether this request of ioctl(2) changes something for others: who is not in the foreground may not make it.
     pub fn is_change(request: u32) -> bool {
         const CHANGES: [u32; 8] =
             [TCSETS, TCSETSW, TCSETSF, TCSBRK, TCSBRKP, TCXONC, TCFLSH, TIOCSPGRP];

@@ -107,8 +107,8 @@ fn hang_up(member: &Process) {
     }
 }
 
-/// Whether the caller may read `open` now. In the background of its terminal it is stopped by SIGTTIN; the call fails where
-/// that does nothing.
+/// Whether the caller may read `open` now. In the background of its terminal it is stopped by SIGTTIN; the call fails
+/// where that does nothing.
 pub(super) fn reads(thread: &Thread, open: &Open<Bare>) -> Result<(), Errno> {
     match console::terminal_of(open) {
         Some(terminal) => in_foreground(thread, terminal, Signal::TTIN),

@@ -26,8 +26,9 @@ impl Pending {
         self.infos.len()
     }
 
-    /// One more, where `most` are kept with what they carry; false if a queued signal finds no room. Others are noted once, and then there is always room; a timer's is
-    /// noted once, whatever it is, and says how often that went off besides.
+    /// One more, where `most` are kept with what they carry; false if a queued signal finds no room. Others are noted
+    /// once, and then there is always room; a timer's is noted once, whatever it is, and says how often that went off
+    /// besides.
     pub(crate) fn add(&mut self, info: Info, most: u64) -> bool {
         let signal = info.signal;
         if info.code == code::TIMER

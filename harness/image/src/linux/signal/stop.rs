@@ -24,8 +24,8 @@ pub(crate) fn resumptions(process: &Process) -> u32 {
     process.resumptions.load(Ordering::SeqCst)
 }
 
-/// Stops every thread of `process`, and tells its parent; unless it was told to go on since `resumptions` (P1), or nobody
-/// could ever tell it to.
+/// Stops every thread of `process`, and tells its parent; unless it was told to go on since `resumptions` (P1), or
+/// nobody looks after its group and could tell it to.
 pub(crate) fn stop(process: &Process, signal: Signal, resumptions: u32) {
     if signal != Signal::STOP && job::is_orphaned(process) {
         return;
