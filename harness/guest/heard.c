@@ -10,6 +10,7 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -81,7 +82,13 @@ static void settings(void) {
     int adopts = -1;
     EXPECT(write_all("/proc/self/oom_score_adj", "500") == 0 && write_all("/proc/self/oom_score_adj", "1001") == EINVAL);
     EXPECT(strcmp(read_all("/proc/self/oom_score_adj"), "500\n") == 0);
-    EXPECT(write_all("/proc/sys/vm/max_map_count", "100") != 0 && write_all("/proc/sys/vm/overcommit_memory", "0") == 0);
+    /* Anywhere else this would change the settings of somebody's machine. */
+    struct utsname names;
+    EXPECT(uname(&names) == 0);
+    if (strstr(names.release, "rumpvm")) {
+        EXPECT(write_all("/proc/sys/vm/max_map_count", "100") == EPERM);
+        EXPECT(write_all("/proc/sys/vm/overcommit_memory", "0") == 0);
+    }
     EXPECT(prctl(PR_SET_CHILD_SUBREAPER, 1) == 0 && prctl(PR_GET_CHILD_SUBREAPER, &adopts) == 0 && adopts == 1);
     EXPECT(prctl(PR_SET_NO_NEW_PRIVS, 1, 1, 0, 0) == -1 && errno == EINVAL);
     pid_t child = fork();
